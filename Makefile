@@ -1,0 +1,35 @@
+# Everything a new user runs. `make venv` is the shared set-up step; done once, it costs nothing again.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_DIR ?= runs/cluttered_digits
+
+.PHONY: train test lint format venv benchmark clean
+
+venv: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name another with 'make PYTHON=...'"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+train: venv
+	$(BIN)/python -m sact_tf.studies.first_run --run_dir=$(RUN_DIR)
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: venv
+	$(BIN)/python benchmarks/model_step.py
+
+clean:
+	rm -rf $(VENV) runs *.egg-info

@@ -1,0 +1,17 @@
+"""Spatially Adaptive Computation Time (SACT) for TensorFlow and Keras 3."""
+
+from sact_tf import flops
+from sact_tf.checkpoints import initialize_from, load_release_checkpoint
+from sact_tf.layers import AdaptiveBlock
+from sact_tf.models import cifar_resnet, imagenet_resnet
+from sact_tf.version import __version__
+
+__all__ = [
+    "AdaptiveBlock",
+    "__version__",
+    "cifar_resnet",
+    "flops",
+    "imagenet_resnet",
+    "initialize_from",
+    "load_release_checkpoint",
+]

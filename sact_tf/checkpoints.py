@@ -1,0 +1,178 @@
+"""Bridges between the release's TF-Slim checkpoints, our training runs, and the variables of a model.
+
+A variable is known by its name in the release (`resnet_v2/block1/unit_1/bottleneck_v2/conv1/weights`), in our own
+checkpoints too, so one piece of code reads either.
+"""
+
+import os
+
+import tensorflow as tf
+
+from sact_tf.models import CifarBackbone, Classifier, ImageNetBackbone
+
+# Where the variables are in a `tf.train.Checkpoint` of our training loop.
+VARIABLES_KEY = "variables"
+_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
+_OPTIMIZER_SLOTS = ("/Momentum", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
+_HALTING_SCOPE = "/halting_proba/"
+
+_CONVOLUTION = {"weights": "kernel", "biases": "bias"}
+_NORMALIZATION = {name: name for name in ("gamma", "beta", "moving_mean", "moving_variance")}
+_BOTTLENECK_SCOPES = {
+    "preact": "preact",
+    "shortcut": "shortcut",
+    "conv1": "conv1",
+    "conv1/BatchNorm": "norm1",
+    "conv2": "conv2",
+    "conv2/BatchNorm": "norm2",
+    "conv3": "conv3",
+}
+_BASIC_SCOPES = {"preact": "preact", "conv1": "conv1", "conv1/BatchNorm": "norm1", "conv2": "conv2"}
+_HALTING_SCOPES = {name: name for name in ("local_bn", "local_conv", "global_bn", "global_conv")}
+
+
+def named_variables(model):
+    """Returns a dict from the release's name of every variable of a `Classifier` to the Keras variable.
+
+    Raises:
+        ValueError: if the model is not one of the release's networks.
+    """
+    if not isinstance(model, Classifier):
+        raise ValueError(
+            "Only the models of sact_tf.imagenet_resnet and sact_tf.cifar_resnet have names in the release. "
+            f"Received: {type(model).__name__}"
+        )
+    if isinstance(model.backbone, ImageNetBackbone):
+        layers = {"conv1": model.backbone.stem[1], "postnorm": model.postnorm, "logits": model.logits_conv}
+        root, unit_scope, unit_scopes = "resnet_v2", "bottleneck_v2", _BOTTLENECK_SCOPES
+    elif isinstance(model.backbone, CifarBackbone):
+        layers = {"Conv": model.backbone.stem[0], "BatchNorm": model.postnorm, "logits": model.logits_conv}
+        root, unit_scope, unit_scopes = "resnet_residual", "residual", _BASIC_SCOPES
+    else:
+        raise ValueError(f"The release has no network like {type(model.backbone).__name__}.")
+    for block_name, block in model.blocks.items():
+        for index, unit in enumerate(block.units):
+            scope = f"{block_name}/unit_{index + 1}"
+            layers.update(_scoped(f"{scope}/{unit_scope}", unit, unit_scopes))
+            if index < len(block.halting_branches):
+                layers.update(_scoped(f"{scope}/halting_proba", block.halting_branches[index], _HALTING_SCOPES))
+    return {f"{root}/{scope}/{name}": value for scope, layer in layers.items() for name, value in _variables(layer)}
+
+
+def _scoped(scope, parent, attributes):
+    return {f"{scope}/{name}": getattr(parent, attribute, None) for name, attribute in attributes.items()}
+
+
+def _variables(layer):
+    """Yields the release's name and the variable, for every variable that a built layer has."""
+    for name, attribute in {**_CONVOLUTION, **_NORMALIZATION}.items():
+        if layer is not None and layer.built and getattr(layer, attribute, None) is not None:
+            yield name, getattr(layer, attribute)
+
+
+def load_release_checkpoint(model, path):
+    """Sets all variables of a model from a checkpoint: the release's (TF-Slim), or one of our training runs.
+
+    Optimizer slots and the global step may be there and are ignored. Nothing is changed unless everything fits.
+
+    Args:
+        model: `Classifier` from `sact_tf.imagenet_resnet` or `sact_tf.cifar_resnet`.
+        path: checkpoint prefix (`.../model.ckpt-12345`) or a directory with a `checkpoint` file.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint at `path`.
+        ValueError: if variables are missing, left over or of another shape; all of them are named.
+    """
+    _restore(model, path, keep=lambda name: True)
+
+
+def initialize_from(model, path, skip_halting=True):
+    """Starts fine-tuning: sets the variables of a model from a trained one, all but those of the halting branches.
+
+    Args:
+        model: `Classifier`.
+        path: as in `load_release_checkpoint`.
+        skip_halting: bool; with False the checkpoint must have the halting branches as well.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `load_release_checkpoint`.
+    """
+    _restore(model, path, keep=lambda name: not (skip_halting and _HALTING_SCOPE in name))
+
+
+def _restore(model, path, keep):
+    wanted = {name: variable for name, variable in named_variables(model).items() if keep(name)}
+    reader, keys = open_checkpoint(path)
+    keys = {name: key for name, key in keys.items() if keep(name)}
+    shapes = reader.get_variable_to_shape_map()
+    missing = sorted(set(wanted) - set(keys))
+    left_over = sorted(set(keys) - set(wanted))
+    misshapen = [
+        f"{name}: {list(shapes[keys[name]])} in the checkpoint, {list(variable.shape)} in the model"
+        for name, variable in wanted.items()
+        if name in keys and list(shapes[keys[name]]) != list(variable.shape)
+    ]
+    problems = {"missing from it": missing, "left over in it": left_over, "of another shape": misshapen}
+    if any(problems.values()):
+        listed = "\n".join(
+            f"{len(names)} {problem}:\n  " + "\n  ".join(names) for problem, names in problems.items() if names
+        )
+        raise ValueError(
+            f"The checkpoint {path} does not fit the model '{model.name}': it was written by another network, or by "
+            "one with another model_type, number of units, channels or classes. Build the model with the arguments "
+            "that it was trained with; to start an adaptive model from a plain one use `initialize_from` (train.py "
+            f"--finetune_path). Variables\n{listed}"
+        )
+    values = {name: _read(reader, keys[name], path) for name in wanted}
+    for name, variable in wanted.items():
+        variable.assign(values[name])
+
+
+def open_checkpoint(path):
+    """Opens a checkpoint for reading by the release's names.
+
+    Returns:
+        `(reader, keys)`: a TensorFlow checkpoint reader, and a dict from the release's name of every model
+        variable to the key under which the reader has it.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is none, or it cannot be read.
+    """
+    prefix = checkpoint_prefix(path)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        names = list(reader.get_variable_to_shape_map())
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The checkpoint {prefix} cannot be read; it may be cut short or damaged: {error}") from error
+    ours = f"{VARIABLES_KEY}/"
+    if any(name.startswith(ours) for name in names):
+        keys = {
+            name[len(ours) : -len(_VALUE)].replace(".S", "/"): name
+            for name in names
+            if name.startswith(ours) and name.endswith(_VALUE)
+        }
+    else:
+        keys = {name: name for name in names if name != "global_step" and not name.endswith(_OPTIMIZER_SLOTS)}
+    return reader, keys
+
+
+def checkpoint_prefix(path):
+    """Returns the prefix of a checkpoint's files, for a prefix or for a directory (its latest checkpoint)."""
+    path = os.path.expanduser(os.fspath(path))
+    prefix = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    for suffix in (".index", ".meta", ".data-00000-of-00001"):
+        if prefix is not None and not os.path.exists(f"{prefix}.index"):
+            prefix = prefix.removesuffix(suffix)
+    if prefix is None or not os.path.exists(f"{prefix}.index"):
+        raise FileNotFoundError(
+            f"No checkpoint at {path}. Accepted are a checkpoint prefix (such as run/model.ckpt-12345, with its .index "
+            "and .data files) and a directory with a `checkpoint` file that names one."
+        )
+    return prefix
+
+
+def _read(reader, key, path):
+    try:
+        return reader.get_tensor(key)
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(f"The checkpoint {path} is damaged: {key} cannot be read: {error}") from error

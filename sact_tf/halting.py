@@ -1,0 +1,128 @@
+"""The halting recurrence of adaptive computation time, on tensors of any shape.
+
+One recurrence serves both methods: ACT (Graves, arXiv 1603.08983) takes one decision per image,
+SACT (Figurnov et al., CVPR 2017) one per spatial position. Every shape below is that of the decisions:
+`(batch, 1, 1, 1)` for ACT and `(batch, height, width, 1)` for SACT.
+"""
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+# A position halts once its halting probabilities add up to 1 - EPSILON (Graves 2016, section 2).
+EPSILON = 0.01
+
+
+class HaltingState(NamedTuple):
+    """What one block remembers between two of its residual units.
+
+    Attributes:
+        cumulative_probability: float32, sum of the halting probabilities so far.
+        ponder_cost: float32, executed units so far, plus the remainder where a position has halted.
+        num_units: int32, executed units so far.
+    """
+
+    cumulative_probability: keras.KerasTensor
+    ponder_cost: keras.KerasTensor
+    num_units: keras.KerasTensor
+
+
+class Halting(NamedTuple):
+    """The outcome of a whole block; see `run`."""
+
+    ponder_cost: keras.KerasTensor
+    num_units: keras.KerasTensor
+    halting_distribution: keras.KerasTensor
+
+
+def initial_state(shape):
+    """Returns the state before the first unit, for decisions of the given shape."""
+    zeros = ops.zeros(shape, "float32")
+    return HaltingState(zeros, zeros, ops.cast(zeros, "int32"))
+
+
+def is_active(state, epsilon=EPSILON):
+    """Returns bool tensor, True where the next unit still runs."""
+    return state.cumulative_probability < 1.0 - epsilon
+
+
+def advance(state, probability=None, epsilon=EPSILON):
+    """Takes one residual unit into account.
+
+    Args:
+        state: `HaltingState` before the unit.
+        probability: float32 halting probability of the unit, of the state's shape;
+            `None` for the last unit of a block, where everything halts.
+        epsilon: float in (0, 1).
+
+    Returns:
+        `(state, weight)`: the state after the unit, and the float32 weight of the unit's output in the
+        block's output. The decision to halt is a constant to the gradient; the remainder is not.
+    """
+    active = is_active(state, epsilon)
+    remainder = 1.0 - state.cumulative_probability
+    if probability is None:
+        halts, probability = active, remainder
+    else:
+        halts = ops.logical_and(active, state.cumulative_probability + probability >= 1.0 - epsilon)
+    zeros = ops.zeros_like(remainder)
+    weight = ops.where(halts, remainder, ops.where(active, probability, zeros))
+    spent = ops.cast(active, "float32") + ops.where(halts, remainder, zeros)
+    state = HaltingState(
+        state.cumulative_probability + ops.where(active, probability, zeros),
+        state.ponder_cost + spent,
+        state.num_units + ops.cast(active, "int32"),
+    )
+    return state, weight
+
+
+def run(probabilities, epsilon=EPSILON):
+    """Runs the recurrence over all units of a block at once.
+
+    Args:
+        probabilities: float `(..., units)` in [0, 1]; the last unit's value is ignored, since a block
+            always ends there. At least one unit.
+        epsilon: float in (0, 1).
+
+    Returns:
+        `Halting(ponder_cost, num_units, halting_distribution)`: float32 `(...)`, int32 `(...)` and
+        float32 `(..., units)`. The distribution sums to one.
+
+    Raises:
+        ValueError: for an epsilon or (where the values can be seen) probabilities out of range.
+    """
+    check_epsilon(epsilon)
+    probabilities = ops.cast(ops.convert_to_tensor(probabilities), "float32")
+    _check_probabilities(probabilities)
+    units = probabilities.shape[-1]
+    state = initial_state(ops.shape(probabilities)[:-1])
+    weights = []
+    for unit in range(units):
+        state, weight = advance(state, probabilities[..., unit] if unit < units - 1 else None, epsilon)
+        weights.append(weight)
+    return Halting(state.ponder_cost, state.num_units, ops.stack(weights, axis=-1))
+
+
+def check_epsilon(epsilon):
+    """Raises ValueError unless `epsilon` lies in (0, 1)."""
+    if not 0.0 < epsilon < 1.0:
+        raise ValueError(f"`epsilon` must lie strictly between 0 and 1; the method uses {EPSILON}. Received: {epsilon}")
+
+
+def _check_probabilities(probabilities):
+    if len(probabilities.shape) == 0 or probabilities.shape[-1] in (0, None):
+        raise ValueError(
+            "`probabilities` must have a last axis of known size, one entry per residual unit, at least one. "
+            f"Received shape: {tuple(probabilities.shape)}"
+        )
+    try:
+        values = ops.convert_to_numpy(probabilities)
+    except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
+        return
+    # Written so that NaN fails too.
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(
+            "Halting probabilities must lie in [0, 1] (apply a sigmoid to logits first). "
+            f"Received values between {values.min()} and {values.max()}."
+        )

@@ -1,0 +1,169 @@
+"""A block of residual units that decides by itself how many of them to run."""
+
+import inspect
+
+import keras
+from keras import ops
+
+from sact_tf import halting
+from sact_tf.config import check_model_type, check_tau
+from sact_tf.layers.halting_branches import GlobalHaltingBranch, SpatialHaltingBranch
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class AdaptiveBlock(keras.layers.Layer):
+    """Residual units in sequence, with adaptive computation time (Figurnov et al., CVPR 2017, section 3).
+
+    Maps features `(batch, height, width, channels)` to a dict:
+
+    - `features`: the block's output, the average of the units' outputs under the halting distribution.
+    - `ponder_cost`: float32, units executed plus remainder; `(batch,)` for ACT, `(batch, height, width)` for SACT.
+    - `num_units`: int32 of the same shape, units executed.
+    - `halting_distribution`: float32 `(..., units)`, sums to one over its last axis.
+
+    A `vanilla` block has only `features`, the last unit's output.
+
+    Args:
+        units: list of Keras layers, called as `unit(features, residual_mask=None, training=None)`; at least one.
+            The first may change the shape, the others keep it. Only `sact` passes a mask, bool
+            `(batch, height, width, 1)`: where it is False the unit must leave the features as they are.
+        model_type: `"vanilla"`: no halting. `"act"`: each image halts by itself, every unit is executed.
+            `"act_early_stopping"`: the same numbers, and units that no image of the batch needs are not executed.
+            `"sact"`: each position halts by itself.
+        ponder_weight: float, or `None`. With a number, the layer adds `ponder_weight * mean(ponder_cost)` to the
+            losses of whatever model it is part of. The models of this package leave it out and take the
+            ponder cost from the outputs.
+        epsilon: float in (0, 1); a decision is to halt once its probabilities add up to `1 - epsilon`.
+        halting_branches: list of layers from features to float32 probabilities (`(batch, 1, 1, 1)`
+            for ACT, `(batch, height, width, 1)` for SACT), one for every unit but the last; `None` makes
+            `GlobalHaltingBranch`es or `SpatialHaltingBranch`es.
+    """
+
+    def __init__(self, units, model_type, ponder_weight=None, epsilon=halting.EPSILON, halting_branches=None, **kwargs):
+        super().__init__(**kwargs)
+        self.model_type = check_model_type(model_type)
+        self.ponder_weight = ponder_weight if ponder_weight is None else check_tau(ponder_weight)
+        halting.check_epsilon(epsilon)
+        self.epsilon = epsilon
+        self.units = _check_units(units, model_type)
+        self.halting_branches = _halting_branches(halting_branches, model_type, len(self.units))
+
+    def build(self, input_shape):
+        features = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
+        for index, unit in enumerate(self.units):
+            entering, features = features.shape, unit(features)
+            if index > 0 and features.shape != entering:
+                raise ValueError(
+                    "Only the first unit of an AdaptiveBlock may change the shape of the features, since the block "
+                    f"averages its units' outputs. Unit {index + 1} of block '{self.name}' turned {entering} "
+                    f"into {features.shape}; put it first in a block of its own."
+                )
+            if index < len(self.halting_branches):
+                self.halting_branches[index].build(features.shape)
+
+    def call(self, features, training=None):
+        if self.model_type == "vanilla":
+            for unit in self.units:
+                features = unit(features, training=training)
+            return {"features": features}
+        outputs = self._run_adaptively(features, training)
+        if self.ponder_weight is not None:
+            self.add_loss(self.ponder_weight * ops.mean(outputs["ponder_cost"]))
+        return outputs
+
+    def _run_adaptively(self, features, training):
+        features, probability = self._run_unit(0, features, None, training)
+        state = halting.initial_state(self._decisions(features))
+        state, weight = halting.advance(state, probability, self.epsilon)
+        output, weights = self._weigh(features, weight), [weight]
+        for index in range(1, len(self.units)):
+            features, state, output, weight = self._continue(index, features, state, output, training)
+            weights.append(weight)
+        axes = (3,) if self.model_type == "sact" else (1, 2, 3)
+        distribution = ops.concatenate(weights, axis=-1)
+        return {
+            "features": output,
+            "ponder_cost": ops.squeeze(state.ponder_cost, axes),
+            "num_units": ops.squeeze(state.num_units, axes),
+            "halting_distribution": ops.squeeze(distribution, axes[:-1]) if len(axes) > 1 else distribution,
+        }
+
+    def _continue(self, index, features, state, output, training):
+        """Runs unit `index` > 0, or leaves everything as it is where early stopping allows it."""
+
+        def execute():
+            active = halting.is_active(state, self.epsilon)
+            mask = active if self.model_type == "sact" else None
+            x, probability = self._run_unit(index, features, mask, training)
+            after, weight = halting.advance(state, probability, self.epsilon)
+            # An image that has halted runs on in `act`, to features that nobody vouches for.
+            kept = x if mask is not None else ops.where(active, x, ops.zeros((), x.dtype))
+            return x, after, output + self._weigh(kept, weight), weight
+
+        def skip():
+            return features, state, output, ops.zeros_like(state.ponder_cost)
+
+        if self.model_type != "act_early_stopping":
+            return execute()
+        return ops.cond(ops.any(halting.is_active(state, self.epsilon)), execute, skip)
+
+    def _run_unit(self, index, features, residual_mask, training):
+        """Returns the unit's output and the probability of halting after it, `None` after the last."""
+        masks = {} if residual_mask is None else {"residual_mask": residual_mask}
+        features = self.units[index](features, training=training, **masks)
+        if index == len(self.units) - 1:
+            return features, None
+        return features, self.halting_branches[index](features, training=training)
+
+    def _decisions(self, features):
+        batch, height, width, _ = ops.shape(features)
+        return (batch, height, width, 1) if self.model_type == "sact" else (batch, 1, 1, 1)
+
+    def _weigh(self, features, weight):
+        return features * ops.cast(weight, features.dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": [keras.saving.serialize_keras_object(unit) for unit in self.units],
+            "model_type": self.model_type,
+            "ponder_weight": self.ponder_weight,
+            "epsilon": self.epsilon,
+            "halting_branches": [keras.saving.serialize_keras_object(branch) for branch in self.halting_branches],
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        layers = {name: config[name] for name in ("units", "halting_branches")}
+        layers = {name: [keras.saving.deserialize_keras_object(layer) for layer in layers[name]] for name in layers}
+        return cls(**{**config, **layers})
+
+
+def _check_units(units, model_type):
+    units = list(units)
+    if not units or not all(isinstance(unit, keras.layers.Layer) for unit in units):
+        raise ValueError(
+            "`units` must be a list of at least one Keras layer, called as unit(features, residual_mask=None, "
+            f"training=None). Received: units={units!r}"
+        )
+    for unit in units[1:] if model_type == "sact" else ():
+        if "residual_mask" not in inspect.signature(unit.call).parameters:
+            raise ValueError(
+                "Under model_type='sact' every unit after the first must take a `residual_mask` in its call and keep "
+                f"the features where it is False. {type(unit).__name__} does not; add the argument, or use "
+                "model_type='act', which halts whole images and passes no mask."
+            )
+    return units
+
+
+def _halting_branches(branches, model_type, num_units):
+    if branches is None:
+        branch = SpatialHaltingBranch if model_type == "sact" else GlobalHaltingBranch
+        needed = 0 if model_type == "vanilla" else num_units - 1
+        return [branch(name=f"halting_branch_{index + 1}") for index in range(needed)]
+    if model_type != "vanilla" and len(branches) != num_units - 1:
+        raise ValueError(
+            "`halting_branches` must hold a layer for every unit but the last. Received: "
+            f"{len(branches)} branches for {num_units} units."
+        )
+    return list(branches)

@@ -1,0 +1,119 @@
+"""Halting branches: from a residual unit's output to the probability of halting after it.
+
+Both compute in float32 under every dtype policy: rounding would move the unit that halts.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from sact_tf.layers.parts import convolution, normalization
+
+# sigmoid(-3) = 0.047: a fresh unit seldom halts (Figurnov et al. 2017, section 4).
+INITIAL_HALTING_BIAS = -3.0
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class GlobalHaltingBranch(keras.layers.Layer):
+    """ACT's branch, one probability an image: global mean, batch normalization, linear, sigmoid.
+
+    Maps features `(batch, height, width, channels)` to float32 `(batch, 1, 1, 1)`.
+
+    Args:
+        activation: what follows the batch normalization, a function or its Keras name; `None` for none. The release's
+            CIFAR network has its leaky ReLU there, its ImageNet networks have nothing.
+        initial_bias: float, logit of the probability at the start of training.
+        weight_decay: float, L2 of the kernels in the release's halved convention.
+        norm_momentum: float, decay of the moving averages of batch normalization.
+        norm_epsilon: float, added to the variance.
+    """
+
+    _global_bias = True
+
+    def __init__(
+        self,
+        activation=None,
+        initial_bias=INITIAL_HALTING_BIAS,
+        weight_decay=1e-4,
+        norm_momentum=0.997,
+        norm_epsilon=1e-5,
+        **kwargs,
+    ):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.activation = keras.activations.get(activation)
+        self.initial_bias = initial_bias
+        self.weight_decay = weight_decay
+        self.norm_momentum = norm_momentum
+        self.norm_epsilon = norm_epsilon
+        self.global_bn = self._norm("global_bn")
+        self.global_conv = self._conv(1, "global_conv", bias=self._global_bias)
+
+    def _norm(self, name):
+        return normalization(self.norm_momentum, self.norm_epsilon, self.dtype_policy, name)
+
+    def _conv(self, kernel_size, name, bias):
+        initializer = keras.initializers.Constant(self.initial_bias)
+        return convolution(
+            1, kernel_size, self.weight_decay, self.dtype_policy, name, use_bias=bias, bias_initializer=initializer
+        )
+
+    def build(self, input_shape):
+        pooled = (input_shape[0], 1, 1, input_shape[-1])
+        self.global_bn.build(pooled)
+        self.global_conv.build(pooled)
+
+    def call(self, features, training=None):
+        return ops.sigmoid(self.global_logit(ops.mean(features, axis=(1, 2), keepdims=True), training))
+
+    def global_logit(self, image_mean, training=None):
+        """Logits `(batch, 1, 1, 1)` from the mean features `(batch, 1, 1, channels)` of each image."""
+        return self.global_conv(self.activation(self.global_bn(image_mean, training=training)))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "activation": keras.activations.serialize(self.activation),
+            "initial_bias": self.initial_bias,
+            "weight_decay": self.weight_decay,
+            "norm_momentum": self.norm_momentum,
+            "norm_epsilon": self.norm_epsilon,
+        }
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class SpatialHaltingBranch(GlobalHaltingBranch):
+    """SACT's branch, one probability a position: the sigmoid of a local and a global logit.
+
+    The local logit is batch normalization and a 3x3 convolution to one channel; the global one is that of
+    `GlobalHaltingBranch` without a bias. Maps features `(batch, height, width, channels)` to float32
+    `(batch, height, width, 1)`. Arguments as in `GlobalHaltingBranch`.
+    """
+
+    _global_bias = False
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.local_bn = self._norm("local_bn")
+        self.local_conv = self._conv(3, "local_conv", bias=True)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.local_bn.build(input_shape)
+        self.local_conv.build(input_shape)
+
+    def call(self, features, training=None):
+        image_mean = ops.mean(features, axis=(1, 2), keepdims=True)
+        local = self.activation(self.local_bn(features, training=training))
+        return ops.sigmoid(self.local_logit(local) + self.global_logit(image_mean, training))
+
+    def local_logit(self, normalized):
+        """Logits `(batch, height, width, 1)` of the 3x3 convolution, reading the wide features only once.
+
+        Each position is multiplied by all nine taps of the kernel at the same time; what a position owes
+        to its neighbours is then gathered among nine channels instead of among all of them.
+        """
+        kernel, bias = self.local_conv.kernel, self.local_conv.bias
+        taps = ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (1, 1, -1, 9))
+        columns = ops.conv(normalized, taps, padding="valid", data_format="channels_last")
+        gather = ops.convert_to_tensor(np.eye(9, dtype="float32").reshape(3, 3, 9, 1))
+        return ops.conv(columns, gather, padding="same", data_format="channels_last") + bias

@@ -1,0 +1,184 @@
+"""Pre-activation residual units (He et al. 2016, arXiv 1603.05027) that can freeze positions.
+
+A unit maps features `(batch, height, width, channels)` to features of the same dtype. Where its
+`residual_mask`, bool `(batch, height, width, 1)`, is False the residual is not added: the position keeps its value.
+"""
+
+import keras
+from keras import ops
+
+from sact_tf.layers.parts import convolution, leaky_relu, normalization
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class BottleneckUnit(keras.layers.Layer):
+    """1x1, 3x3 and 1x1 convolutions: the unit of the ImageNet networks.
+
+    Args:
+        filters: int, channels of the output.
+        bottleneck_filters: int, channels between the convolutions.
+        stride: int, of the 3x3 convolution and of the shortcut.
+        weight_decay: float, L2 of the kernels in the release's halved convention.
+        norm_momentum: float, decay of the moving averages of batch normalization.
+        norm_epsilon: float, added to the variance.
+    """
+
+    def __init__(
+        self,
+        filters,
+        bottleneck_filters,
+        stride=1,
+        weight_decay=1e-4,
+        norm_momentum=0.997,
+        norm_epsilon=1e-5,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.bottleneck_filters = bottleneck_filters
+        self.stride = stride
+        self.weight_decay = weight_decay
+        self.norm_momentum = norm_momentum
+        self.norm_epsilon = norm_epsilon
+        self.preact = self._norm("preact")
+        self.shortcut = self._conv(filters, 1, "shortcut", strides=stride)
+        self.conv1 = self._conv(bottleneck_filters, 1, "conv1", use_bias=False)
+        self.norm1 = self._norm("norm1")
+        padding = "same" if stride == 1 else "valid"
+        self.conv2 = self._conv(bottleneck_filters, 3, "conv2", strides=stride, padding=padding, use_bias=False)
+        self.norm2 = self._norm("norm2")
+        self.conv3 = self._conv(filters, 1, "conv3")
+
+    def _norm(self, name):
+        return normalization(self.norm_momentum, self.norm_epsilon, self.dtype_policy, name)
+
+    def _conv(self, filters, kernel_size, name, **kwargs):
+        return convolution(filters, kernel_size, self.weight_decay, self.dtype_policy, name, **kwargs)
+
+    def build(self, input_shape):
+        narrow = (*input_shape[:-1], self.bottleneck_filters)
+        self.preact.build(input_shape)
+        # A unit that keeps its depth adds to its own input, and so has no shortcut weights.
+        self.projects = input_shape[-1] != self.filters
+        if self.projects:
+            self.shortcut.build(input_shape)
+        self.conv1.build(input_shape)
+        for layer in (self.norm1, self.conv2, self.norm2, self.conv3):
+            layer.build(narrow)
+
+    def call(self, features, residual_mask=None, training=None):
+        preact = ops.relu(self.preact(features, training=training))
+        residual = ops.relu(self.norm1(self.conv1(preact), training=training))
+        if self.stride > 1:
+            residual = ops.pad(residual, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        residual = ops.relu(self.norm2(self.conv2(residual), training=training))
+        residual = self.conv3(residual)
+        shortcut = self.shortcut(preact) if self.projects else features[:, :: self.stride, :: self.stride, :]
+        return shortcut + mask_residual(residual, residual_mask)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "bottleneck_filters": self.bottleneck_filters,
+            "stride": self.stride,
+            "weight_decay": self.weight_decay,
+            "norm_momentum": self.norm_momentum,
+            "norm_epsilon": self.norm_epsilon,
+        }
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class BasicUnit(keras.layers.Layer):
+    """Two 3x3 convolutions: the unit of the CIFAR networks.
+
+    The shortcut has no weights: where the unit strides it is average-pooled, where channels grow it is
+    padded with zeros, half on each side.
+
+    Args:
+        filters: int, channels of the output.
+        stride: int, of the first convolution and of the shortcut.
+        activated_shortcut: bool, whether the shortcut starts from the activated input instead of the
+            input. True in the very first unit of the release's network.
+        weight_decay: float, L2 of the kernels in the release's halved convention.
+        norm_momentum: float, decay of the moving averages of batch normalization.
+        norm_epsilon: float, added to the variance.
+    """
+
+    def __init__(
+        self,
+        filters,
+        stride=1,
+        activated_shortcut=False,
+        weight_decay=2e-4,
+        norm_momentum=0.9,
+        norm_epsilon=1e-3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.stride = stride
+        self.activated_shortcut = activated_shortcut
+        self.weight_decay = weight_decay
+        self.norm_momentum = norm_momentum
+        self.norm_epsilon = norm_epsilon
+        self.preact = self._norm("preact")
+        self.conv1 = self._conv("conv1", strides=stride, use_bias=False)
+        self.norm1 = self._norm("norm1")
+        self.conv2 = self._conv("conv2")
+
+    def _norm(self, name):
+        return normalization(self.norm_momentum, self.norm_epsilon, self.dtype_policy, name)
+
+    def _conv(self, name, **kwargs):
+        return convolution(self.filters, 3, self.weight_decay, self.dtype_policy, name, padding="same", **kwargs)
+
+    def build(self, input_shape):
+        growth = self.filters - input_shape[-1]
+        if growth < 0 or growth % 2:
+            raise ValueError(
+                "BasicUnit pads its shortcut with as many zero channels on either side, so `filters` must exceed the "
+                f"input's channels by an even number, or equal it. Received: filters={self.filters}, "
+                f"input channels={input_shape[-1]}"
+            )
+        self.shortcut_padding = growth // 2
+        inner = (*input_shape[:-1], self.filters)
+        self.preact.build(input_shape)
+        self.conv1.build(input_shape)
+        self.norm1.build(inner)
+        self.conv2.build(inner)
+
+    def call(self, features, residual_mask=None, training=None):
+        preact = leaky_relu(self.preact(features, training=training))
+        # Twice: in the release the normalization activates its output, and the convolution that
+        # it belongs to activates it once more, so the negative slope here is .01.
+        residual = leaky_relu(leaky_relu(self.norm1(self.conv1(preact), training=training)))
+        residual = mask_residual(self.conv2(residual), residual_mask)
+        return self._shortcut(preact if self.activated_shortcut else features) + residual
+
+    def _shortcut(self, features):
+        if self.stride > 1:
+            # The release pads nothing; on even sizes neither does "same", and odd sizes fit as well.
+            features = ops.average_pool(features, self.stride, self.stride, padding="same")
+        if self.shortcut_padding:
+            features = ops.pad(features, ((0, 0), (0, 0), (0, 0), (self.shortcut_padding,) * 2))
+        return features
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "stride": self.stride,
+            "activated_shortcut": self.activated_shortcut,
+            "weight_decay": self.weight_decay,
+            "norm_momentum": self.norm_momentum,
+            "norm_epsilon": self.norm_epsilon,
+        }
+
+
+def mask_residual(residual, residual_mask=None):
+    """Returns `residual` where the bool mask is True, zero elsewhere; without a mask, `residual`."""
+    if residual_mask is None:
+        return residual
+    # A choice, not a product: nan * 0 would leak out of a frozen position.
+    return ops.where(residual_mask, residual, ops.zeros((), residual.dtype))

@@ -1,0 +1,111 @@
+"""What the two networks share: a stem, adaptive blocks, and the flat dict of their outputs."""
+
+import keras
+from keras import ops
+
+
+class Backbone(keras.Model):
+    """A stem followed by adaptive blocks: images to a flat dict of features and halting outputs.
+
+    Maps float images `(batch, height, width, 3)`, any size from `minimum_size` on, to a dict that has, for each block:
+
+    - `<block>`: features in the compute dtype `(batch, h, w, channels)`;
+    - `<block>/ponder_cost` float32, `<block>/num_units` int32, `(batch,)` for ACT and `(batch, h, w)` for SACT, and
+      `<block>/halting_distribution` float32 `(..., units)`; a `vanilla` network has none of these;
+
+    and `image_size`, int32 `(batch, 2)`: height and width of the images in pixels, which FLOPs depend on.
+
+    Args:
+        stem: list of layers that come before the first block.
+        blocks: dict from a block's name to its `AdaptiveBlock`, in the order of execution.
+        image_shape: `(height, width, 3)`; `None` stands for any height or width.
+        minimum_size: int, smallest height and width in pixels.
+        dtype: dtype policy that stem and blocks were made with.
+    """
+
+    def __init__(self, stem, blocks, image_shape, minimum_size, dtype=None, **kwargs):
+        images = keras.Input(check_image_shape(image_shape, minimum_size), name="images", dtype="float32")
+        features = images
+        for layer in stem:
+            features = layer(features)
+        outputs = {"image_size": ImageSize(name="image_size")(images)}
+        for name, block in blocks.items():
+            block_outputs = dict(block(features))
+            features = outputs[name] = block_outputs.pop("features")
+            outputs.update({f"{name}/{key}": value for key, value in block_outputs.items()})
+        super().__init__(inputs=images, outputs=outputs, **kwargs)
+        # A functional model takes no dtype: its layers have their own. It is kept for the config.
+        self.dtype_policy = keras.dtype_policies.get(dtype)
+        self.stem = stem
+        self.blocks = blocks
+        self.image_shape = tuple(image_shape)
+        self.minimum_size = minimum_size
+
+    def call(self, images, training=None, mask=None):
+        check_images(images, self.minimum_size)
+        return super().call(images, training=training, mask=mask)
+
+    def get_config(self):
+        return {
+            "image_shape": list(self.image_shape),
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "name": self.name,
+            "trainable": self.trainable,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{**config, "dtype": keras.dtype_policies.deserialize(config["dtype"])})
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class ImageSize(keras.layers.Layer):
+    """Height and width of images `(batch, height, width, channels)`, int32 `(batch, 2)`."""
+
+    def call(self, images):
+        batch, height, width, _ = ops.shape(images)
+        size = ops.stack([ops.cast(height, "int32"), ops.cast(width, "int32")])
+        return ops.broadcast_to(size[None], (batch, 2))
+
+
+def check_image_shape(image_shape, minimum_size):
+    """Returns `image_shape` as a tuple if it is `(height, width, 3)` with sizes that are large enough or `None`."""
+    shape = tuple(image_shape)
+    if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
+        raise ValueError(
+            "Images are channels last, (height, width, 3); channels_first is not supported, transpose the images. "
+            f"Received: image_shape={shape}"
+        )
+    if len(shape) != 3 or shape[2] != 3 or any(size is not None and size < minimum_size for size in shape[:2]):
+        raise ValueError(
+            f"`image_shape` must be (height, width, 3), height and width at least {minimum_size} or None for any. "
+            f"Received: image_shape={shape}"
+        )
+    return shape
+
+
+def check_images(images, minimum_size):
+    """Raises ValueError unless `images` are floats `(batch, height, width, 3)` of a size the network can take."""
+    shape = tuple(images.shape)
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    if not dtype.startswith(("float", "bfloat")):
+        raise ValueError(
+            "Images must be floating point, scaled as in training (the ImageNet networks take [-1, 1]); the values of "
+            f"{dtype} images are far out of that range. Convert and scale them first. "
+            f"Received: dtype={dtype}, shape={shape}"
+        )
+    if len(shape) == 4 and shape[1] == 3 and shape[3] not in (3, None):
+        raise ValueError(
+            "Images must be channels last, (batch, height, width, 3); channels_first is not supported, transpose them "
+            f"with (0, 2, 3, 1). Received: shape={shape}"
+        )
+    if len(shape) != 4 or shape[3] not in (3, None):
+        raise ValueError(
+            f"Images must have the shape (batch, height, width, 3); one image needs a batch axis: image[None]. "
+            f"Received: shape={shape}"
+        )
+    if any(size is not None and size < minimum_size for size in shape[1:3]):
+        raise ValueError(
+            f"Images must be at least {minimum_size} pixels high and wide, the stride of the whole network; enlarge "
+            f"them. Received: shape={shape}"
+        )

@@ -1,0 +1,140 @@
+"""The pre-activation basic ResNet for CIFAR-10 (He et al. 2016, arXiv 1603.05027), with adaptive blocks."""
+
+import keras
+
+from sact_tf.config import check_model_type, cifar_units
+from sact_tf.layers import AdaptiveBlock, BasicUnit, GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers.parts import convolution, leaky_relu
+from sact_tf.models.backbone import Backbone
+from sact_tf.models.classifier import Classifier
+
+WEIGHT_DECAY = 2e-4
+NORM_MOMENTUM = 0.9
+NORM_EPSILON = 1e-3
+TOTAL_STRIDE = 4
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class CifarBackbone(Backbone):
+    """Stem and three blocks, `block_1` to `block_3`, 1 to 4 times smaller than the image; see `Backbone`.
+
+    Args:
+        units: three ints, residual units per block.
+        model_type: one of `sact_tf.config.MODEL_TYPES`.
+        base_channels: int, channels of the stem and of the first block, doubled by each further block.
+        image_shape: `(height, width, 3)`; `None` stands for any height or width.
+        weight_decay: float, L2 of all kernels in the release's halved convention.
+        dtype: dtype policy; halting is decided in float32 under all of them.
+    """
+
+    def __init__(
+        self,
+        units,
+        model_type="sact",
+        base_channels=16,
+        image_shape=(32, 32, 3),
+        weight_decay=WEIGHT_DECAY,
+        dtype=None,
+        **kwargs,
+    ):
+        check_model_type(model_type)
+        units = cifar_units(units)
+        stem = [convolution(base_channels, 3, weight_decay, dtype, "conv", padding="same")]
+        blocks = {}
+        for index, count in enumerate(units):
+            layers = [
+                BasicUnit(
+                    base_channels * 2**index,
+                    stride=2 if index > 0 and unit == 0 else 1,
+                    activated_shortcut=index == 0 and unit == 0,
+                    weight_decay=weight_decay,
+                    norm_momentum=NORM_MOMENTUM,
+                    norm_epsilon=NORM_EPSILON,
+                    dtype=dtype,
+                    name=f"unit_{unit + 1}",
+                )
+                for unit in range(count)
+            ]
+            name = f"block_{index + 1}"
+            branches = _halting_branches(model_type, count - 1, weight_decay)
+            blocks[name] = AdaptiveBlock(layers, model_type, halting_branches=branches, dtype=dtype, name=name)
+        super().__init__(stem, blocks, image_shape, TOTAL_STRIDE, dtype=dtype, **kwargs)
+        self.units = units
+        self.model_type = model_type
+        self.base_channels = base_channels
+        self.weight_decay = weight_decay
+        # Level n is 2**n times smaller than the image.
+        self.pyramid_outputs = {f"P{index}": f"block_{index + 1}" for index in range(3)}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": list(self.units),
+            "model_type": self.model_type,
+            "base_channels": self.base_channels,
+            "weight_decay": self.weight_decay,
+        }
+
+
+def _halting_branches(model_type, count, weight_decay):
+    if model_type == "vanilla":
+        return []
+    branch = SpatialHaltingBranch if model_type == "sact" else GlobalHaltingBranch
+    # In the release every batch normalization of this network activates its output, these included.
+    return [
+        branch(
+            activation=leaky_relu,
+            weight_decay=weight_decay,
+            norm_momentum=NORM_MOMENTUM,
+            norm_epsilon=NORM_EPSILON,
+            name=f"halting_branch_{index + 1}",
+        )
+        for index in range(count)
+    ]
+
+
+def cifar_resnet(
+    model="5",
+    model_type="sact",
+    num_classes=10,
+    base_channels=16,
+    tau=0.01,
+    image_shape=(32, 32, 3),
+    weight_decay=WEIGHT_DECAY,
+    label_smoothing=0.0,
+    dtype=None,
+    name=None,
+):
+    """The CIFAR-10 network of the release as a Keras model.
+
+    Args:
+        model: units in every block ("5"), or in each of the three ("2_3_4"), as text or ints.
+        model_type: "vanilla", "act", "act_early_stopping" or "sact"; see `sact_tf.AdaptiveBlock`.
+        num_classes: int.
+        base_channels: int, channels of the first block.
+        tau: float >= 0, weight of the ponder cost in the loss.
+        image_shape: `(height, width, 3)`; `None` stands for any height or width, from 4 on.
+        weight_decay: float, L2 of all kernels in the release's halved convention.
+        label_smoothing: float in [0, 1), of the training loss.
+        dtype: dtype policy, such as "mixed_bfloat16"; halting is decided in float32 under all of them.
+        name: name of the model.
+
+    Returns:
+        `Classifier` from float images, standardized each by itself, to the dict described there.
+
+    Raises:
+        ValueError: for an argument outside of what is listed.
+    """
+    backbone = CifarBackbone(cifar_units(model), model_type, base_channels, image_shape, weight_decay, dtype=dtype)
+    return Classifier(
+        backbone,
+        num_classes,
+        tau=tau,
+        label_smoothing=label_smoothing,
+        pool_first=True,
+        activation=leaky_relu,
+        weight_decay=weight_decay,
+        norm_momentum=NORM_MOMENTUM,
+        norm_epsilon=NORM_EPSILON,
+        name=name,
+    )

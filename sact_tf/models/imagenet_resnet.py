@@ -1,0 +1,120 @@
+"""The pre-activation bottleneck ResNets for ImageNet (He et al. 2016, arXiv 1603.05027), with adaptive blocks."""
+
+import keras
+
+from sact_tf.config import check_model_type, imagenet_units
+from sact_tf.layers import AdaptiveBlock, BottleneckUnit
+from sact_tf.layers.parts import convolution
+from sact_tf.models.backbone import Backbone
+from sact_tf.models.classifier import Classifier
+
+# The stem keeps its 64 channels whatever `base_channels` is, as in the release.
+STEM_CHANNELS = 64
+WEIGHT_DECAY = 1e-4
+TOTAL_STRIDE = 32
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class ImageNetBackbone(Backbone):
+    """Stem and four blocks, `block1` to `block4`, 4 to 32 times smaller than the image; see `Backbone`.
+
+    Blocks 2 to 4 downsample in their first unit, as in He et al. and unlike `keras.applications`.
+
+    Args:
+        units: four ints, residual units per block.
+        model_type: one of `sact_tf.config.MODEL_TYPES`.
+        base_channels: int, bottleneck channels of the first block; block b has `4 * base_channels * 2**b` outputs.
+        image_shape: `(height, width, 3)`; `None` stands for any height or width.
+        weight_decay: float, L2 of all kernels in the release's halved convention.
+        dtype: dtype policy; halting is decided in float32 under all of them.
+    """
+
+    def __init__(
+        self,
+        units,
+        model_type="sact",
+        base_channels=64,
+        image_shape=(None, None, 3),
+        weight_decay=WEIGHT_DECAY,
+        dtype=None,
+        **kwargs,
+    ):
+        check_model_type(model_type)
+        units = imagenet_units(units)
+        stem = [
+            keras.layers.ZeroPadding2D(3, dtype=dtype, name="pad", data_format="channels_last"),
+            convolution(STEM_CHANNELS, 7, weight_decay, dtype, "conv1", strides=2),
+            keras.layers.MaxPooling2D(3, 2, padding="same", dtype=dtype, name="pool1", data_format="channels_last"),
+        ]
+        blocks = {}
+        for index, count in enumerate(units):
+            bottleneck_filters = base_channels * 2**index
+            layers = [
+                BottleneckUnit(
+                    4 * bottleneck_filters,
+                    bottleneck_filters,
+                    stride=2 if index > 0 and unit == 0 else 1,
+                    weight_decay=weight_decay,
+                    dtype=dtype,
+                    name=f"unit_{unit + 1}",
+                )
+                for unit in range(count)
+            ]
+            name = f"block{index + 1}"
+            blocks[name] = AdaptiveBlock(layers, model_type, dtype=dtype, name=name)
+        super().__init__(stem, blocks, image_shape, TOTAL_STRIDE, dtype=dtype, **kwargs)
+        self.units = units
+        self.model_type = model_type
+        self.base_channels = base_channels
+        self.weight_decay = weight_decay
+        # Level n is 2**n times smaller than the image.
+        self.pyramid_outputs = {f"P{index + 2}": f"block{index + 1}" for index in range(4)}
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": list(self.units),
+            "model_type": self.model_type,
+            "base_channels": self.base_channels,
+            "weight_decay": self.weight_decay,
+        }
+
+
+def imagenet_resnet(
+    model="101",
+    model_type="sact",
+    num_classes=1001,
+    base_channels=64,
+    tau=0.005,
+    image_shape=(None, None, 3),
+    weight_decay=WEIGHT_DECAY,
+    label_smoothing=0.1,
+    dtype=None,
+    name=None,
+):
+    """The ImageNet network of the release as a Keras model.
+
+    Args:
+        model: "50", "101", "152", "200", or the units of the four blocks as text ("3_4_23_3") or ints.
+        model_type: "vanilla", "act", "act_early_stopping" or "sact"; see `sact_tf.AdaptiveBlock`.
+        num_classes: int; with the release's labels class 0 is the background.
+        base_channels: int, bottleneck channels of the first block.
+        tau: float >= 0, weight of the ponder cost in the loss.
+        image_shape: `(height, width, 3)`; `None` stands for any height or width, from 32 on.
+        weight_decay: float, L2 of all kernels in the release's halved convention.
+        label_smoothing: float in [0, 1), of the training loss.
+        dtype: dtype policy, such as "mixed_bfloat16"; halting is decided in float32 under all of them.
+        name: name of the model.
+
+    Returns:
+        `Classifier` from float images in [-1, 1] to the dict described there.
+
+    Raises:
+        ValueError: for an argument outside of what is listed.
+    """
+    backbone = ImageNetBackbone(
+        imagenet_units(model), model_type, base_channels, image_shape, weight_decay, dtype=dtype
+    )
+    return Classifier(
+        backbone, num_classes, tau=tau, label_smoothing=label_smoothing, weight_decay=weight_decay, name=name
+    )
