@@ -1,5 +1,7 @@
 """Settings as frozen dataclasses, and the checks that every entry to the library shares."""
 
+import dataclasses
+import json
 import math
 
 # SPEC of the release's flag `model_type`; see `sact_tf.AdaptiveBlock` for what each one does.
@@ -75,3 +77,189 @@ def _parse_units(model):
     except (TypeError, ValueError):
         return None
     return units if exact and units and min(units) >= 1 else None
+
+
+# What `--dataset` stands for where a flag is not given.
+DATASETS = {
+    "cluttered_digits": {
+        "network": "cifar",
+        "model": "3",
+        "model_type": "vanilla",
+        "num_classes": 10,
+        "base_channels": 16,
+        "stem_stride": 2,
+        "tau": 0.01,
+        "label_smoothing": 0.0,
+        "image_size": 64,
+        "batch_size": 64,
+        "eval_batch_size": 100,
+        "learning_rate": 0.1,
+        "learning_rate_schedule": "cosine",
+        "max_number_of_steps": 2500,
+        "num_train_examples": 100_000,
+        "num_examples": 2_000,
+        "split_name": "test",
+        "train_log_dir": "/tmp/cluttered_digits/",
+    },
+}
+SCHEDULES = ("piecewise", "exponential", "cosine", "constant")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network, and the weights of its loss.
+
+    Attributes:
+        network: "cifar" or "imagenet", see `sact_tf.cifar_resnet` and `sact_tf.imagenet_resnet`.
+        model: units per block, see there.
+        model_type: one of `MODEL_TYPES`.
+        num_classes: int.
+        base_channels: int, channels of the first block (`cifar`), bottleneck channels of it (`imagenet`).
+        tau: float >= 0, weight of the ponder cost in the loss.
+        label_smoothing: float in [0, 1).
+        stem_stride: int, of the first convolution of the `cifar` network; the other network has its own.
+    """
+
+    network: str
+    model: str
+    model_type: str = "vanilla"
+    num_classes: int
+    base_channels: int = 16
+    tau: float = 1.0
+    label_smoothing: float = 0.0
+    stem_stride: int = 1
+
+    def __post_init__(self):
+        if self.network not in ("cifar", "imagenet"):
+            raise ValueError(f"`network` must be 'cifar' or 'imagenet'. Received: network={self.network!r}")
+        (cifar_units if self.network == "cifar" else imagenet_units)(self.model)
+        check_model_type(self.model_type)
+        check_tau(self.tau)
+        _check_positive(self, "num_classes", "base_channels", "stem_stride")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A training run: what is trained, on what, and how. Two runs of one configuration give the same weights.
+
+    Attributes:
+        model: `ModelConfig`.
+        dataset: a key of `DATASETS`.
+        image_size: int, height and width of the images in pixels.
+        batch_size: int, images per step over all devices.
+        learning_rate: float, at the first step.
+        learning_rate_schedule: "piecewise": multiplied by `learning_rate_decay_factor` at each of
+            `learning_rate_boundaries` (steps); "exponential": multiplied by it every `num_epochs_per_decay` epochs;
+            "cosine": falls to zero over the run; "constant".
+        warmup_steps: int, steps over which the learning rate rises from zero.
+        momentum: float in [0, 1).
+        max_number_of_steps: int, steps of the whole run.
+        finetune_path: checkpoint to start from, all but the halting branches; None to start from random weights.
+        seed: int, of the initial weights and the order of the examples.
+        deterministic: bool, whether every op gives the same bits in every run.
+    """
+
+    model: ModelConfig
+    dataset: str
+    image_size: int
+    batch_size: int
+    learning_rate: float
+    learning_rate_schedule: str = "piecewise"
+    learning_rate_boundaries: tuple = ()
+    learning_rate_decay_factor: float = 0.1
+    num_epochs_per_decay: float = 30.0
+    warmup_steps: int = 0
+    momentum: float = 0.9
+    max_number_of_steps: int
+    finetune_path: str | None = None
+    seed: int = 0
+    deterministic: bool = True
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+        _check_positive(self, "image_size", "batch_size", "max_number_of_steps")
+        if self.learning_rate_schedule not in SCHEDULES:
+            raise ValueError(
+                f"`learning_rate_schedule` must be one of {SCHEDULES}. Received: {self.learning_rate_schedule!r}"
+            )
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"`learning_rate` must be a positive number. Received: {self.learning_rate!r}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"`momentum` must lie in [0, 1). Received: {self.momentum!r}")
+        if list(self.learning_rate_boundaries) != sorted(set(self.learning_rate_boundaries)):
+            raise ValueError(
+                f"`learning_rate_boundaries` must be rising steps. Received: {self.learning_rate_boundaries!r}"
+            )
+
+    def to_json(self):
+        """Returns the configuration as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text):
+        """Reads what `to_json` wrote; ValueError for anything else."""
+        try:
+            fields = json.loads(text)
+            model = ModelConfig(**fields.pop("model"))
+            boundaries = tuple(fields.pop("learning_rate_boundaries"))
+            return cls(model=model, learning_rate_boundaries=boundaries, **fields)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ValueError(f"This is not the configuration of a sact_tf training run: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """An evaluation: of which network, from which checkpoints, on what.
+
+    Attributes:
+        model: `ModelConfig`.
+        dataset: a key of `DATASETS`.
+        image_size: int, height and width of the images in pixels.
+        checkpoint_dir: directory of a run or a release checkpoint, or the prefix of one checkpoint.
+        eval_dir: directory for TensorBoard events.
+        split_name: split of the data set.
+        num_examples: int, images to evaluate on.
+        batch_size: int, images at a time.
+        evaluate_once: bool, whether to stop after the latest checkpoint instead of waiting for further ones.
+        eval_interval_secs: float, seconds between the starts of two evaluations at the least.
+    """
+
+    model: ModelConfig
+    dataset: str
+    image_size: int
+    checkpoint_dir: str
+    eval_dir: str
+    split_name: str
+    num_examples: int
+    batch_size: int
+    evaluate_once: bool = True
+    eval_interval_secs: float = 60
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+        _check_positive(self, "image_size", "num_examples", "batch_size")
+
+
+def differences(config, other):
+    """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`."""
+    left, right = _flatten(config), _flatten(other)
+    return [f"{name}: {left[name]!r}, {right[name]!r}" for name in left if left[name] != right[name]]
+
+
+def check_dataset(dataset):
+    """Returns the defaults of a data set, raises ValueError if there is none of that name."""
+    if dataset not in DATASETS:
+        raise ValueError(f"`dataset` must be one of {tuple(DATASETS)}. Received: dataset={dataset!r}")
+    return DATASETS[dataset]
+
+
+def _flatten(config):
+    fields = dataclasses.asdict(config)
+    return {**{f"model.{name}": value for name, value in fields.pop("model").items()}, **fields}
+
+
+def _check_positive(config, *names):
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be an int, at least 1. Received: {name}={value!r}")

@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from sact_tf.config import check_dataset
+
 
 @keras.saving.register_keras_serializable(package="sact_tf")
 class Momentum(keras.optimizers.Optimizer):
@@ -34,3 +36,51 @@ class Momentum(keras.optimizers.Optimizer):
 
     def get_config(self):
         return {**super().get_config(), "momentum": self.momentum}
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from zero over `warmup_steps` steps and follows another schedule from there.
+
+    Args:
+        schedule: Keras learning rate schedule, whose steps count from the first step of training.
+        warmup_steps: int, at least 1.
+    """
+
+    def __init__(self, schedule, warmup_steps):
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        share = (ops.cast(step, "float32") + 1.0) / self.warmup_steps
+        return self.schedule(step) * ops.minimum(share, 1.0)
+
+    def get_config(self):
+        return {
+            "schedule": keras.optimizers.schedules.serialize(self.schedule),
+            "warmup_steps": self.warmup_steps,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["warmup_steps"])
+
+
+def learning_rate_schedule(config):
+    """Returns the Keras schedule of a `TrainingConfig`: learning rate as a function of the step."""
+    schedules = keras.optimizers.schedules
+    if config.learning_rate_schedule == "cosine":
+        schedule = schedules.CosineDecay(config.learning_rate, config.max_number_of_steps)
+    elif config.learning_rate_schedule == "exponential":
+        steps_per_epoch = check_dataset(config.dataset)["num_train_examples"] / config.batch_size
+        decay_steps = int(steps_per_epoch * config.num_epochs_per_decay)
+        factor = config.learning_rate_decay_factor
+        schedule = schedules.ExponentialDecay(config.learning_rate, decay_steps, factor, staircase=True)
+    else:
+        boundaries = config.learning_rate_boundaries if config.learning_rate_schedule == "piecewise" else ()
+        # Keras wants one boundary at least; nothing comes after the last step.
+        boundaries = boundaries or (config.max_number_of_steps,)
+        rates = [config.learning_rate * config.learning_rate_decay_factor**k for k in range(len(boundaries) + 1)]
+        # Keras' boundary is the last step of the earlier rate, and so is TensorFlow 1's.
+        schedule = schedules.PiecewiseConstantDecay(list(boundaries), rates)
+    return WarmUp(schedule, config.warmup_steps) if config.warmup_steps else schedule

@@ -16,7 +16,7 @@ TOTAL_STRIDE = 4
 
 @keras.saving.register_keras_serializable(package="sact_tf")
 class CifarBackbone(Backbone):
-    """Stem and three blocks, `block_1` to `block_3`, 1 to 4 times smaller than the image; see `Backbone`.
+    """Stem and three blocks, `block_1` to `block_3`, 1 to 4 times smaller than the stem's output; see `Backbone`.
 
     Args:
         units: three ints, residual units per block.
@@ -24,6 +24,7 @@ class CifarBackbone(Backbone):
         base_channels: int, channels of the stem and of the first block, doubled by each further block.
         image_shape: `(height, width, 3)`; `None` stands for any height or width.
         weight_decay: float, L2 of all kernels in the release's halved convention.
+        stem_stride: int, of the first convolution; 1 in the release. 2 suits images larger than CIFAR's.
         dtype: dtype policy; halting is decided in float32 under all of them.
     """
 
@@ -34,12 +35,15 @@ class CifarBackbone(Backbone):
         base_channels=16,
         image_shape=(32, 32, 3),
         weight_decay=WEIGHT_DECAY,
+        stem_stride=1,
         dtype=None,
         **kwargs,
     ):
         check_model_type(model_type)
         units = cifar_units(units)
-        stem = [convolution(base_channels, 3, weight_decay, dtype, "conv", padding="same")]
+        if stem_stride not in (1, 2, 4):
+            raise ValueError(f"`stem_stride` must be 1, 2 or 4. Received: stem_stride={stem_stride!r}")
+        stem = [convolution(base_channels, 3, weight_decay, dtype, "conv", padding="same", strides=stem_stride)]
         blocks = {}
         for index, count in enumerate(units):
             layers = [
@@ -58,13 +62,15 @@ class CifarBackbone(Backbone):
             name = f"block_{index + 1}"
             branches = _halting_branches(model_type, count - 1, weight_decay)
             blocks[name] = AdaptiveBlock(layers, model_type, halting_branches=branches, dtype=dtype, name=name)
-        super().__init__(stem, blocks, image_shape, TOTAL_STRIDE, dtype=dtype, **kwargs)
+        super().__init__(stem, blocks, image_shape, TOTAL_STRIDE * stem_stride, dtype=dtype, **kwargs)
         self.units = units
         self.model_type = model_type
         self.base_channels = base_channels
         self.weight_decay = weight_decay
+        self.stem_stride = stem_stride
         # Level n is 2**n times smaller than the image.
-        self.pyramid_outputs = {f"P{index}": f"block_{index + 1}" for index in range(3)}
+        first_level = stem_stride.bit_length() - 1
+        self.pyramid_outputs = {f"P{first_level + index}": f"block_{index + 1}" for index in range(3)}
 
     def get_config(self):
         return {
@@ -73,6 +79,7 @@ class CifarBackbone(Backbone):
             "model_type": self.model_type,
             "base_channels": self.base_channels,
             "weight_decay": self.weight_decay,
+            "stem_stride": self.stem_stride,
         }
 
 
@@ -102,6 +109,7 @@ def cifar_resnet(
     image_shape=(32, 32, 3),
     weight_decay=WEIGHT_DECAY,
     label_smoothing=0.0,
+    stem_stride=1,
     dtype=None,
     name=None,
 ):
@@ -113,9 +121,11 @@ def cifar_resnet(
         num_classes: int.
         base_channels: int, channels of the first block.
         tau: float >= 0, weight of the ponder cost in the loss.
-        image_shape: `(height, width, 3)`; `None` stands for any height or width, from 4 on.
+        image_shape: `(height, width, 3)`; `None` stands for any height or width, from 4 on (times `stem_stride`).
         weight_decay: float, L2 of all kernels in the release's halved convention.
         label_smoothing: float in [0, 1), of the training loss.
+        stem_stride: int, of the first convolution; 1 in the release. 2 suits images larger than CIFAR's: every map is
+            half as high and wide.
         dtype: dtype policy, such as "mixed_bfloat16"; halting is decided in float32 under all of them.
         name: name of the model.
 
@@ -125,7 +135,9 @@ def cifar_resnet(
     Raises:
         ValueError: for an argument outside of what is listed.
     """
-    backbone = CifarBackbone(cifar_units(model), model_type, base_channels, image_shape, weight_decay, dtype=dtype)
+    backbone = CifarBackbone(
+        cifar_units(model), model_type, base_channels, image_shape, weight_decay, stem_stride, dtype=dtype
+    )
     return Classifier(
         backbone,
         num_classes,

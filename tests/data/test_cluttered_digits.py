@@ -198,7 +198,7 @@ def test_nothing_is_downloaded(monkeypatch):
 def test_a_missing_photograph_is_named_and_not_fetched(monkeypatch):
     forget_everything()
     monkeypatch.setitem(cluttered_digits.PHOTOGRAPHS, "test", ("kidney.png",))
-    with pytest.raises(FileNotFoundError, match="kidney.png must come with scikit-image. Not found: .*pip install"):
+    with pytest.raises(FileNotFoundError, match=r"kidney\.png must come with scikit-image\. Not found: .*pip install"):
         cluttered_digits.render("test", 12, 0)
 
 

@@ -1,0 +1,23 @@
+"""Evaluates the checkpoints of a training run, or one of the original release.
+
+python eval.py --checkpoint_dir=runs/sact --evaluate_once
+"""
+
+import os
+
+# Before TensorFlow starts: what it says of its own build is not about this run.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from sact_tf import command_line, evaluation
+
+command_line.define_model_flags()
+command_line.define_evaluation_flags()
+
+
+def main():
+    """Flags to configuration to one call."""
+    evaluation.evaluate_run(command_line.evaluation_config())
+
+
+if __name__ == "__main__":
+    command_line.run(main)

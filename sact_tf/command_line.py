@@ -1,0 +1,146 @@
+"""What the commands share: their flags, and errors that a person can read."""
+
+import dataclasses
+import os
+import sys
+
+from absl import app, flags, logging
+
+from sact_tf import config as configs
+from sact_tf import training
+
+FLAGS = flags.FLAGS
+_MODEL_FLAGS = (
+    "network",
+    "model",
+    "model_type",
+    "num_classes",
+    "base_channels",
+    "stem_stride",
+    "tau",
+    "label_smoothing",
+)
+
+
+def run(main):
+    """Runs a command's `main()`; a mistake of its user ends in a paragraph and exit status 1, not in a traceback."""
+
+    def guarded(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}")
+        try:
+            main()
+        except (ValueError, OSError, training.TrainingDiverged) as error:
+            if os.environ.get("SACT_TF_TRACEBACK"):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded)
+
+
+def define_model_flags():
+    """Flags that training and evaluation share. A flag that is not given takes the data set's default."""
+    flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set; sets the defaults below.")
+    flags.DEFINE_enum("network", None, ["cifar", "imagenet"], "Kind of residual network.")
+    flags.DEFINE_string("model", None, "Residual units: '5' or '2_3_4' (cifar), '101' or '3_4_23_3' (imagenet).")
+    flags.DEFINE_string("model_type", None, f"One of {', '.join(configs.MODEL_TYPES)}.")
+    flags.DEFINE_float("tau", None, "Weight of the ponder cost in the loss, at least 0.")
+    flags.DEFINE_integer("base_channels", None, "Channels of the first block.")
+    flags.DEFINE_integer("stem_stride", None, "Stride of the cifar network's first convolution.")
+    flags.DEFINE_integer("image_size", None, "Height and width of the images in pixels.")
+    flags.DEFINE_float("label_smoothing", None, "Share of the target that is spread over all classes.")
+
+
+def define_evaluation_flags():
+    """Flags of evaluation alone."""
+    flags.DEFINE_string("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
+    flags.DEFINE_string("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
+    flags.DEFINE_string("split_name", None, "Split to evaluate on.")
+    flags.DEFINE_integer("num_examples", None, "Number of images.")
+    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
+    flags.DEFINE_alias("batch_size", "eval_batch_size")
+    flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
+    flags.DEFINE_float("eval_interval_secs", 60, "Seconds between two evaluations at the least.")
+
+
+def define_training_flags():
+    """Flags of training alone."""
+    flags.DEFINE_string("train_log_dir", None, "Directory of the run: configuration, checkpoints, TensorBoard events.")
+    flags.DEFINE_integer("batch_size", None, "Images per step, over all devices.")
+    flags.DEFINE_float("learning_rate", None, "Learning rate of the first step.")
+    flags.DEFINE_enum("learning_rate_schedule", None, list(configs.SCHEDULES), "How the learning rate falls.")
+    flags.DEFINE_list("learning_rate_boundaries", None, "Steps where a piecewise schedule falls: 60000,75000,90000.")
+    flags.DEFINE_float("learning_rate_decay_factor", None, "What the learning rate is multiplied by where it falls.")
+    flags.DEFINE_float("num_epochs_per_decay", None, "Epochs after which an exponential schedule falls.")
+    flags.DEFINE_integer("warmup_steps", None, "Steps over which the learning rate rises from zero.")
+    flags.DEFINE_float("momentum", None, "Momentum of the optimizer.")
+    flags.DEFINE_integer("max_number_of_steps", None, "Steps of the whole run.")
+    flags.DEFINE_string("finetune_path", None, "Checkpoint (prefix or directory) to start from, but for the halting.")
+    flags.DEFINE_integer("seed", None, "Seed of the initial weights and of the order of the examples.")
+    flags.DEFINE_boolean("deterministic", None, "Every op gives the same bits in every run, so a resume is exact.")
+    flags.DEFINE_integer("save_interval_secs", 600, "Seconds between checkpoints; one more is written at the end.")
+    flags.DEFINE_integer("save_summaries_secs", 60, "Seconds between TensorBoard summaries.")
+
+
+def model_config(defaults):
+    """The `ModelConfig` that the flags ask for; `defaults` is a dict of what the others are."""
+    return configs.ModelConfig(**{name: _flag(name, defaults) for name in _MODEL_FLAGS if name in defaults})
+
+
+def training_config():
+    """The `TrainingConfig` that the flags ask for."""
+    defaults = configs.check_dataset(FLAGS.dataset)
+    names = set(configs.TrainingConfig.__dataclass_fields__) - {"model", "dataset", "learning_rate_boundaries"}
+    fields = {name: _flag(name, defaults) for name in names}
+    fields["learning_rate_boundaries"] = _boundaries(_flag("learning_rate_boundaries", defaults))
+    given = {name: value for name, value in fields.items() if value is not None}
+    return configs.TrainingConfig(model=model_config(defaults), dataset=FLAGS.dataset, **given)
+
+
+def train_log_dir():
+    """The run's directory: the flag's, or the data set's default."""
+    return FLAGS.train_log_dir or configs.check_dataset(FLAGS.dataset)["train_log_dir"]
+
+
+def evaluation_config():
+    """The `EvaluationConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
+    dataset, defaults = FLAGS.dataset, configs.check_dataset(FLAGS.dataset)
+    checkpoint_dir = FLAGS.checkpoint_dir or defaults["train_log_dir"]
+    if os.path.exists(os.path.join(checkpoint_dir, training.CONFIG_FILE)):
+        run = training.read_config(checkpoint_dir)
+        dataset = FLAGS.dataset if FLAGS["dataset"].present else run.dataset
+        defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
+    return configs.EvaluationConfig(
+        model=model_config(defaults),
+        dataset=dataset,
+        image_size=_flag("image_size", defaults),
+        checkpoint_dir=checkpoint_dir,
+        eval_dir=FLAGS.eval_dir or _beside(checkpoint_dir, "eval"),
+        split_name=_flag("split_name", defaults),
+        num_examples=_flag("num_examples", defaults),
+        batch_size=_flag("eval_batch_size", defaults),
+        evaluate_once=FLAGS.evaluate_once,
+        eval_interval_secs=FLAGS.eval_interval_secs,
+    )
+
+
+def _beside(checkpoint_dir, name):
+    directory = checkpoint_dir if os.path.isdir(checkpoint_dir) else os.path.dirname(checkpoint_dir)
+    return os.path.join(directory, name)
+
+
+def _flag(name, defaults):
+    """The flag's value if it was given, else the default."""
+    value = FLAGS[name].value if name in FLAGS else None
+    return defaults.get(name) if value is None else value
+
+
+def _boundaries(steps):
+    try:
+        return tuple(int(step) for step in steps or ())
+    except ValueError as error:
+        raise ValueError(
+            f"--learning_rate_boundaries must be steps, such as 60000,75000,90000. Received: {','.join(steps)}"
+        ) from error

@@ -1,0 +1,132 @@
+"""The paper's two steps on the embedded data set, in a few minutes: a plain network, then SACT started from it.
+
+  make train
+  python -m sact_tf.studies.first_run --run_dir=runs/cluttered_digits
+
+Writes the two runs, `results.json`, and `ponder_maps.png`: test images above the computation spent on them. Started
+again, it goes on where it was stopped.
+"""
+
+import json
+import os
+
+import numpy as np
+from absl import flags
+
+from sact_tf import checkpoints, command_line, evaluation, training, visualize
+from sact_tf import config as configs
+from sact_tf.data import pipeline
+from sact_tf.models.build import build_model
+
+FLAGS = flags.FLAGS
+DATASET = "cluttered_digits"
+# What the two steps of the recipe change in the data set's defaults.
+VANILLA = {"max_number_of_steps": 2500}
+SACT = {"max_number_of_steps": 2500, "learning_rate": 0.05}
+NUM_PICTURES = 8
+
+
+def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=training.print_line):
+    """Trains and evaluates both networks, draws the maps, prints a table.
+
+    Args:
+        run_dir: directory for everything that is written.
+        vanilla: dict of `TrainingConfig` fields of the plain network that differ from the data set's defaults.
+        sact: the same for the SACT network.
+        tau: float, weight of the ponder cost; None for the data set's default.
+        num_examples: int, held-out images to evaluate on; None for all.
+        log: called with lines of text.
+
+    Returns:
+        dict from "vanilla" and "sact" to their metrics, see `sact_tf.evaluation.evaluate`.
+    """
+    started, results = os.path.join(run_dir, "vanilla"), {}
+    for model_type, changes in (("vanilla", vanilla), ("sact", sact)):
+        directory = os.path.join(run_dir, model_type)
+        finetune_path = None if model_type == "vanilla" else started
+        config = _training_config(model_type, tau, {**changes, "finetune_path": finetune_path})
+        log(f"== Training {model_type}: {config.max_number_of_steps} steps of {config.batch_size} images, {directory}")
+        trained = training.train(config, directory, save_interval_secs=60, log=log)
+        results[model_type] = _evaluate(config, directory, num_examples, log)
+        results[model_type]["Training Seconds"] = trained["seconds"]
+    picture = os.path.join(run_dir, "ponder_maps.png")
+    _draw(config, directory, picture)
+    with open(os.path.join(run_dir, "results.json"), "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=2)
+    for line in _table(results):
+        log(line)
+    log(f"Images beside their ponder maps: {picture}. Figures: {file.name}. Networks: {started}, {directory}.")
+    log(f"TensorBoard: tensorboard --logdir {run_dir}")
+    return results
+
+
+def _training_config(model_type, tau, changes):
+    defaults = configs.check_dataset(DATASET)
+    model = {name: defaults[name] for name in configs.ModelConfig.__dataclass_fields__}
+    model.update({"model_type": model_type}, **({} if tau is None else {"tau": tau}))
+    fields = {name: defaults[name] for name in configs.TrainingConfig.__dataclass_fields__ if name in defaults}
+    fields.update(changes, model=configs.ModelConfig(**model), dataset=DATASET)
+    return configs.TrainingConfig(**fields)
+
+
+def _evaluate(config, directory, num_examples, log):
+    defaults = configs.check_dataset(config.dataset)
+    return evaluation.evaluate(
+        configs.EvaluationConfig(
+            model=config.model,
+            dataset=config.dataset,
+            image_size=config.image_size,
+            checkpoint_dir=directory,
+            eval_dir=directory,
+            split_name=defaults["split_name"],
+            num_examples=num_examples or defaults["num_examples"],
+            batch_size=defaults["eval_batch_size"],
+        ),
+        directory,
+        log,
+    )
+
+
+def _draw(config, directory, path):
+    """Draws the first images of the held-out split above their ponder maps."""
+    model = build_model(config.model, config.image_size)
+    checkpoints.load_release_checkpoint(model, directory)
+    source = pipeline.open_source(config.dataset, "test", config.image_size)
+    examples = {name: value.numpy() for name, value in source.read(np.arange(NUM_PICTURES)).items()}
+    outputs = model(examples["image"], training=False)
+    maps = visualize.ponder_map(outputs, examples["image"].shape[1:3]).numpy()
+    said = np.argmax(outputs["logits"], axis=-1)
+    titles = [f"{label}, read as {read}" for label, read in zip(examples["label"], said, strict=True)]
+    visualize.save_gallery(path, examples["image"], maps, examples["box"], titles)
+
+
+def _table(results):
+    """Lines of a table of both networks."""
+    yield "| network | accuracy | mean FLOPs | of vanilla | ponder cost inside / outside the box | training |"
+    yield "|---|---|---|---|---|---|"
+    full = results["vanilla"]["Total Flops/mean"]
+    for name, metrics in results.items():
+        flops = metrics["Total Flops/mean"]
+        inside, outside = metrics.get("Ponder Cost/inside box"), metrics.get("Ponder Cost/outside box")
+        ponder = f"{inside:.2f} / {outside:.2f} = {inside / outside:.2f}" if inside else "-"
+        yield (
+            f"| {name} | {metrics['eval/Accuracy']:.2%} | {flops / 1e6:.1f} M | {flops / full:.1%} | {ponder} "
+            f"| {metrics['Training Seconds']:.0f} s |"
+        )
+
+
+def main():
+    """Flags to one call."""
+    run(FLAGS.run_dir, _steps(VANILLA), _steps(SACT), FLAGS.tau, FLAGS.num_examples)
+
+
+def _steps(recipe):
+    return recipe if FLAGS.steps is None else {**recipe, "max_number_of_steps": FLAGS.steps}
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("run_dir", "runs/cluttered_digits", "Directory for everything that is written.")
+    flags.DEFINE_integer("steps", None, "Steps of each of the two trainings; the recipe's by default.")
+    flags.DEFINE_float("tau", None, "Weight of the ponder cost; the data set's by default.")
+    flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
+    command_line.run(main)

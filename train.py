@@ -1,0 +1,33 @@
+"""Trains a plain, ACT or SACT residual network, or goes on with a run that was stopped.
+
+python train.py --dataset=cluttered_digits --model_type=vanilla --train_log_dir=runs/vanilla
+python train.py --dataset=cluttered_digits --model_type=sact --finetune_path=runs/vanilla --train_log_dir=runs/sact
+"""
+
+import os
+
+# Before TensorFlow starts: what it says of its own build is not about this run.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import flags
+
+from sact_tf import command_line, training
+
+FLAGS = flags.FLAGS
+command_line.define_model_flags()
+command_line.define_training_flags()
+
+
+def main():
+    """Flags to configuration to one call."""
+    result = training.train(
+        command_line.training_config(),
+        command_line.train_log_dir(),
+        save_interval_secs=FLAGS.save_interval_secs,
+        save_summaries_secs=FLAGS.save_summaries_secs,
+    )
+    training.print_line(f"Trained to step {result['step']}: {result['checkpoint']}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)
