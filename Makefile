@@ -2,8 +2,6 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# TensorFlow's start-up messages speak of its own build; errors still show.
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 RUN_DIR ?= runs/cluttered_digits
 
 .PHONY: train test lint format venv benchmark clean

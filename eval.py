@@ -3,11 +3,6 @@
 python eval.py --checkpoint_dir=runs/sact --evaluate_once
 """
 
-import os
-
-# Before TensorFlow starts: what it says of its own build is not about this run.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from sact_tf import command_line, evaluation
 
 command_line.define_model_flags()

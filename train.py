@@ -4,11 +4,6 @@ python train.py --dataset=cluttered_digits --model_type=vanilla --train_log_dir=
 python train.py --dataset=cluttered_digits --model_type=sact --finetune_path=runs/vanilla --train_log_dir=runs/sact
 """
 
-import os
-
-# Before TensorFlow starts: what it says of its own build is not about this run.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 from absl import flags
 
 from sact_tf import command_line, training

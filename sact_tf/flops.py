@@ -31,7 +31,8 @@ def count(model, outputs):
 
     Args:
         model: `Classifier` or `Backbone`.
-        outputs: dict that the model returned (tensors or arrays), with its `image_size`.
+        outputs: dict that the model returned (tensors or arrays). Without its `image_size`, the images must be of the
+            size that the model was built for.
 
     Returns:
         dict of int64 tensors `(batch,)`: `flops`, and `<block>/flops` for each block. `flops` adds the stem and the
@@ -41,8 +42,8 @@ def count(model, outputs):
         ValueError: if an output is missing, or a unit is of a kind whose convolutions are not known.
     """
     backbone = getattr(model, "backbone", model)
-    sizes = _require(outputs, "image_size", model)
-    batch, size = ops.shape(sizes)[0], sizes[0]
+    batch = ops.shape(next(iter(outputs.values()), ops.zeros((0,))))[0]
+    size = _image_size(backbone, outputs)
     counts, total = {}, 0
     for layer in backbone.stem:
         size, cost = _stem_layer(layer, size)
@@ -148,6 +149,12 @@ def _cost(kernel_shape):
 
 def _area(size):
     return ops.prod(ops.cast(size, "int64"))
+
+
+def _image_size(backbone, outputs):
+    if "image_size" not in outputs and None not in backbone.image_shape:
+        return ops.convert_to_tensor(backbone.image_shape[:2], "int32")
+    return _require(outputs, "image_size", backbone)[0]
 
 
 def _require(outputs, key, model):

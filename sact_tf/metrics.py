@@ -15,15 +15,16 @@ class Moments(keras.metrics.Metric):
 
     def __init__(self, name="moments", dtype="float64"):
         super().__init__(name=name, dtype=dtype)
-        self.count = self.add_variable((), "zeros", name="count")
-        self.mean = self.add_variable((), "zeros", name="mean")
-        self.centred_squares = self.add_variable((), "zeros", name="centred_squares")
-        self.maximum = self.add_variable((), keras.initializers.Constant(float("-inf")), name="maximum")
+        lowest = keras.initializers.Constant(float("-inf"))
+        self.count = self.add_variable((), "zeros", dtype, name="count")
+        self.mean = self.add_variable((), "zeros", dtype, name="mean")
+        self.centred_squares = self.add_variable((), "zeros", dtype, name="centred_squares")
+        self.maximum = self.add_variable((), lowest, dtype, name="maximum")
 
     def update_state(self, values, sample_weight=None):
         """Takes in a tensor of any shape and numeric dtype."""
-        values = ops.cast(values, "float64")
-        count = ops.cast(ops.size(values), "float64")
+        values = ops.cast(values, self.count.dtype)
+        count = ops.cast(ops.size(values), self.count.dtype)
         mean = ops.mean(values)
         difference, total = mean - self.mean, self.count + count
         centred = ops.sum(ops.square(values - mean)) + ops.square(difference) * self.count * count / total
@@ -33,5 +34,5 @@ class Moments(keras.metrics.Metric):
         self.count.assign(total)
 
     def result(self):
-        variance = self.centred_squares / ops.maximum(self.count - 1, ops.ones((), "float64"))
+        variance = self.centred_squares / ops.maximum(self.count - 1, ops.ones((), self.count.dtype))
         return {"mean": self.mean + 0.0, "std": ops.sqrt(variance), "max": self.maximum + 0.0}

@@ -6,6 +6,7 @@ a run that is killed and started again ends in the weights of the run that never
 """
 
 import os
+import tempfile
 import time
 
 import keras
@@ -50,7 +51,7 @@ def train(config, train_log_dir, save_interval_secs=600, save_summaries_secs=60,
         OSError: if the directory cannot be written.
         TrainingDiverged: if the loss becomes NaN or infinite; the last checkpoint before that is kept.
     """
-    _claim_directory(config, train_log_dir)
+    _check_directory(config, train_log_dir)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
@@ -60,14 +61,21 @@ def train(config, train_log_dir, save_interval_secs=600, save_summaries_secs=60,
         trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
     )
     _start(trainer, manager, config, log)
+    # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
+    _write_atomically(os.path.join(train_log_dir, CONFIG_FILE), config.to_json())
     session = _Session(trainer, manager, config, save_interval_secs, save_summaries_secs, train_log_dir, log)
     return session.run(source)
 
 
-def _claim_directory(config, train_log_dir):
-    """Writes the configuration into a new run's directory, or checks that the run in it has the same one."""
+def _check_directory(config, train_log_dir):
+    """Raises unless the directory can be written and is new, or holds a run of the same configuration."""
     path = os.path.join(train_log_dir, CONFIG_FILE)
-    if os.path.exists(path):
+    if os.path.isdir(train_log_dir) and tf.train.latest_checkpoint(train_log_dir):
+        if not os.path.exists(path):
+            raise ValueError(
+                f"{train_log_dir} holds checkpoints but no {CONFIG_FILE}, so they are not of a run that can go on. "
+                "Give another --train_log_dir; to start from these weights, name them in --finetune_path."
+            )
         differing = configs.differences(read_config(train_log_dir), config)
         if differing:
             raise ValueError(
@@ -75,14 +83,10 @@ def _claim_directory(config, train_log_dir):
                 + "\n  ".join(differing)
                 + "\nGive the same flags to go on with it, or another --train_log_dir for a new run."
             )
-    elif os.path.isdir(train_log_dir) and tf.train.latest_checkpoint(train_log_dir):
-        raise ValueError(
-            f"{train_log_dir} holds checkpoints but no {CONFIG_FILE}, so they are not of a run that can go on. Give "
-            "another --train_log_dir; to start from these weights, name them in --finetune_path."
-        )
     try:
         os.makedirs(train_log_dir, exist_ok=True)
-        _write_atomically(path, config.to_json())
+        with tempfile.TemporaryFile(dir=train_log_dir):
+            pass
     except OSError as error:
         raise OSError(
             f"The run's directory cannot be written: {error}. Give a --train_log_dir on a disk with space, where you "

@@ -1,0 +1,84 @@
+"""The scripts, started as a user starts them."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SMALL = ("--model=1", "--base_channels=4", "--image_size=40", "--batch_size=4")
+
+
+def start(*words):
+    return subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=180)
+    return process.returncode, output, errors
+
+
+@pytest.fixture(scope="module")
+def run_directory(tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("run"))
+    returncode, output, errors = finish(
+        start("train.py", *SMALL, "--model_type=sact", "--max_number_of_steps=3", f"--train_log_dir={directory}")
+    )
+    assert returncode == 0, errors
+    assert re.search(r"step 1/3, loss \d", output)
+    assert f"Trained to step 3: {directory}/model.ckpt-3" in output
+    return directory
+
+
+def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(run_directory, tmp_path):
+    directory = f"--train_log_dir={tmp_path / 'new'}"
+    mistakes = [
+        (("train.py", "--model_type=fast", directory), r"`model_type` must be one of .*Received: model_type='fast'"),
+        (("train.py", "--model=3_4", directory), r"`model` must be .*Received: model='3_4'"),
+        (("train.py", "--tau=nan", directory), r"`tau` .* must be a finite number >= 0.*Received: tau=nan"),
+        (("train.py", "--image_size=8", directory), r"image_size"),
+        (("train.py", "--learning_rate_boundaries=1,x", directory), r"must be steps, such as .*Received: 1,x"),
+        (("train.py", f"--train_log_dir={__file__}/run"), r"cannot be written"),
+        (("train.py", *SMALL, "--tau=0.5", f"--train_log_dir={run_directory}"), r"another configuration"),
+        (("train.py", "--no_such_flag=1"), r"Unknown command line flag 'no_such_flag'"),
+        (("train.py", f"--finetune_path={tmp_path}", directory), r"No checkpoint at"),
+        (("eval.py", f"--checkpoint_dir={tmp_path / 'none'}", "--evaluate_once"), r"No checkpoint at"),
+        (
+            ("eval.py", f"--checkpoint_dir={run_directory}", "--evaluate_once", "--model=2"),
+            r"does not fit(.|\n)*missing from it:\n  resnet_residual/block_1/unit_1/halting_proba/global_bn/beta",
+        ),
+    ]
+    for first in range(0, len(mistakes), 2):
+        processes = [(start(*words), words, expected) for words, expected in mistakes[first : first + 2]]
+        for process, words, expected in processes:
+            returncode, _, errors = finish(process)
+            assert returncode != 0, words
+            assert re.search(expected, errors), (words, errors)
+            assert "Traceback" not in errors, (words, errors)
+
+
+def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_names(run_directory):
+    returncode, output, errors = finish(
+        start("eval.py", f"--checkpoint_dir={run_directory}", "--num_examples=6", "--batch_size=4")
+    )
+    # The run is complete, so evaluation ends though it was not told to stop after one checkpoint.
+    assert returncode == 0, errors
+    names = re.findall(r"^(.+)\[[-+.e\d]+\]$", output, flags=re.MULTILINE)
+    assert names[:4] == ["eval/Accuracy", "eval/Mean Loss", "Total Flops/mean", "Total Flops/std"]
+    assert {"block_1/flops_mean", "block_2/ponder_cost_std", "block_3/num_units_max"} <= set(names)
+    assert any(name.startswith("events.out") for name in os.listdir(os.path.join(run_directory, "eval")))
+
+
+def test_the_first_run_trains_both_networks_and_draws_the_maps(tmp_path):
+    returncode, output, errors = finish(
+        start("-m", "sact_tf.studies.first_run", f"--run_dir={tmp_path}", "--steps=2", "--num_examples=10")
+    )
+    assert returncode == 0, errors
+    assert re.search(r"^\| vanilla \| [\d.]+% \| 81\.\d M \| 100\.0% \| - \|", output, flags=re.MULTILINE)
+    assert re.search(r"^\| sact \| [\d.]+% \| \d+\.\d M \| ", output, flags=re.MULTILINE)
+    assert (tmp_path / "ponder_maps.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "results.json").exists()

@@ -1,0 +1,91 @@
+"""Evaluation: the release's metric names, with figures over the whole set."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sact_tf import cifar_resnet, evaluation, flops, losses
+from sact_tf.config import EvaluationConfig, ModelConfig
+from sact_tf.data.pipeline import Source
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(3).uniform(-1, 1, (5, 16, 12, 3)).astype("float32")
+
+
+def source_of(images, labels):
+    boxes = np.tile(np.array([[2, 3, 9, 7]], "int32"), (len(images), 1))
+    columns = {"image": images, "label": np.asarray(labels, "int64"), "box": boxes}
+
+    def read(indices):
+        batch = {name: tf.gather(column, indices) for name, column in columns.items()}
+        batch["image"].set_shape((None, *images.shape[1:]))
+        return batch
+
+    return Source(len(images), read)
+
+
+@pytest.fixture(scope="module")
+def sact_model():
+    model = cifar_resnet("3", "sact", base_channels=4, tau=0.3, image_shape=(None, None, 3))
+    for block in model.blocks.values():
+        for branch in block.halting_branches:
+            branch.local_conv.bias.assign([0.4])
+            branch.local_conv.kernel.assign(branch.local_conv.kernel * 20)
+    return model
+
+
+def test_figures_are_those_of_all_images_whatever_the_batch_size(sact_model, images):
+    outputs = sact_model(images)
+    outputs.update(flops.count(sact_model, outputs))
+    labels = np.argmax(outputs["logits"], axis=-1)
+    labels[1] = (labels[1] + 1) % 10
+    ponder = sum(np.mean(outputs[f"block_{b}/ponder_cost"]) for b in (1, 2, 3))
+    assert len(np.unique(outputs["block_1/num_units"])) > 1
+
+    for batch_size in (2, 5):
+        metrics = evaluation.evaluate_model(sact_model, source_of(images, labels), batch_size)
+        assert metrics["eval/Accuracy"] == pytest.approx(4 / 5)
+        assert metrics["Total Flops/mean"] == pytest.approx(np.mean(outputs["flops"]))
+        assert metrics["Total Flops/std"] == pytest.approx(np.std(outputs["flops"], ddof=1))
+        assert metrics["block_2/ponder_cost_mean"] == pytest.approx(np.mean(outputs["block_2/ponder_cost"]), rel=1e-5)
+        assert metrics["block_2/num_units_std"] == pytest.approx(
+            np.std(np.asarray(outputs["block_2/num_units"], "float64"), ddof=1)
+        )
+        assert metrics["block_3/num_units_max"] == np.max(outputs["block_3/num_units"])
+        loss = losses.cross_entropy(labels, outputs["logits"]) + 0.3 * ponder + losses.regularization_loss(sact_model)
+        assert metrics["eval/Mean Loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, images):
+    metrics = evaluation.evaluate_model(sact_model, source_of(images, [0] * 5), 5)
+    maps = evaluation.ponder_map(sact_model(images), (16, 12)).numpy()
+    inside = maps[:, 2:9, 3:7]
+    assert metrics["Ponder Cost/inside box"] == pytest.approx(inside.mean(), rel=1e-5)
+    outside = (maps.sum() - inside.sum()) / (maps.size - inside.size)
+    assert metrics["Ponder Cost/outside box"] == pytest.approx(outside, rel=1e-5)
+
+
+def test_a_vanilla_network_has_flops_without_deviation_and_no_ponder_cost(images):
+    model = cifar_resnet("1", "vanilla", num_classes=12, base_channels=2, image_shape=(None, None, 3))
+    metrics = evaluation.evaluate_model(model, source_of(images, range(5)), 3)
+    assert metrics["Total Flops/std"] == 0
+    assert "eval/Recall@5" in metrics
+    assert not any("ponder" in name.lower() or "num_units" in name for name in metrics)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    model = ModelConfig(network="cifar", model="1", num_classes=10, base_channels=2)
+    config = EvaluationConfig(
+        model=model,
+        dataset="cluttered_digits",
+        image_size=40,
+        checkpoint_dir=str(tmp_path),
+        eval_dir=str(tmp_path / "eval"),
+        split_name="test",
+        num_examples=2,
+        batch_size=2,
+    )
+    with pytest.raises(FileNotFoundError, match="No checkpoint at"):
+        evaluation.evaluate_run(config)

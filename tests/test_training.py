@@ -1,0 +1,203 @@
+"""The training loop: exact resume, and what stops it."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sact_tf import checkpoints, config, training
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+STEPS = 30
+COMMAND = [
+    sys.executable,
+    os.path.join(ROOT, "train.py"),
+    "--dataset=cluttered_digits",
+    "--model=1_2_1",
+    "--model_type=sact",
+    "--base_channels=4",
+    "--image_size=40",
+    "--batch_size=6",
+    "--tau=0.02",
+    "--seed=7",
+    f"--max_number_of_steps={STEPS}",
+]
+
+
+def small_config(**changes):
+    model = config.ModelConfig(
+        network="cifar", model="1_2_1", model_type="sact", num_classes=10, base_channels=4, tau=0.02, stem_stride=2
+    )
+    fields = {
+        "model": model,
+        "dataset": "cluttered_digits",
+        "image_size": 40,
+        "batch_size": 6,
+        "learning_rate": 0.05,
+        "learning_rate_schedule": "constant",
+        "max_number_of_steps": 3,
+        "deterministic": False,
+    }
+    return config.TrainingConfig(**{**fields, **changes})
+
+
+def start(directory, *flags):
+    return subprocess.Popen(
+        [*COMMAND, f"--train_log_dir={directory}", *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_for_step(directory, step, process):
+    """Waits until a checkpoint of at least `step` is complete."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        latest = tf.train.latest_checkpoint(directory) if os.path.isdir(directory) else None
+        if latest and int(latest.rpartition("-")[2]) >= step:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no checkpoint of step {step}: {process.communicate()[0]}")
+
+
+def read_all(directory):
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(directory))
+    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECKPOINTABLE", "save_c"))]
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(tmp_path):
+    unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
+    reference = start(unkilled)
+    process = start(killed, "--save_interval_secs=0")
+    for step in (4, 17):
+        wait_for_step(killed, step, process)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process = start(killed, "--save_interval_secs=0")
+    output = finish(process)
+    finish(reference)
+
+    assert "Going on from step" in output
+    expected, actual = read_all(unkilled), read_all(killed)
+    assert set(expected) == set(actual)
+    assert any(name.startswith("optimizer/") for name in expected)
+    for name in expected:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+def test_a_run_that_is_complete_trains_no_further(tmp_path):
+    first = training.train(small_config(), str(tmp_path))
+    again = training.train(small_config(), str(tmp_path))
+    assert first["step"] == again["step"] == 3
+    assert again["checkpoint"] == first["checkpoint"]
+    assert "loss" in first and "loss" not in again
+
+
+def test_a_directory_with_a_run_of_another_configuration_is_refused_and_left_alone(tmp_path):
+    training.train(small_config(), str(tmp_path))
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    with pytest.raises(ValueError, match=r"another configuration(.|\n)*batch_size: 6, 7(.|\n)*--train_log_dir"):
+        training.train(small_config(batch_size=7), str(tmp_path))
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+
+
+def test_a_directory_with_checkpoints_of_something_else_is_refused(tmp_path):
+    tf.train.Checkpoint(x=tf.Variable(1.0)).save(str(tmp_path / "other"))
+    with pytest.raises(ValueError, match=r"checkpoints but no config\.json"):
+        training.train(small_config(), str(tmp_path))
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"cannot be written.*file"):
+        training.train(small_config(), str(tmp_path / "file" / "run"))
+
+
+def test_a_start_that_failed_leaves_nothing_that_a_corrected_one_trips_over(tmp_path):
+    with pytest.raises(ValueError, match="image_size"):
+        training.train(small_config(image_size=8), str(tmp_path))
+    assert os.listdir(tmp_path) == []
+    assert training.train(small_config(max_number_of_steps=1), str(tmp_path))["step"] == 1
+
+
+def test_a_damaged_configuration_is_named(tmp_path):
+    training.train(small_config(max_number_of_steps=1), str(tmp_path))
+    (tmp_path / "config.json").write_text('{"dataset": ')
+    with pytest.raises(ValueError, match=r"config\.json: This is not the configuration of a sact_tf training run"):
+        training.train(small_config(), str(tmp_path))
+
+
+def test_a_loss_that_becomes_nan_stops_the_run_names_the_step_and_keeps_the_checkpoint(tmp_path):
+    training.train(small_config(max_number_of_steps=2), str(tmp_path / "good"))
+    good = tf.train.latest_checkpoint(str(tmp_path / "good"))
+    diverging = small_config(learning_rate=1e30, max_number_of_steps=20)
+    with pytest.raises(training.TrainingDiverged, match=r"became (nan|inf) in step [2-9]\.(.|\n)*learning_rate"):
+        training.train(diverging, str(tmp_path / "bad"))
+    assert tf.train.latest_checkpoint(str(tmp_path / "bad")) is None
+    assert good == tf.train.latest_checkpoint(str(tmp_path / "good"))
+
+
+def test_the_last_good_checkpoint_of_a_diverging_run_holds_numbers(tmp_path):
+    diverging = small_config(learning_rate=1e30, max_number_of_steps=20)
+    with pytest.raises(training.TrainingDiverged, match=r"model\.ckpt-1\b"):
+        training.train(diverging, str(tmp_path), save_interval_secs=0)
+    _, keys = checkpoints.open_checkpoint(str(tmp_path))
+    assert keys
+    assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-1")
+
+
+def test_fine_tuning_starts_from_everything_but_the_halting_branches(tmp_path):
+    vanilla = dataclasses.replace(small_config().model, model_type="vanilla")
+    training.train(small_config(model=vanilla), str(tmp_path / "vanilla"))
+    lines = []
+    sact = small_config(finetune_path=str(tmp_path / "vanilla"), max_number_of_steps=1, learning_rate=1e-30)
+    training.train(sact, str(tmp_path / "sact"), log=lines.append)
+
+    assert lines[0] == f"Starting from {tmp_path / 'vanilla'}, all but the halting branches"
+    old, new = read_all(str(tmp_path / "vanilla")), read_all(str(tmp_path / "sact"))
+    kernels = [name for name in old if name.startswith("variables/") and ".Sweights/" in name]
+    assert len(kernels) == 1 + 4 * 2 + 1
+    for name in kernels:
+        np.testing.assert_array_equal(new[name], old[name], err_msg=name)
+
+
+def test_progress_says_step_loss_ponder_cost_and_speed(tmp_path, monkeypatch):
+    monkeypatch.setattr(training._Session, "LOG_SECS", 0)
+    lines = []
+    training.train(small_config(), str(tmp_path), log=lines.append)
+    assert lines[0].startswith("step 1/3, loss ")
+    assert "ponder cost" in lines[1] and "images/s" in lines[1] and "left" in lines[1]
+
+
+def test_a_configuration_survives_its_file():
+    written = small_config(learning_rate_schedule="piecewise", learning_rate_boundaries=(1, 2), finetune_path="x")
+    assert config.TrainingConfig.from_json(written.to_json()) == written
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 0},
+        {"learning_rate": float("nan")},
+        {"learning_rate": -0.1},
+        {"momentum": 1.0},
+        {"learning_rate_schedule": "stairs"},
+        {"learning_rate_boundaries": (5, 3)},
+        {"dataset": "mnist"},
+        {"max_number_of_steps": -1},
+    ],
+)
+def test_settings_out_of_range_are_refused(changes):
+    with pytest.raises(ValueError, match=f"`{next(iter(changes))}` must"):
+        small_config(**changes)
