@@ -174,5 +174,5 @@ def checkpoint_prefix(path):
 def _read(reader, key, path):
     try:
         return reader.get_tensor(key)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         raise ValueError(f"The checkpoint {path} is damaged: {key} cannot be read: {error}") from error

@@ -1,7 +1,14 @@
 """Layers: residual units, halting branches, and the block that joins them."""
 
 from sact_tf.layers.adaptive_block import AdaptiveBlock
-from sact_tf.layers.halting_branches import GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers.halting_branches import GlobalHaltingBranch, SpatialHaltingBranch, make_halting_branches
 from sact_tf.layers.residual_units import BasicUnit, BottleneckUnit
 
-__all__ = ["AdaptiveBlock", "BasicUnit", "BottleneckUnit", "GlobalHaltingBranch", "SpatialHaltingBranch"]
+__all__ = [
+    "AdaptiveBlock",
+    "BasicUnit",
+    "BottleneckUnit",
+    "GlobalHaltingBranch",
+    "SpatialHaltingBranch",
+    "make_halting_branches",
+]

@@ -7,7 +7,7 @@ from keras import ops
 
 from sact_tf import halting
 from sact_tf.config import check_model_type, check_tau
-from sact_tf.layers.halting_branches import GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers.halting_branches import make_halting_branches
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
@@ -36,7 +36,7 @@ class AdaptiveBlock(keras.layers.Layer):
         epsilon: float in (0, 1); a decision is to halt once its probabilities add up to `1 - epsilon`.
         halting_branches: list of layers from features to float32 probabilities (`(batch, 1, 1, 1)`
             for ACT, `(batch, height, width, 1)` for SACT), one for every unit but the last; `None` makes
-            `GlobalHaltingBranch`es or `SpatialHaltingBranch`es.
+            them, see `make_halting_branches`.
     """
 
     def __init__(self, units, model_type, ponder_weight=None, epsilon=halting.EPSILON, halting_branches=None, **kwargs):
@@ -58,7 +58,8 @@ class AdaptiveBlock(keras.layers.Layer):
                     f"averages its units' outputs. Unit {index + 1} of block '{self.name}' turned {entering} "
                     f"into {features.shape}; put it first in a block of its own."
                 )
-            if index < len(self.halting_branches):
+            # A saved block's branches are built before it.
+            if index < len(self.halting_branches) and not self.halting_branches[index].built:
                 self.halting_branches[index].build(features.shape)
 
     def call(self, features, training=None):
@@ -158,9 +159,7 @@ def _check_units(units, model_type):
 
 def _halting_branches(branches, model_type, num_units):
     if branches is None:
-        branch = SpatialHaltingBranch if model_type == "sact" else GlobalHaltingBranch
-        needed = 0 if model_type == "vanilla" else num_units - 1
-        return [branch(name=f"halting_branch_{index + 1}") for index in range(needed)]
+        return make_halting_branches(model_type, num_units)
     if model_type != "vanilla" and len(branches) != num_units - 1:
         raise ValueError(
             "`halting_branches` must hold a layer for every unit but the last. Received: "

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from sact_tf.layers.parts import convolution, normalization
+from sact_tf.layers.parts import convolution, fold_normalization, multiply_channels, normalization, spatial_mean
 
 # sigmoid(-3) = 0.047: a fresh unit seldom halts (Figurnov et al. 2017, section 4).
 INITIAL_HALTING_BIAS = -3.0
@@ -54,7 +54,14 @@ class GlobalHaltingBranch(keras.layers.Layer):
     def _conv(self, kernel_size, name, bias):
         initializer = keras.initializers.Constant(self.initial_bias)
         return convolution(
-            1, kernel_size, self.weight_decay, self.dtype_policy, name, use_bias=bias, bias_initializer=initializer
+            1,
+            kernel_size,
+            self.weight_decay,
+            self.dtype_policy,
+            name,
+            padding="same",
+            use_bias=bias,
+            bias_initializer=initializer,
         )
 
     def build(self, input_shape):
@@ -63,7 +70,7 @@ class GlobalHaltingBranch(keras.layers.Layer):
         self.global_conv.build(pooled)
 
     def call(self, features, training=None):
-        return ops.sigmoid(self.global_logit(ops.mean(features, axis=(1, 2), keepdims=True), training))
+        return ops.sigmoid(self.global_logit(spatial_mean(features), training))
 
     def global_logit(self, image_mean, training=None):
         """Logits `(batch, 1, 1, 1)` from the mean features `(batch, 1, 1, channels)` of each image."""
@@ -102,18 +109,56 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         self.local_conv.build(input_shape)
 
     def call(self, features, training=None):
-        image_mean = ops.mean(features, axis=(1, 2), keepdims=True)
-        local = self.activation(self.local_bn(features, training=training))
-        return ops.sigmoid(self.local_logit(local) + self.global_logit(image_mean, training))
+        if self.activation is keras.activations.linear:
+            columns, global_logit = self._fold(features, training)
+        else:
+            normalized = self.activation(self.local_bn(features, training=training))
+            columns = multiply_channels(normalized, self._taps())
+            global_logit = self.global_logit(spatial_mean(features), training)
+        return ops.sigmoid(self._gather(columns) + global_logit)
 
-    def local_logit(self, normalized):
-        """Logits `(batch, height, width, 1)` of the 3x3 convolution, reading the wide features only once.
+    def _fold(self, features, training):
+        """The nine columns and the global logit without writing normalized features.
 
-        Each position is multiplied by all nine taps of the kernel at the same time; what a position owes
-        to its neighbours is then gathered among nine channels instead of among all of them.
+        With nothing between normalization and convolution the two are one linear map of the features.
         """
-        kernel, bias = self.local_conv.kernel, self.local_conv.bias
-        taps = ops.reshape(ops.transpose(kernel, (2, 0, 1, 3)), (1, 1, -1, 9))
-        columns = ops.conv(normalized, taps, padding="valid", data_format="channels_last")
+        scale, shift = fold_normalization(self.local_bn, features, training)
+        taps = self._taps()
+        # The shift comes before the zero padding of the 3x3 convolution, so that borders are those of the layers.
+        shift = ops.matmul(shift[None], taps)
+        taps = scale[:, None] * taps
+        if training:
+            columns = multiply_channels(features, taps) + shift
+            return columns, self.global_logit(spatial_mean(features), training)
+        scale, global_shift = fold_normalization(self.global_bn, features, training)
+        kernel = self.global_conv.kernel[0, 0]
+        columns = multiply_channels(features, ops.concatenate([taps, scale[:, None] * kernel], axis=-1))
+        global_logit = ops.mean(columns[..., 9:], axis=(1, 2), keepdims=True) + ops.matmul(global_shift[None], kernel)
+        return columns[..., :9] + shift, global_logit
+
+    def _taps(self):
+        """The 3x3 kernel as `(channels, 9)`."""
+        return ops.reshape(ops.transpose(self.local_conv.kernel, (2, 0, 1, 3)), (-1, 9))
+
+    def _gather(self, columns):
+        """Local logits `(batch, height, width, 1)` from each position's products with the nine taps of the kernel.
+
+        The wide features are read only once, for all nine taps; what a position owes to its neighbours is then
+        gathered among nine channels.
+        """
         gather = ops.convert_to_tensor(np.eye(9, dtype="float32").reshape(3, 3, 9, 1))
-        return ops.conv(columns, gather, padding="same", data_format="channels_last") + bias
+        return ops.conv(columns, gather, padding="same", data_format="channels_last") + self.local_conv.bias
+
+
+def make_halting_branches(model_type, num_units, **settings):
+    """Returns a list of halting branches for a block of `num_units` units, one for each but the last.
+
+    Args:
+        model_type: "sact" makes `SpatialHaltingBranch`es, "act" and "act_early_stopping" `GlobalHaltingBranch`es,
+            "vanilla" none.
+        num_units: int, at least 1.
+        **settings: arguments of the branches.
+    """
+    branch = SpatialHaltingBranch if model_type == "sact" else GlobalHaltingBranch
+    needed = 0 if model_type == "vanilla" else num_units - 1
+    return [branch(name=f"halting_branch_{index + 1}", **settings) for index in range(needed)]

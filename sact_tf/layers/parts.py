@@ -1,6 +1,7 @@
 """The convolution and the batch normalization that every layer of this package is made of."""
 
 import keras
+from keras import ops
 
 # The release draws from a truncated normal of standard deviation sqrt(1.3 * 2 / fan_in) before truncation.
 # Keras' VarianceScaling widens its normal by 1 / .8796 to undo the truncation; this factor takes that back.
@@ -35,7 +36,40 @@ def normalization(momentum, epsilon, dtype, name):
     return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, dtype=dtype, name=name)
 
 
+def fold_normalization(layer, features, training):
+    """Scale and shift `(channels,)` such that `features * scale + shift` is what a `normalization` layer returns.
+
+    In training the layer's moving statistics are updated as by a call of it.
+    """
+    if training and layer.trainable:
+        mean, variance = ops.moments(features, axes=(0, 1, 2))
+        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            moving.assign(moving * layer.momentum + value * (1.0 - layer.momentum))
+    else:
+        mean, variance = layer.moving_mean, layer.moving_variance
+    scale = layer.gamma * ops.rsqrt(variance + layer.epsilon)
+    return scale, layer.beta - mean * scale
+
+
+def spatial_mean(features):
+    """Mean over the positions of each image, `(batch, 1, 1, channels)`.
+
+    As a product with a row of constants: on a CPU it takes less than half the time of a reduction.
+    """
+    batch, height, width, channels = ops.shape(features)
+    rows = ops.reshape(features, (batch, height * width, channels))
+    weights = ops.ones((1, 1, height * width), features.dtype) / ops.cast(height * width, features.dtype)
+    return ops.matmul(ops.broadcast_to(weights, (batch, 1, height * width)), rows)[:, None]
+
+
+def multiply_channels(features, matrix):
+    """Product of each position's channels with a matrix `(channels, columns)`: a 1x1 convolution."""
+    batch, height, width, channels = ops.shape(features)
+    product = ops.matmul(ops.reshape(features, (-1, channels)), matrix)
+    return ops.reshape(product, (batch, height, width, matrix.shape[-1]))
+
+
 @keras.saving.register_keras_serializable(package="sact_tf")
 def leaky_relu(x):
     """Leaky ReLU with the CIFAR network's slope."""
-    return keras.ops.leaky_relu(x, negative_slope=LEAKY_RELU_SLOPE)
+    return ops.leaky_relu(x, negative_slope=LEAKY_RELU_SLOPE)

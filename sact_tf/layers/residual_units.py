@@ -73,7 +73,7 @@ class BottleneckUnit(keras.layers.Layer):
             residual = ops.pad(residual, ((0, 0), (1, 1), (1, 1), (0, 0)))
         residual = ops.relu(self.norm2(self.conv2(residual), training=training))
         residual = self.conv3(residual)
-        shortcut = self.shortcut(preact) if self.projects else features[:, :: self.stride, :: self.stride, :]
+        shortcut = self.shortcut(preact) if self.projects else subsample(features, self.stride)
         return shortcut + mask_residual(residual, residual_mask)
 
     def get_config(self):
@@ -159,7 +159,7 @@ class BasicUnit(keras.layers.Layer):
     def _shortcut(self, features):
         if self.stride > 1:
             # The release pads nothing; on even sizes neither does "same", and odd sizes fit as well.
-            features = ops.average_pool(features, self.stride, self.stride, padding="same")
+            features = ops.average_pool(features, self.stride, self.stride, padding="same", data_format="channels_last")
         if self.shortcut_padding:
             features = ops.pad(features, ((0, 0), (0, 0), (0, 0), (self.shortcut_padding,) * 2))
         return features
@@ -174,6 +174,12 @@ class BasicUnit(keras.layers.Layer):
             "norm_momentum": self.norm_momentum,
             "norm_epsilon": self.norm_epsilon,
         }
+
+
+def subsample(features, stride):
+    """Every `stride`-th position in height and width."""
+    # Not even a slice where all are kept: its gradient would be a copy.
+    return features if stride == 1 else features[:, ::stride, ::stride, :]
 
 
 def mask_residual(residual, residual_mask=None):

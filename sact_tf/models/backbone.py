@@ -34,6 +34,8 @@ class Backbone(keras.Model):
             features = outputs[name] = block_outputs.pop("features")
             outputs.update({f"{name}/{key}": value for key, value in block_outputs.items()})
         super().__init__(inputs=images, outputs=outputs, **kwargs)
+        # Leaves the judgement of the images to `check_images`, whose errors name the way out.
+        self.input_spec = None
         # A functional model takes no dtype: its layers have their own. It is kept for the config.
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self.stem = stem

@@ -3,7 +3,7 @@
 import keras
 
 from sact_tf.config import check_model_type, cifar_units
-from sact_tf.layers import AdaptiveBlock, BasicUnit, GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers import AdaptiveBlock, BasicUnit, make_halting_branches
 from sact_tf.layers.parts import convolution, leaky_relu
 from sact_tf.models.backbone import Backbone
 from sact_tf.models.classifier import Classifier
@@ -60,7 +60,15 @@ class CifarBackbone(Backbone):
                 for unit in range(count)
             ]
             name = f"block_{index + 1}"
-            branches = _halting_branches(model_type, count - 1, weight_decay)
+            # In the release every batch normalization of this network activates its output, these too.
+            branches = make_halting_branches(
+                model_type,
+                count,
+                activation=leaky_relu,
+                weight_decay=weight_decay,
+                norm_momentum=NORM_MOMENTUM,
+                norm_epsilon=NORM_EPSILON,
+            )
             blocks[name] = AdaptiveBlock(layers, model_type, halting_branches=branches, dtype=dtype, name=name)
         super().__init__(stem, blocks, image_shape, TOTAL_STRIDE * stem_stride, dtype=dtype, **kwargs)
         self.units = units
@@ -81,23 +89,6 @@ class CifarBackbone(Backbone):
             "weight_decay": self.weight_decay,
             "stem_stride": self.stem_stride,
         }
-
-
-def _halting_branches(model_type, count, weight_decay):
-    if model_type == "vanilla":
-        return []
-    branch = SpatialHaltingBranch if model_type == "sact" else GlobalHaltingBranch
-    # In the release every batch normalization of this network activates its output, these included.
-    return [
-        branch(
-            activation=leaky_relu,
-            weight_decay=weight_decay,
-            norm_momentum=NORM_MOMENTUM,
-            norm_epsilon=NORM_EPSILON,
-            name=f"halting_branch_{index + 1}",
-        )
-        for index in range(count)
-    ]
 
 
 def cifar_resnet(

@@ -3,7 +3,7 @@
 import keras
 
 from sact_tf.config import check_model_type, imagenet_units
-from sact_tf.layers import AdaptiveBlock, BottleneckUnit
+from sact_tf.layers import AdaptiveBlock, BottleneckUnit, make_halting_branches
 from sact_tf.layers.parts import convolution
 from sact_tf.models.backbone import Backbone
 from sact_tf.models.classifier import Classifier
@@ -61,7 +61,8 @@ class ImageNetBackbone(Backbone):
                 for unit in range(count)
             ]
             name = f"block{index + 1}"
-            blocks[name] = AdaptiveBlock(layers, model_type, dtype=dtype, name=name)
+            branches = make_halting_branches(model_type, count, weight_decay=weight_decay)
+            blocks[name] = AdaptiveBlock(layers, model_type, halting_branches=branches, dtype=dtype, name=name)
         super().__init__(stem, blocks, image_shape, TOTAL_STRIDE, dtype=dtype, **kwargs)
         self.units = units
         self.model_type = model_type

@@ -1,0 +1,117 @@
+import keras
+import numpy as np
+import pytest
+
+from sact_tf.layers import GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers.parts import leaky_relu
+
+BRANCHES = {"global": GlobalHaltingBranch, "spatial": SpatialHaltingBranch}
+ACTIVATIONS = {"no activation": (None, lambda x: x), "leaky": (leaky_relu, lambda x: np.where(x > 0, x, 0.1 * x))}
+
+
+def randomized(branch, features, seed=2):
+    generator = np.random.default_rng(seed)
+    branch(features)
+    for variable in branch.variables:
+        low = 0.5 if variable.name in ("gamma", "moving_variance") else -0.5
+        variable.assign(generator.uniform(low, low + 1, variable.shape))
+    return branch
+
+
+def norm(x, layer):
+    scale = np.asarray(layer.gamma) / np.sqrt(np.asarray(layer.moving_variance) + layer.epsilon)
+    return (x - np.asarray(layer.moving_mean)) * scale + np.asarray(layer.beta)
+
+
+def global_logit(branch, x, activate):
+    pooled = activate(norm(x.mean(axis=(1, 2), keepdims=True), branch.global_bn))
+    return pooled @ np.asarray(branch.global_conv.kernel)[0, 0]
+
+
+def local_logit(branch, x, activate):
+    kernel, height, width = np.asarray(branch.local_conv.kernel), *x.shape[1:3]
+    # Zeros around what comes after the normalization, not before it.
+    padded = np.pad(activate(norm(x, branch.local_bn)), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    taps = [padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3)]
+    return sum(taps) + np.asarray(branch.local_conv.bias)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(("activation", "activate"), ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_global_branch_is_its_formula(make_images, activation, activate):
+    x = make_images(3, 6, 5, channels=4)
+    branch = randomized(GlobalHaltingBranch(activation=activation, norm_epsilon=0.03), x)
+    expected = sigmoid(global_logit(branch, x, activate) + np.asarray(branch.global_conv.bias))
+    assert expected.shape == (3, 1, 1, 1)
+    np.testing.assert_allclose(branch(x, training=False), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "activate"), ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_spatial_branch_is_its_formula_up_to_the_border(make_images, activation, activate):
+    x = make_images(3, 6, 5, channels=4)
+    branch = randomized(SpatialHaltingBranch(activation=activation, norm_epsilon=0.03), x)
+    # A shift far from zero tells padding after the normalization from padding before it.
+    branch.local_bn.beta.assign([1.0, -2.0, 1.5, 3.0])
+    expected = sigmoid(local_logit(branch, x, activate) + global_logit(branch, x, activate))
+    assert expected.shape == (3, 6, 5, 1)
+    np.testing.assert_allclose(branch(x, training=False), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (2, 1)])
+def test_spatial_branch_takes_maps_smaller_than_its_kernel(make_images, size):
+    x = make_images(2, *size, channels=4)
+    branch = randomized(SpatialHaltingBranch(), x)
+    expected = sigmoid(local_logit(branch, x, lambda x: x) + global_logit(branch, x, lambda x: x))
+    np.testing.assert_allclose(branch(x, training=False), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", BRANCHES.values(), ids=BRANCHES)
+def test_training_updates_the_statistics_as_plain_batch_normalizations_do(make_images, make):
+    x = make_images(4, 6, 5, channels=4)
+    branch = make(norm_momentum=0.7, norm_epsilon=0.03)
+    branch(x, training=True)
+    seen = {"global_bn": x.mean(axis=(1, 2), keepdims=True)}
+    seen.update({"local_bn": x} if make is SpatialHaltingBranch else {})
+    for name, features in seen.items():
+        plain = keras.layers.BatchNormalization(momentum=0.7, epsilon=0.03)
+        plain(features, training=True)
+        layer = getattr(branch, name)
+        np.testing.assert_allclose(layer.moving_mean, plain.moving_mean, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(layer.moving_variance, plain.moving_variance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("make", BRANCHES.values(), ids=BRANCHES)
+def test_training_normalizes_with_the_statistics_of_the_batch(make_images, make):
+    x = make_images(4, 6, 5, channels=4)
+    branch = randomized(make(norm_epsilon=0.03), x)
+    trained = np.array(branch(x, training=True))
+    pooled = x.mean(axis=(1, 2))
+    branch.global_bn.moving_mean.assign(pooled.mean(axis=0))
+    branch.global_bn.moving_variance.assign(pooled.var(axis=0))
+    if make is SpatialHaltingBranch:
+        branch.local_bn.moving_mean.assign(x.mean(axis=(0, 1, 2)))
+        branch.local_bn.moving_variance.assign(x.var(axis=(0, 1, 2)))
+    np.testing.assert_allclose(branch(x, training=False), trained, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", BRANCHES.values(), ids=BRANCHES)
+def test_initial_bias_is_the_logit_of_a_fresh_branch_on_blank_features(make):
+    probability = make(initial_bias=-1.5)(np.zeros((2, 6, 5, 4), "float32"))
+    np.testing.assert_allclose(probability, np.full(probability.shape, sigmoid(-1.5)), atol=1e-6)
+
+
+@pytest.mark.parametrize("make", BRANCHES.values(), ids=BRANCHES)
+def test_half_precision_features_are_judged_in_float32(make_images, make):
+    branch = make(dtype="mixed_bfloat16")
+    probability = branch(make_images(2, 6, 5, channels=4).astype("float16"))
+    assert keras.backend.standardize_dtype(probability.dtype) == branch.compute_dtype == "float32"
+
+
+def test_only_one_of_the_spatial_branch_s_convolutions_has_a_bias():
+    branch = SpatialHaltingBranch()
+    branch.build((None, 6, 5, 4))
+    assert branch.local_conv.bias is not None
+    assert branch.global_conv.bias is None

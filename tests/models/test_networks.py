@@ -1,0 +1,150 @@
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import sact_tf
+from sact_tf.config import MODEL_TYPES
+
+imagenet = functools.partial(sact_tf.imagenet_resnet, "2_1_1_1", num_classes=5, base_channels=2)
+cifar = functools.partial(sact_tf.cifar_resnet, "2_1_1", num_classes=5, base_channels=2, image_shape=(None, None, 3))
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Function from a network's name and a model type to the network, each built once."""
+    return functools.cache(lambda name, model_type: {"imagenet": imagenet, "cifar": cifar}[name](model_type))
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize(
+    ("name", "size", "block_sizes", "channels"),
+    [
+        ("imagenet", (67, 35), [(17, 9), (9, 5), (5, 3), (3, 2)], [8, 16, 32, 64]),
+        ("cifar", (9, 6), [(9, 6), (5, 3), (3, 2)], [2, 4, 8]),
+    ],
+)
+def test_outputs_have_the_documented_names_shapes_and_dtypes(
+    networks, make_images, name, model_type, size, block_sizes, channels
+):
+    outputs = networks(name, model_type)(make_images(2, *size))
+    blocks = [f"block{index + 1}" if name == "imagenet" else f"block_{index + 1}" for index in range(len(channels))]
+    expected = {"logits": ((2, 5), "float32"), "predictions": ((2, 5), "float32"), "image_size": ((2, 2), "int32")}
+    for block, block_size, depth, units in zip(blocks, block_sizes, channels, (2, 1, 1, 1), strict=False):
+        expected[block] = (2, *block_size, depth), "float32"
+        if model_type != "vanilla":
+            decisions = (2, *block_size) if model_type == "sact" else (2,)
+            expected[f"{block}/ponder_cost"] = decisions, "float32"
+            expected[f"{block}/num_units"] = decisions, "int32"
+            expected[f"{block}/halting_distribution"] = (*decisions, units), "float32"
+    got = {key: (tuple(value.shape), keras.backend.standardize_dtype(value.dtype)) for key, value in outputs.items()}
+    assert got == expected
+    np.testing.assert_array_equal(outputs["image_size"], [size, size])
+    np.testing.assert_allclose(outputs["predictions"], keras.ops.softmax(outputs["logits"]), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar"])
+@pytest.mark.parametrize("model", ["3_4", "abc", "0_1_1_1", "", None, 2.5, (1.0, 1.0, 1.0, 1.0), True, "1_1_1_1_1"])
+def test_text_that_names_no_network_is_rejected(name, model):
+    build = {"imagenet": sact_tf.imagenet_resnet, "cifar": sact_tf.cifar_resnet}[name]
+    with pytest.raises(ValueError, match="`model` must be"):
+        build(model, num_classes=5, base_channels=2)
+
+
+@pytest.mark.parametrize("build", [imagenet, cifar])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model_type": "SACT"}, "`model_type` must be one of"),
+        ({"tau": -0.1}, "finite number >= 0"),
+        ({"tau": float("nan")}, "finite number >= 0"),
+        ({"label_smoothing": 1.0}, r"\[0, 1\)"),
+        ({"image_shape": (3, 64, 64)}, "channels_first"),
+        ({"image_shape": (2, 64, 3)}, "at least"),
+        ({"image_shape": (64, 64, 1)}, r"\(height, width, 3\)"),
+        ({"image_shape": (64, 64)}, r"\(height, width, 3\)"),
+    ],
+)
+def test_argument_outside_of_its_range_is_rejected(build, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        build(**arguments)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar"])
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 40, 36, 3), "uint8"), "floating point(.|\n)*uint8"),
+        (np.zeros((2, 40, 36, 3), "int32"), "floating point(.|\n)*int32"),
+        (np.zeros((40, 36, 3), "float32"), r"image\[None\]"),
+        (np.zeros((2, 3, 40, 36), "float32"), "channels_first"),
+        (np.zeros((2, 40, 36, 1), "float32"), r"\(batch, height, width, 3\)"),
+        (np.zeros((2, 40, 3, 3), "float32"), "at least"),
+    ],
+)
+def test_images_that_do_not_fit_are_rejected_with_the_way_out(networks, name, images, message):
+    with pytest.raises(ValueError, match=message):
+        networks(name, "sact")(images)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar"])
+@pytest.mark.parametrize("model_type", ["vanilla", "act", "sact"])
+def test_loss_is_cross_entropy_and_price_of_computation_and_weight_decay(make_images, name, model_type):
+    build = {"imagenet": imagenet, "cifar": cifar}[name]
+    model = build(model_type, tau=0.3, label_smoothing=0.2, weight_decay=0.05)
+    model.compile("sgd", jit_compile=False)
+    labels = np.array([4, 0, 2])
+    outputs = model(make_images(3, 37, 33))
+    targets = 0.8 * np.eye(5)[labels] + 0.2 / 5
+    expected = -np.mean(np.sum(targets * np.log(np.array(outputs["predictions"], "float64")), axis=-1))
+    expected += 0.3 * sum(np.mean(cost) for key, cost in outputs.items() if key.endswith("/ponder_cost"))
+    kernels = [np.array(variable) for variable in model.trainable_variables if variable.name == "kernel"]
+    expected += 0.05 * sum(np.sum(kernel**2) for kernel in kernels) / 2
+    assert float(model.compute_loss(y=labels, y_pred=outputs)) == pytest.approx(expected, rel=1e-5)
+    assert float(sum(model.loss_terms(labels, outputs).values())) == pytest.approx(expected, rel=1e-5)
+
+
+def test_samples_are_not_weighted(networks, make_images):
+    model = networks("cifar", "sact")
+    with pytest.raises(ValueError, match="does not weigh samples"):
+        model.compute_loss(y=np.array([1, 2]), y_pred=model(make_images(2, 9, 6)), sample_weight=np.ones(2))
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_fit_on_int_labels_lowers_the_loss(make_images, model_type):
+    model = cifar(model_type, tau=0.01)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=False)
+    images, labels = make_images(16, 9, 6), np.arange(16) % 5
+    history = model.fit(images, labels, batch_size=8, epochs=3, verbose=0).history
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert set(history) == {"loss", "accuracy", "ponder_cost"}
+    evaluated = model.evaluate(images, labels, batch_size=8, verbose=0, return_dict=True)
+    assert np.isfinite(evaluated["loss"])
+    assert model.predict(images, batch_size=8, verbose=0)["logits"].shape == (16, 5)
+
+
+def test_more_processing_costs_more_where_tau_is_larger(networks, make_images):
+    outputs = networks("cifar", "sact")(make_images(2, 9, 6))
+    cheap, dear = (cifar("sact", tau=tau).loss_terms(np.array([1, 2]), outputs)["ponder"] for tau in (0.1, 0.2))
+    assert float(dear) == pytest.approx(2 * float(cheap))
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar"])
+def test_pyramid_levels_are_two_to_their_number_times_smaller(networks, make_images, name):
+    backbone = networks(name, "sact").backbone
+    outputs = backbone(make_images(2, 64, 96))
+    for level, block in backbone.pyramid_outputs.items():
+        assert outputs[block].shape[1:3] == (64 // 2 ** int(level[1:]), 96 // 2 ** int(level[1:]))
+
+
+def test_exported_model_gives_the_same_dict(networks, make_images, tmp_path):
+    model, images = networks("cifar", "sact"), make_images(3, 9, 6)
+    expected = model(images)
+    model.export(str(tmp_path), verbose=False)
+    reloaded = tf.saved_model.load(str(tmp_path))
+    served = reloaded.serve(images)
+    assert set(served) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(served[name], value, atol=1e-5, err_msg=name)

@@ -1,0 +1,81 @@
+import pytest
+
+from sact_tf import config
+
+WRONG_MODELS = [
+    "abc",
+    "0_1_1_1",
+    "",
+    None,
+    2.5,
+    [1.0, 2.0, 3.0, 4.0],
+    True,
+    False,
+    -3,
+    0,
+    "1_2_",
+    "-1_2_3_4",
+    [],
+    "1__2_3",
+]
+
+
+@pytest.mark.parametrize("model_type", ["vanilla", "act", "act_early_stopping", "sact"])
+def test_the_release_s_model_types_are_accepted(model_type):
+    assert config.check_model_type(model_type) == model_type
+
+
+@pytest.mark.parametrize("model_type", ["SACT", "", None, 3])
+def test_other_model_types_are_rejected_with_the_list_of_accepted_ones(model_type):
+    with pytest.raises(ValueError, match="act_early_stopping"):
+        config.check_model_type(model_type)
+
+
+@pytest.mark.parametrize("tau", [0, 0.0, 0.005, 3])
+def test_tau_that_is_a_price_is_accepted(tau):
+    assert config.check_tau(tau) == tau
+    assert isinstance(config.check_tau(tau), float)
+
+
+@pytest.mark.parametrize("tau", [-0.001, float("nan"), float("inf"), "0.1", None, [0.1]])
+def test_tau_that_is_no_price_is_rejected(tau):
+    with pytest.raises(ValueError, match="finite number >= 0"):
+        config.check_tau(tau)
+
+
+@pytest.mark.parametrize(
+    ("model", "units"),
+    [
+        ("50", (3, 4, 6, 3)),
+        ("101", (3, 4, 23, 3)),
+        ("152", (3, 8, 36, 3)),
+        ("200", (3, 24, 36, 3)),
+        (101, (3, 4, 23, 3)),
+        ("3_4_23_3", (3, 4, 23, 3)),
+        ("10_1_2_1", (10, 1, 2, 1)),
+        ((1, 2, 3, 4), (1, 2, 3, 4)),
+        ([4, 3, 2, 1], (4, 3, 2, 1)),
+    ],
+)
+def test_imagenet_model_is_a_number_or_four_units(model, units):
+    assert config.imagenet_units(model) == units
+
+
+@pytest.mark.parametrize("model", [*WRONG_MODELS, "3_4", "5", 5, "1_2_3", (1, 2, 3), "1_2_3_4_5"])
+def test_any_other_imagenet_model_is_rejected(model):
+    with pytest.raises(ValueError, match="units of the four blocks"):
+        config.imagenet_units(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "units"),
+    [("5", (5, 5, 5)), (18, (18, 18, 18)), ("2_3_4", (2, 3, 4)), ((4, 3, 2), (4, 3, 2)), ([1], (1, 1, 1))],
+)
+def test_cifar_model_is_one_or_three_units(model, units):
+    assert config.cifar_units(model) == units
+
+
+@pytest.mark.parametrize("model", [*WRONG_MODELS, "3_4", "1_2_3_4", (1, 2)])
+def test_any_other_cifar_model_is_rejected(model):
+    with pytest.raises(ValueError, match="number of units in every block"):
+        config.cifar_units(model)

@@ -1,0 +1,198 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import sact_tf
+from sact_tf import flops
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
+
+# Release: networks of which it counted FLOPs, with 1001 and 10 classes, in images of these sizes.
+RELEASE_SIZES = {"imagenet": 224, "cifar": 32}
+# The deeper networks repeat the same units and take long to build, so each is there with one type.
+RELEASE_NETWORKS = [
+    *(("imagenet_50", model_type) for model_type in ("vanilla", "act", "sact")),
+    *(("cifar_5", model_type) for model_type in ("vanilla", "act", "sact")),
+    ("imagenet_101", "sact"),
+    ("cifar_18", "act"),
+]
+LIMITS = {"max": lambda units: units, "min": lambda units: 1}
+
+
+class CountedUnit(keras.layers.Layer):
+    """Somebody else's unit, which says what it convolves."""
+
+    def call(self, features, residual_mask=None, training=None):
+        return features
+
+    def convolutions(self):
+        return [flops.Convolution((1, 1, 4, 2), dilated=True), flops.Convolution((3, 3, 2, 4))]
+
+
+class UnknownUnit(keras.layers.Layer):
+    def call(self, features, residual_mask=None, training=None):
+        return features
+
+
+def build_block(units, model_type, channels):
+    block = AdaptiveBlock(units, model_type, name="block")
+    block.build((None, 4, 5, channels))
+    return block
+
+
+def count(block, num_units, size=(4, 5), batch=2):
+    num_units = None if num_units is None else np.array(num_units, "int32")
+    return flops.count_block(block, tf.constant(size), batch, num_units)[1].numpy().tolist()
+
+
+@pytest.mark.parametrize(("name", "model_type"), RELEASE_NETWORKS)
+def test_flops_of_the_standard_networks_are_the_release_s(reference, name, model_type):
+    golden = json.loads((reference / "e_flops" / "flops.json").read_text())
+    network, _, units = name.partition("_")
+    model = {"imagenet": sact_tf.imagenet_resnet, "cifar": sact_tf.cifar_resnet}[network](units, model_type)
+    size = RELEASE_SIZES[network]
+    for limit, of_units in LIMITS.items():
+        outputs, side = {"image_size": np.full((2, 2), size, "int32")}, size // (4 if size == 224 else 1)
+        for block_name, block in model.blocks.items():
+            shape = (2,) if model_type == "act" else (2, side, side)
+            outputs[f"{block_name}/num_units"] = np.full(shape, of_units(len(block.units)), "int32")
+            side //= 2
+        expected = golden[f"{name}/{model_type}" + ("" if model_type == "vanilla" else f"/{limit}")]
+        counted = flops.count(model, outputs)
+        assert set(counted) == set(expected)
+        for key, value in counted.items():
+            np.testing.assert_array_equal(value, [expected[key]] * 2, key)
+            assert value.dtype == tf.int64
+
+
+def test_total_is_stem_blocks_and_logits():
+    model = sact_tf.cifar_resnet("1", "vanilla", num_classes=7, base_channels=2, image_shape=(None, None, 3))
+    counted = flops.count(model, {"image_size": np.array([[4, 6], [4, 6], [4, 6]], "int32")})
+    first = 2 * 24 * (9 * 2 * 2 + 9 * 2 * 2)
+    second = 2 * 6 * (9 * 2 * 4 + 9 * 4 * 4)
+    third = 2 * 2 * (9 * 4 * 8 + 9 * 8 * 8)
+    stem, logits = 2 * 24 * 9 * 3 * 2, 2 * 8 * 7
+    np.testing.assert_array_equal(counted["block_1/flops"], [first] * 3)
+    np.testing.assert_array_equal(counted["block_2/flops"], [second] * 3)
+    np.testing.assert_array_equal(counted["block_3/flops"], [third] * 3)
+    np.testing.assert_array_equal(counted["flops"], [stem + first + second + third + logits] * 3)
+
+
+def test_backbone_alone_has_no_logits():
+    model = sact_tf.cifar_resnet("1", "vanilla", num_classes=7, base_channels=2)
+    outputs = {"image_size": np.array([[8, 4], [8, 4]], "int32")}
+    difference = flops.count(model, outputs)["flops"] - flops.count(model.backbone, outputs)["flops"]
+    np.testing.assert_array_equal(difference, [2 * 8 * 7] * 2)
+
+
+def test_bottleneck_unit_by_hand():
+    # 7x5 positions enter a strided unit, 4x3 leave; conv1 runs before the stride.
+    block = build_block([BottleneckUnit(8, 2, stride=2)], "vanilla", channels=4)
+    expected = 2 * (35 * 4 * 2 + 12 * 9 * 2 * 2 + 12 * 2 * 8 + 12 * 4 * 8)
+    assert count(block, None, size=(7, 5)) == [expected] * 2
+    size, _ = flops.count_block(block, tf.constant([7, 5]), 2)
+    np.testing.assert_array_equal(size, [4, 3])
+
+
+def test_act_counts_a_unit_for_the_images_that_need_it():
+    block = build_block([BasicUnit(2), BasicUnit(2), BasicUnit(2)], "act", channels=2)
+    unit, branch = 2 * 20 * 2 * (9 * 2 * 2), 2 * 2
+    # The last unit has no branch.
+    assert count(block, [1, 2, 3], batch=3) == [unit + branch, 2 * (unit + branch), 3 * unit + 2 * branch]
+
+
+DILATED_MASKS = {
+    "nothing": ([], 0),
+    "one position inside": ([(1, 2)], 9),
+    "a corner": ([(0, 0)], 4),
+    "a border": ([(3, 2)], 6),
+    "two that share neighbours": ([(1, 1), (1, 2)], 12),
+    "two apart": ([(0, 0), (3, 4)], 8),
+    "a checkerboard": ([(row, column) for row in range(4) for column in range(5) if (row + column) % 2], 20),
+    "everything": ([(row, column) for row in range(4) for column in range(5)], 20),
+}
+
+
+@pytest.mark.parametrize(("active", "dilated"), DILATED_MASKS.values(), ids=DILATED_MASKS)
+def test_sact_counts_active_positions_and_for_the_first_convolution_their_neighbours(active, dilated):
+    block = build_block([BottleneckUnit(4, 2), BottleneckUnit(4, 2)], "sact", channels=4)
+    num_units = np.ones((2, 4, 5), "int32")
+    for position in active:
+        num_units[(1, *position)] = 2
+    first = 2 * 20 * (4 * 2 + 9 * 2 * 2 + 2 * 4) + 2 * 20 * 9 * 4 + 2 * 4
+    second = 2 * (dilated * 4 * 2 + len(active) * 9 * 2 * 2 + len(active) * 2 * 4)
+    assert count(block, num_units) == [first, first + second]
+
+
+def test_sact_counts_the_local_branch_where_its_unit_ran_and_the_global_one_always():
+    block = build_block([BasicUnit(2), BasicUnit(2), BasicUnit(2)], "sact", channels=2)
+    num_units = np.ones((2, 4, 5), "int32")
+    num_units[1, 0, 0] = 2
+    first = 2 * 20 * 2 * (9 * 2 * 2) + 2 * 20 * 9 * 2 + 2 * 2
+    global_branch = 2 * 2
+    second = 2 * (4 * 9 * 2 * 2 + 1 * 9 * 2 * 2) + 2 * 9 * 2
+    assert count(block, num_units) == [first + global_branch, first + second + global_branch]
+
+
+def test_unit_may_list_its_own_convolutions():
+    block = build_block([CountedUnit(), CountedUnit()], "sact", channels=4)
+    num_units = np.ones((2, 4, 5), "int32")
+    num_units[1, 2, 2] = 2
+    first = 2 * 20 * (4 * 2 + 9 * 2 * 4) + 2 * 20 * 9 * 4 + 2 * 4
+    assert count(block, num_units) == [first, first + 2 * (9 * 4 * 2 + 9 * 2 * 4)]
+
+
+def test_images_are_of_the_model_s_own_size_where_no_other_is_told():
+    model = sact_tf.cifar_resnet("1", "vanilla", num_classes=7, base_channels=2, image_shape=(12, 20, 3))
+    told = flops.count(model, {"image_size": np.array([[12, 20], [12, 20]], "int32")})
+    untold = flops.count(model, {"logits": np.zeros((2, 7), "float32")})
+    np.testing.assert_array_equal(untold["flops"], told["flops"])
+
+
+def test_figures_beyond_32_bits_are_exact():
+    block = build_block([BasicUnit(64)], "vanilla", channels=64)
+    assert count(block, None, size=(1001, 1003)) == [2 * 1001 * 1003 * 2 * 9 * 64 * 64] * 2
+
+
+@pytest.mark.parametrize("model_type", ["act", "act_early_stopping", "sact"])
+def test_counts_what_a_model_returned_for_odd_sizes(make_images, spread_halting, model_type):
+    model = sact_tf.imagenet_resnet("2_1_1_1", model_type, num_classes=5, base_channels=2)
+    images = make_images(3, 37, 51)
+    model(images[:1])
+    outputs = spread_halting(model)(images)
+    counted = flops.count(model, outputs)
+    assert sum(counted[f"{block}/flops"] for block in model.blocks).shape == (3,)
+    everything = {
+        name: np.full_like(value, 2) if name == "block1/num_units" else value for name, value in outputs.items()
+    }
+    assert (flops.count(model, everything)["flops"].numpy() >= counted["flops"].numpy()).all()
+
+
+def test_counting_can_be_traced():
+    block = build_block([BasicUnit(2), BasicUnit(2)], "sact", channels=2)
+    num_units = np.full((2, 4, 5), 2, "int32")
+    traced = tf.function(
+        lambda num_units: flops.count_block(block, tf.shape(num_units)[1:], tf.shape(num_units)[0], num_units)[1],
+        input_signature=[tf.TensorSpec((None, None, None), "int32")],
+    )
+    assert traced(num_units).numpy().tolist() == count(block, num_units)
+
+
+def test_unknown_unit_is_rejected_with_the_way_out():
+    block = build_block([UnknownUnit()], "vanilla", channels=4)
+    with pytest.raises(ValueError, match=r"UnknownUnit(.|\n)*convolutions\(\)"):
+        count(block, None)
+
+
+@pytest.mark.parametrize("missing", ["image_size", "block_2/num_units"])
+def test_missing_output_is_named(missing):
+    model = sact_tf.cifar_resnet("2", "act", num_classes=3, base_channels=2, image_shape=(None, 32, 3))
+    outputs = {
+        "image_size": np.full((2, 2), 32),
+        **{f"block_{block}/num_units": np.array([1, 2]) for block in (1, 2, 3)},
+    }
+    del outputs[missing]
+    with pytest.raises(ValueError, match=missing):
+        flops.count(model, outputs)

@@ -1,0 +1,80 @@
+"""The source keeps to its own plan: who may import whom, and what no module does."""
+
+import ast
+import pathlib
+
+import pytest
+
+PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "sact_tf"
+
+# From the top floor to the ground; a module imports from its own room and from rooms below.
+ROOMS = [
+    {"__init__"},
+    {"export", "ponder_map", "studies"},
+    {"command_line"},
+    {"training", "evaluation"},
+    {"visualize"},
+    {"checkpoints"},
+    {"sparse"},
+    {"flops"},
+    {"models"},
+    {"layers"},
+    {"halting"},
+    {"losses", "metrics", "optimizers"},
+    {"data"},
+    {"config"},
+    {"version"},
+]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module):
+    """Number of the room of a module, given the parts of its name below `sact_tf`."""
+    return next(number for number, names in enumerate(ROOMS) if module[0] in names)
+
+
+def imported(tree):
+    """Names below `sact_tf` that a module imports, at any depth of its code, as lists of parts."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[1:] for alias in node.names if alias.name.startswith("sact_tf."))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "sact_tf":
+            below = node.module.split(".")[1:]
+            yield from ([*below, alias.name] for alias in node.names)
+
+
+def parse(path):
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+@pytest.fixture(params=MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def source(request):
+    return request.param
+
+
+def test_every_module_has_a_room():
+    known = set().union(*ROOMS)
+    assert {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES} <= known
+
+
+def test_imports_only_go_down(source):
+    parts = source.relative_to(PACKAGE).with_suffix("").parts
+    for module in imported(parse(source)):
+        assert room_of(parts) <= room_of(module), f"{'.'.join(parts)} imports {'.'.join(module)}"
+
+
+def test_imports_are_absolute(source):
+    assert not [node for node in ast.walk(parse(source)) if isinstance(node, ast.ImportFrom) and node.level > 0]
+
+
+def test_errors_are_raised_not_asserted(source):
+    assert not [node.lineno for node in ast.walk(parse(source)) if isinstance(node, ast.Assert)]
+
+
+def test_nothing_is_unpickled(source):
+    for node in ast.walk(parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+            assert not names & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}, node.lineno
+        if isinstance(node, ast.keyword):
+            assert node.arg != "allow_pickle", node.value.lineno

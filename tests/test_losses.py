@@ -1,0 +1,63 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+
+import sact_tf
+from sact_tf import losses
+
+LOGITS = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], "float32"))
+
+
+def test_cross_entropy_is_the_mean_log_loss_of_the_labels():
+    assert float(losses.cross_entropy([0, 2], LOGITS)) == pytest.approx(-(math.log(0.5) + math.log(0.8)) / 2)
+
+
+def test_label_smoothing_spreads_its_share_over_all_classes():
+    # Targets .8, .1, .1 and .1, .1, .8 for a smoothing of .3.
+    first = 0.8 * math.log(0.5) + 0.1 * math.log(0.3) + 0.1 * math.log(0.2)
+    second = 0.1 * math.log(0.1) + 0.1 * math.log(0.1) + 0.8 * math.log(0.8)
+    assert float(losses.cross_entropy([0, 2], LOGITS, label_smoothing=0.3)) == pytest.approx(-(first + second) / 2)
+
+
+def test_cross_entropy_is_float32_for_half_precision_logits():
+    loss = losses.cross_entropy(np.array([0, 2], "int64"), LOGITS.astype("float16"), label_smoothing=0.3)
+    assert keras.backend.standardize_dtype(loss.dtype) == "float32"
+
+
+def test_ponder_loss_adds_the_means_of_the_blocks():
+    outputs = {
+        "block1/ponder_cost": np.array([[[2.0, 3.0, 4.0]], [[2.0, 2.0, 5.0]]], "float32"),
+        "block2/ponder_cost": np.array([1.5, 2.5], "float32"),
+        "block1/num_units": np.array([[[1, 2, 3]], [[1, 1, 4]]]),
+        "logits": LOGITS,
+    }
+    assert {name: float(mean) for name, mean in losses.mean_ponder_costs(outputs).items()} == {"block1": 3, "block2": 2}
+    assert float(losses.ponder_loss(outputs, tau=0.25)) == pytest.approx(0.25 * (3 + 2))
+
+
+def test_ponder_loss_of_a_plain_network_is_zero():
+    assert float(losses.ponder_loss({"logits": LOGITS}, tau=0.25)) == 0
+
+
+def test_regularization_is_half_the_weight_decay_times_squares_of_the_kernels_only():
+    model = sact_tf.cifar_resnet("1_2_1", "sact", num_classes=3, base_channels=2, weight_decay=0.3)
+    kernels = [variable for variable in model.trainable_variables if variable.name == "kernel"]
+    for variable in model.variables:
+        variable.assign(np.full(variable.shape, 2.0))
+    # One stem, two convolutions in each of four units, two in the one halting branch, the logits.
+    assert len(kernels) == 1 + 8 + 2 + 1
+    weights = sum(math.prod(kernel.shape) for kernel in kernels)
+    assert float(losses.regularization_loss(model)) == pytest.approx(0.3 * weights * 2**2 / 2, rel=1e-5)
+
+
+def test_regularization_without_weight_decay_is_zero():
+    model = sact_tf.cifar_resnet("1", "vanilla", num_classes=3, base_channels=2, weight_decay=0.0)
+    assert float(losses.regularization_loss(model)) == 0
+
+
+@pytest.mark.parametrize("label_smoothing", [-0.1, 1.0, float("nan")])
+def test_label_smoothing_outside_of_0_to_1_is_rejected(label_smoothing):
+    with pytest.raises(ValueError, match=r"\[0, 1\)"):
+        losses.check_label_smoothing(label_smoothing)
