@@ -20,8 +20,10 @@ def main():
         command_line.train_log_dir(),
         save_interval_secs=FLAGS.save_interval_secs,
         save_summaries_secs=FLAGS.save_summaries_secs,
+        strategy=FLAGS.strategy,
+        tpu=FLAGS.tpu,
     )
-    training.print_line(f"Trained to step {result['step']}: {result['checkpoint']}")
+    training.print_line(f"Trained to step {result['step']}: {command_line.train_log_dir()}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from sact_tf.models import CifarBackbone, Classifier, ImageNetBackbone
 
 # Where the variables are in a `tf.train.Checkpoint` of our training loop.
 VARIABLES_KEY = "variables"
+# Where their moving averages are, if the run kept some.
+AVERAGES_KEY = "averages"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OPTIMIZER_SLOTS = ("/Momentum", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
 _HALTING_SCOPE = "/halting_proba/"

@@ -8,6 +8,8 @@ from absl import app, flags, logging
 
 from sact_tf import config as configs
 from sact_tf import training
+from sact_tf.session import TrainingDiverged, WorkerLost
+from sact_tf.strategies import STRATEGIES
 
 FLAGS = flags.FLAGS
 _MODEL_FLAGS = (
@@ -19,6 +21,7 @@ _MODEL_FLAGS = (
     "stem_stride",
     "tau",
     "label_smoothing",
+    "dtype",
 )
 
 
@@ -30,7 +33,7 @@ def run(main):
             raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}")
         try:
             main()
-        except (ValueError, OSError, training.TrainingDiverged) as error:
+        except (ValueError, OSError, TrainingDiverged, WorkerLost) as error:
             if os.environ.get("SACT_TF_TRACEBACK"):
                 raise
             print(f"error: {error}", file=sys.stderr)
@@ -43,6 +46,8 @@ def run(main):
 def define_model_flags():
     """Flags that training and evaluation share. A flag that is not given takes the data set's default."""
     flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set; sets the defaults below.")
+    flags.DEFINE_string("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
+    flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
     flags.DEFINE_enum("network", None, ["cifar", "imagenet"], "Kind of residual network.")
     flags.DEFINE_string("model", None, "Residual units: '5' or '2_3_4' (cifar), '101' or '3_4_23_3' (imagenet).")
     flags.DEFINE_string("model_type", None, f"One of {', '.join(configs.MODEL_TYPES)}.")
@@ -51,6 +56,7 @@ def define_model_flags():
     flags.DEFINE_integer("stem_stride", None, "Stride of the cifar network's first convolution.")
     flags.DEFINE_integer("image_size", None, "Height and width of the images in pixels.")
     flags.DEFINE_float("label_smoothing", None, "Share of the target that is spread over all classes.")
+    flags.DEFINE_enum("dtype", None, list(configs.DTYPES), "Precision of the features.")
 
 
 def define_evaluation_flags():
@@ -75,18 +81,25 @@ def define_training_flags():
     flags.DEFINE_float("learning_rate_decay_factor", None, "What the learning rate is multiplied by where it falls.")
     flags.DEFINE_float("num_epochs_per_decay", None, "Epochs after which an exponential schedule falls.")
     flags.DEFINE_integer("warmup_steps", None, "Steps over which the learning rate rises from zero.")
+    flags.DEFINE_integer("learning_rate_base_batch_size", None, "Multiplies the learning rate by batch_size / this.")
     flags.DEFINE_float("momentum", None, "Momentum of the optimizer.")
+    flags.DEFINE_float("moving_average_decay", None, "Decay of a moving average of the weights; none if not given.")
+    flags.DEFINE_float("clip_norm", None, "Norm that all gradients together are clipped to; not clipped if not given.")
     flags.DEFINE_integer("max_number_of_steps", None, "Steps of the whole run.")
     flags.DEFINE_string("finetune_path", None, "Checkpoint (prefix or directory) to start from, but for the halting.")
     flags.DEFINE_integer("seed", None, "Seed of the initial weights and of the order of the examples.")
     flags.DEFINE_boolean("deterministic", None, "Every op gives the same bits in every run, so a resume is exact.")
+    flags.DEFINE_boolean("jit_compile", None, "Compile the step with XLA.")
+    flags.DEFINE_enum("strategy", "one", list(STRATEGIES), "Devices: one, all of this machine, several machines, TPU.")
+    flags.DEFINE_string("tpu", "", "Name or address of the TPU.")
     flags.DEFINE_integer("save_interval_secs", 600, "Seconds between checkpoints; one more is written at the end.")
     flags.DEFINE_integer("save_summaries_secs", 60, "Seconds between TensorBoard summaries.")
 
 
 def model_config(defaults):
     """The `ModelConfig` that the flags ask for; `defaults` is a dict of what the others are."""
-    return configs.ModelConfig(**{name: _flag(name, defaults) for name in _MODEL_FLAGS if name in defaults})
+    fields = {name: _flag(name, defaults) for name in _MODEL_FLAGS}
+    return configs.ModelConfig(**{name: value for name, value in fields.items() if value is not None})
 
 
 def training_config():
@@ -112,6 +125,8 @@ def evaluation_config():
         run = training.read_config(checkpoint_dir)
         dataset = FLAGS.dataset if FLAGS["dataset"].present else run.dataset
         defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
+        if dataset == run.dataset:
+            defaults["dataset_dir"] = run.dataset_dir
     return configs.EvaluationConfig(
         model=model_config(defaults),
         dataset=dataset,
@@ -123,6 +138,8 @@ def evaluation_config():
         batch_size=_flag("eval_batch_size", defaults),
         evaluate_once=FLAGS.evaluate_once,
         eval_interval_secs=FLAGS.eval_interval_secs,
+        dataset_dir=_flag("dataset_dir", defaults),
+        skip_bad_records=FLAGS.skip_bad_records,
     )
 
 

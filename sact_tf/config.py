@@ -83,25 +83,108 @@ def _parse_units(model):
 DATASETS = {
     "cluttered_digits": {
         "network": "cifar",
-        "model": "3",
+        "model": "5",
         "model_type": "vanilla",
         "num_classes": 10,
         "base_channels": 16,
         "stem_stride": 2,
-        "tau": 0.01,
+        "tau": 0.04,
         "label_smoothing": 0.0,
         "image_size": 64,
         "batch_size": 64,
         "eval_batch_size": 100,
         "learning_rate": 0.1,
         "learning_rate_schedule": "cosine",
-        "max_number_of_steps": 2500,
+        "warmup_steps": 50,
+        "max_number_of_steps": 800,
         "num_train_examples": 100_000,
         "num_examples": 2_000,
         "split_name": "test",
         "train_log_dir": "/tmp/cluttered_digits/",
     },
+    # The defaults of the release's scripts, here and below.
+    "imagenet": {
+        "network": "imagenet",
+        "model": "101",
+        "model_type": "vanilla",
+        "num_classes": 1001,
+        "base_channels": 64,
+        "tau": 1.0,
+        "label_smoothing": 0.1,
+        "image_size": 224,
+        "batch_size": 32,
+        "eval_batch_size": 32,
+        "learning_rate": 0.05,
+        "learning_rate_schedule": "exponential",
+        "num_epochs_per_decay": 30.0,
+        # 90 epochs; the release goes on until it is stopped.
+        "max_number_of_steps": 3_603_283,
+        "num_train_examples": 1_281_167,
+        "num_examples": 50_000,
+        "split_name": "validation",
+        "train_log_dir": "/tmp/resnet/",
+    },
+    "cifar10": {
+        "network": "cifar",
+        "model": "18",
+        "model_type": "vanilla",
+        "num_classes": 10,
+        "base_channels": 16,
+        "tau": 1.0,
+        "label_smoothing": 0.0,
+        "image_size": 32,
+        "batch_size": 128,
+        "eval_batch_size": 100,
+        "learning_rate": 0.1,
+        "learning_rate_schedule": "piecewise",
+        "learning_rate_boundaries": (60_000, 75_000, 90_000),
+        "max_number_of_steps": 100_000,
+        "num_train_examples": 50_000,
+        "num_examples": 10_000,
+        "split_name": "test",
+        "train_log_dir": "/tmp/resnet_act_cifar/",
+    },
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A training run of the release.
+
+    Attributes:
+        dataset: a key of `DATASETS`, whose values are the rest of the recipe.
+        settings: dict of what differs from them.
+        published: dict of the release's metric names to the figures that its README gives for the checkpoint.
+    """
+
+    dataset: str
+    settings: dict
+    published: dict
+
+
+# The released experiments by the names of their checkpoints.
+EXPERIMENTS = {
+    "cifar10_resnet_5_act_1e-2": Experiment("cifar10", {"model": "5", "model_type": "act", "tau": 0.01}, {}),
+    "cifar10_resnet_5_sact_1e-2": Experiment(
+        "cifar10",
+        {"model": "5", "model_type": "sact", "tau": 0.01},
+        {"eval/Accuracy": 0.9182, "Total Flops/mean": 82_393_168, "Total Flops/std": 7_588_926},
+    ),
+    "imagenet_101": Experiment("imagenet", {"model": "101", "model_type": "vanilla"}, {}),
+    "imagenet_101_sact_5e-3": Experiment(
+        "imagenet",
+        {"model": "101", "model_type": "sact", "tau": 0.005},
+        {
+            "eval/Accuracy": 0.75609803,
+            "eval/Recall@5": 0.92746321,
+            "Total Flops/mean": 1.1100941e10,
+            "Total Flops/std": 4.5691142e8,
+        },
+    ),
+}
+# Where the data lies and what is done about damage in it may change while a run is stopped.
+_NOT_PART_OF_A_RUN = ("dataset_dir", "skip_bad_records")
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("piecewise", "exponential", "cosine", "constant")
 
 
@@ -118,6 +201,7 @@ class ModelConfig:
         tau: float >= 0, weight of the ponder cost in the loss.
         label_smoothing: float in [0, 1).
         stem_stride: int, of the first convolution of the `cifar` network; the other network has its own.
+        dtype: one of `DTYPES`; halting and loss are float32 under all of them.
     """
 
     network: str
@@ -128,13 +212,14 @@ class ModelConfig:
     tau: float = 1.0
     label_smoothing: float = 0.0
     stem_stride: int = 1
+    dtype: str = "float32"
 
     def __post_init__(self):
-        if self.network not in ("cifar", "imagenet"):
-            raise ValueError(f"`network` must be 'cifar' or 'imagenet'. Received: network={self.network!r}")
+        _check_choice("network", self.network, ("cifar", "imagenet"))
         (cifar_units if self.network == "cifar" else imagenet_units)(self.model)
         check_model_type(self.model_type)
         check_tau(self.tau)
+        _check_choice("dtype", self.dtype, DTYPES)
         _check_positive(self, "num_classes", "base_channels", "stem_stride")
 
 
@@ -152,11 +237,18 @@ class TrainingConfig:
             `learning_rate_boundaries` (steps); "exponential": multiplied by it every `num_epochs_per_decay` epochs;
             "cosine": falls to zero over the run; "constant".
         warmup_steps: int, steps over which the learning rate rises from zero.
+        learning_rate_base_batch_size: int; with it the learning rate is multiplied by `batch_size` divided by this.
+            None leaves it as it is, whatever the batch.
         momentum: float in [0, 1).
+        moving_average_decay: float in [0, 1), decay of a moving average of the weights; None for none.
+        clip_norm: float > 0, to which the norm of all gradients together is clipped; None leaves them.
         max_number_of_steps: int, steps of the whole run.
         finetune_path: checkpoint to start from, all but the halting branches; None to start from random weights.
         seed: int, of the initial weights and the order of the examples.
         deterministic: bool, whether every op gives the same bits in every run.
+        jit_compile: bool, whether XLA compiles the step.
+        dataset_dir: directory of the data set; None for its default, or where it needs none.
+        skip_bad_records: int, how many damaged records others may take the place of before training stops.
     """
 
     model: ModelConfig
@@ -169,23 +261,31 @@ class TrainingConfig:
     learning_rate_decay_factor: float = 0.1
     num_epochs_per_decay: float = 30.0
     warmup_steps: int = 0
+    learning_rate_base_batch_size: int | None = None
     momentum: float = 0.9
+    moving_average_decay: float | None = None
+    clip_norm: float | None = None
     max_number_of_steps: int
     finetune_path: str | None = None
     seed: int = 0
     deterministic: bool = True
+    jit_compile: bool = False
+    dataset_dir: str | None = None
+    skip_bad_records: int = 0
 
     def __post_init__(self):
         check_dataset(self.dataset)
         _check_positive(self, "image_size", "batch_size", "max_number_of_steps")
-        if self.learning_rate_schedule not in SCHEDULES:
-            raise ValueError(
-                f"`learning_rate_schedule` must be one of {SCHEDULES}. Received: {self.learning_rate_schedule!r}"
-            )
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise ValueError(f"`learning_rate` must be a positive number. Received: {self.learning_rate!r}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"`momentum` must lie in [0, 1). Received: {self.momentum!r}")
+        _check_skip_bad_records(self.skip_bad_records)
+        _check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
+        for name in ("learning_rate", "clip_norm", "learning_rate_base_batch_size"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
+        for name in ("momentum", "moving_average_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"`{name}` must lie in [0, 1). Received: {name}={value!r}")
         if list(self.learning_rate_boundaries) != sorted(set(self.learning_rate_boundaries)):
             raise ValueError(
                 f"`learning_rate_boundaries` must be rising steps. Received: {self.learning_rate_boundaries!r}"
@@ -222,6 +322,8 @@ class EvaluationConfig:
         batch_size: int, images at a time.
         evaluate_once: bool, whether to stop after the latest checkpoint instead of waiting for further ones.
         eval_interval_secs: float, seconds between the starts of two evaluations at the least.
+        dataset_dir: directory of the data set; None for its default, or where it needs none.
+        skip_bad_records: int, how many damaged records may be left out before evaluation stops.
     """
 
     model: ModelConfig
@@ -234,16 +336,23 @@ class EvaluationConfig:
     batch_size: int
     evaluate_once: bool = True
     eval_interval_secs: float = 60
+    dataset_dir: str | None = None
+    skip_bad_records: int = 0
 
     def __post_init__(self):
         check_dataset(self.dataset)
         _check_positive(self, "image_size", "num_examples", "batch_size")
+        _check_skip_bad_records(self.skip_bad_records)
 
 
 def differences(config, other):
     """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`."""
     left, right = _flatten(config), _flatten(other)
-    return [f"{name}: {left[name]!r}, {right[name]!r}" for name in left if left[name] != right[name]]
+    return [
+        f"{name}: {left[name]!r}, {right[name]!r}"
+        for name in left
+        if left[name] != right[name] and name not in _NOT_PART_OF_A_RUN
+    ]
 
 
 def check_dataset(dataset):
@@ -256,6 +365,16 @@ def check_dataset(dataset):
 def _flatten(config):
     fields = dataclasses.asdict(config)
     return {**{f"model.{name}": value for name, value in fields.pop("model").items()}, **fields}
+
+
+def _check_skip_bad_records(value):
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"`skip_bad_records` must be an int, at least 0. Received: skip_bad_records={value!r}")
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
 
 
 def _check_positive(config, *names):

@@ -8,7 +8,8 @@ from sact_tf import checkpoints, flops, losses
 from sact_tf.data import pipeline
 from sact_tf.metrics import Moments
 from sact_tf.models.build import build_model
-from sact_tf.training import Timer, print_line, read_config
+from sact_tf.session import Timer
+from sact_tf.training import print_line, read_config
 from sact_tf.visualize import box_mask, ponder_map
 
 # What is reported of each figure of a block.
@@ -87,12 +88,15 @@ def evaluate(config, checkpoint, log=None):
     """
     model = build_model(config.model, config.image_size)
     checkpoints.load_release_checkpoint(model, checkpoint)
-    source = pipeline.open_source(config.dataset, config.split_name, config.image_size, config.num_examples)
-    return evaluate_model(model, source, config.batch_size, log)
+    source = pipeline.open_source(
+        config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
+    )
+    with pipeline.plain_errors():
+        return evaluate_model(model, source, config.batch_size, log, config.skip_bad_records)
 
 
-def evaluate_model(model, source, batch_size, log=None):
-    """Evaluates a `Classifier` on a `Source`; see `evaluate`."""
+def evaluate_model(model, source, batch_size, log=None, skip_bad_records=0):
+    """Evaluates a `Classifier` on a `Source`, without its damaged records if that is allowed; see `evaluate`."""
     moments = {}
 
     @tf.function(reduce_retracing=True)
@@ -101,7 +105,7 @@ def evaluate_model(model, source, batch_size, log=None):
         return _observations(model, batch, {**outputs, **flops.count(model, outputs)})
 
     done, timer = 0, Timer(10)
-    for batch in pipeline.evaluation_batches(source, batch_size):
+    for batch in pipeline.evaluation_batches(source, batch_size, skip_bad_records, log):
         for name, values in step(batch).items():
             moments.setdefault(name, Moments(name.replace("/", "_"))).update_state(values)
         done += len(batch["label"])

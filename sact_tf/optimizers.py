@@ -66,21 +66,37 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["warmup_steps"])
 
 
+def make_optimizer(config):
+    """Returns the optimizer of a `TrainingConfig`: `Momentum`, under a loss scale where gradients are float16."""
+    optimizer = Momentum(
+        learning_rate_schedule(config),
+        config.momentum,
+        global_clipnorm=config.clip_norm,
+        use_ema=config.moving_average_decay is not None,
+        ema_momentum=config.moving_average_decay or 0.99,
+    )
+    if config.model.dtype == "mixed_float16":
+        return keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
 def learning_rate_schedule(config):
     """Returns the Keras schedule of a `TrainingConfig`: learning rate as a function of the step."""
     schedules = keras.optimizers.schedules
+    base = config.learning_rate_base_batch_size
+    learning_rate = config.learning_rate * (config.batch_size / base if base else 1.0)
     if config.learning_rate_schedule == "cosine":
-        schedule = schedules.CosineDecay(config.learning_rate, config.max_number_of_steps)
+        schedule = schedules.CosineDecay(learning_rate, config.max_number_of_steps)
     elif config.learning_rate_schedule == "exponential":
         steps_per_epoch = check_dataset(config.dataset)["num_train_examples"] / config.batch_size
         decay_steps = int(steps_per_epoch * config.num_epochs_per_decay)
         factor = config.learning_rate_decay_factor
-        schedule = schedules.ExponentialDecay(config.learning_rate, decay_steps, factor, staircase=True)
+        schedule = schedules.ExponentialDecay(learning_rate, decay_steps, factor, staircase=True)
     else:
         boundaries = config.learning_rate_boundaries if config.learning_rate_schedule == "piecewise" else ()
         # Keras wants one boundary at least; nothing comes after the last step.
         boundaries = boundaries or (config.max_number_of_steps,)
-        rates = [config.learning_rate * config.learning_rate_decay_factor**k for k in range(len(boundaries) + 1)]
+        rates = [learning_rate * config.learning_rate_decay_factor**k for k in range(len(boundaries) + 1)]
         # Keras' boundary is the last step of the earlier rate, and so is TensorFlow 1's.
         schedule = schedules.PiecewiseConstantDecay(list(boundaries), rates)
     return WarmUp(schedule, config.warmup_steps) if config.warmup_steps else schedule

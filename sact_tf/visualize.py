@@ -60,22 +60,23 @@ def save_gallery(path, images, maps, boxes, titles):
     from matplotlib.patches import Rectangle
 
     count = len(images)
-    figure = Figure(figsize=(1.6 * count, 3.9), layout="constrained")
+    figure = Figure(figsize=(1.6 * count, 4.3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, count, squeeze=False)
     low, high = np.percentile(maps, [0.1, 99.9])
     for column in range(count):
         axes[0, column].imshow(np.clip((images[column] + 1) / 2, 0, 1), interpolation="nearest")
-        axes[0, column].set_title(titles[column], fontsize=9)
+        axes[0, column].set_title(titles[column], fontsize=13)
         drawn = axes[1, column].imshow(maps[column], cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
         ymin, xmin, ymax, xmax = (int(value) for value in boxes[column])
         frame = Rectangle(
-            (xmin - 0.5, ymin - 0.5), xmax - xmin, ymax - ymin, fill=False, edgecolor="white", linewidth=1
+            (xmin - 0.5, ymin - 0.5), xmax - xmin, ymax - ymin, fill=False, edgecolor="white", linewidth=0.8, alpha=0.8
         )
         axes[1, column].add_patch(frame)
     for axis in axes.flat:
         axis.set_axis_off()
-    figure.colorbar(
-        drawn, ax=axes, location="bottom", aspect=60, label="ponder cost: residual units run, plus remainder"
-    )
-    figure.savefig(path, dpi=100)
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=45)
+    bar.set_label("ponder cost: residual units run, plus remainder", fontsize=13)
+    bar.ax.tick_params(labelsize=12)
+    bar.outline.set_visible(False)
+    figure.savefig(path, dpi=120, bbox_inches="tight")

@@ -30,7 +30,7 @@ def run_directory(tmp_path_factory):
     )
     assert returncode == 0, errors
     assert re.search(r"step 1/3, loss \d", output)
-    assert f"Trained to step 3: {directory}/model.ckpt-3" in output
+    assert f"Trained to step 3: {directory}" in output
     return directory
 
 
@@ -78,7 +78,7 @@ def test_the_first_run_trains_both_networks_and_draws_the_maps(tmp_path):
         start("-m", "sact_tf.studies.first_run", f"--run_dir={tmp_path}", "--steps=2", "--num_examples=10")
     )
     assert returncode == 0, errors
-    assert re.search(r"^\| vanilla \| [\d.]+% \| 81\.\d M \| 100\.0% \| - \|", output, flags=re.MULTILINE)
+    assert re.search(r"^\| vanilla \| [\d.]+% \| 137\.7 M \| 100\.0% \| - \|", output, flags=re.MULTILINE)
     assert re.search(r"^\| sact \| [\d.]+% \| \d+\.\d M \| ", output, flags=re.MULTILINE)
     assert (tmp_path / "ponder_maps.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "results.json").exists()

@@ -13,6 +13,7 @@ ROOMS = [
     {"export", "ponder_map", "studies"},
     {"command_line"},
     {"training", "evaluation"},
+    {"session", "trainer", "strategies"},
     {"visualize"},
     {"checkpoints"},
     {"sparse"},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf import checkpoints, config, training
+from sact_tf import checkpoints, config, session, training
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS = 30
@@ -142,7 +142,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_names_the_step_and_keeps_the_chec
     training.train(small_config(max_number_of_steps=2), str(tmp_path / "good"))
     good = tf.train.latest_checkpoint(str(tmp_path / "good"))
     diverging = small_config(learning_rate=1e30, max_number_of_steps=20)
-    with pytest.raises(training.TrainingDiverged, match=r"became (nan|inf) in step [2-9]\.(.|\n)*learning_rate"):
+    with pytest.raises(session.TrainingDiverged, match=r"became (nan|inf) in step [2-9]\.(.|\n)*learning_rate"):
         training.train(diverging, str(tmp_path / "bad"))
     assert tf.train.latest_checkpoint(str(tmp_path / "bad")) is None
     assert good == tf.train.latest_checkpoint(str(tmp_path / "good"))
@@ -150,7 +150,7 @@ def test_a_loss_that_becomes_nan_stops_the_run_names_the_step_and_keeps_the_chec
 
 def test_the_last_good_checkpoint_of_a_diverging_run_holds_numbers(tmp_path):
     diverging = small_config(learning_rate=1e30, max_number_of_steps=20)
-    with pytest.raises(training.TrainingDiverged, match=r"model\.ckpt-1\b"):
+    with pytest.raises(session.TrainingDiverged, match=r"model\.ckpt-1\b"):
         training.train(diverging, str(tmp_path), save_interval_secs=0)
     _, keys = checkpoints.open_checkpoint(str(tmp_path))
     assert keys
@@ -173,7 +173,7 @@ def test_fine_tuning_starts_from_everything_but_the_halting_branches(tmp_path):
 
 
 def test_progress_says_step_loss_ponder_cost_and_speed(tmp_path, monkeypatch):
-    monkeypatch.setattr(training._Session, "LOG_SECS", 0)
+    monkeypatch.setattr(session.Session, "LOG_SECS", 0)
     lines = []
     training.train(small_config(), str(tmp_path), log=lines.append)
     assert lines[0].startswith("step 1/3, loss ")

@@ -1,68 +1,101 @@
 """From a data set to batches whose order is a function of (seed, step)."""
 
-from typing import NamedTuple
+import contextlib
 
 import numpy as np
 import tensorflow as tf
 
 from sact_tf.config import check_dataset
-from sact_tf.data import cluttered_digits
+from sact_tf.data import cifar10, cluttered_digits, imagenet
+from sact_tf.data.sources import Source, plain_error
+
+# Data sets on disk, each with a function `open_split`.
+_ON_DISK = {"imagenet": imagenet, "cifar10": cifar10}
 
 
-class Source(NamedTuple):
-    """A split of a data set, ready to be read by index.
-
-    Attributes:
-        num_examples: int.
-        read: function from an int64 tensor of indices `(batch,)` to a dict of `image` float32
-            `(batch, height, width, 3)` as the network takes it, `label` int64 `(batch,)` and, where objects are
-            marked, `box` int32 `(batch, 4)`: ymin, xmin, ymax, xmax in pixels, half open.
-    """
-
-    num_examples: int
-    read: callable
-
-
-def open_source(dataset, split, image_size, num_examples=None):
+def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None, log=None):
     """Opens a split.
 
     Args:
         dataset: a key of `sact_tf.config.DATASETS`.
         split: "train" or the name of the held-out split.
         image_size: int, height and width in pixels.
-        num_examples: int, or None for all. Cluttered digits are made when they are read, so any number will do.
+        num_examples: int, or None for all. Cluttered digits are made when they are read, so any number will do; of
+            other data sets at most what there is.
+        dataset_dir: directory of a data set that lies on disk, None for its default. What is in it decides how it is
+            read.
+        log: called with lines of text where opening takes long, or None.
+
+    Returns:
+        A `Source` or `RecordSource`.
 
     Raises:
         ValueError: for a data set, split or size that does not exist.
+        OSError: if the data set is not in its directory, or not whole.
     """
     defaults = check_dataset(dataset)
+    if dataset in _ON_DISK:
+        source = _ON_DISK[dataset].open_split(dataset_dir, split, image_size, log)
+        return source._replace(num_examples=min(num_examples or source.num_examples, source.num_examples))
+    if dataset_dir:
+        raise ValueError(f"`dataset_dir` means nothing for {dataset}, which lies on no disk. Leave it out.")
     default_size = defaults["num_train_examples" if split == "train" else "num_examples"]
     # Touches every file and checks every argument, so that a mistake shows now and not in the first step.
     cluttered_digits.render(split, 0, 0, image_size)
     return Source(num_examples or default_size, _digits_reader(split, image_size))
 
 
-def training_batches(source, batch_size, seed, first_step):
-    """Endless batches of `batch_size` examples, each epoch in an order of its own.
+def training_batches(source, batch_size, seed, first_step, worker=0, num_workers=1, skip_bad_records=0, log=None):
+    """Endless batches, each epoch in an order of its own; every worker reads its part of each.
 
     Batch k holds the examples at positions `k * batch_size` onwards of the shuffled epochs, whatever the step that
     reading starts from, so a run that resumes reads what it would have read. Skipping costs nothing: positions are
-    computed, not read.
-    """
-    positions = tf.data.Dataset.range(first_step * batch_size, tf.int64.max)
+    computed, not read. Worker w of n reads the w-th n-th of each batch, so that all workers together read what one
+    would; a few batches are in memory at a time.
 
-    def shuffled_indices(position):
+    Args:
+        source: what `open_source` returns.
+        batch_size: int, examples of one step over all workers.
+        seed: int, of the order and of the random changes to the images.
+        first_step: int, from 0.
+        worker: int, which of the workers this is, from 0.
+        num_workers: int; `batch_size` is a multiple of it.
+        skip_bad_records: int, how many damaged records this worker may replace by others before it stops.
+        log: called with a line of text for each of them, or None.
+    """
+    if batch_size % num_workers:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the number of workers, {num_workers}. Received: {batch_size}"
+        )
+    share = batch_size // num_workers
+    firsts = tf.data.Dataset.range(first_step, tf.int64.max // batch_size).map(
+        lambda step: step * batch_size + worker * share
+    )
+
+    def shuffled_index(position):
         epoch, place = position // source.num_examples, position % source.num_examples
         key = tf.stack([tf.cast(seed, tf.int64), epoch])
         return tf.random.experimental.index_shuffle(place, key, tf.cast(source.num_examples - 1, tf.int64))
 
-    indices = positions.map(shuffled_indices).batch(batch_size, drop_remainder=True)
-    return indices.map(source.read).prefetch(2)
+    def numbers(first):
+        positions = first + tf.range(share, dtype=tf.int64)
+        return positions, tf.map_fn(shuffled_index, positions)
+
+    return source.training_examples(firsts.map(numbers), seed, skip_bad_records, log).prefetch(2)
 
 
-def evaluation_batches(source, batch_size):
-    """Every example once, in order; the last batch may be short."""
-    return tf.data.Dataset.range(source.num_examples).batch(batch_size).map(source.read).prefetch(2)
+def evaluation_batches(source, batch_size, skip_bad_records=0, log=None):
+    """Every example once, in order; the last batch may be short. Damaged records are left out, up to a number."""
+    return source.evaluation_examples(batch_size, skip_bad_records, log).prefetch(2)
+
+
+@contextlib.contextmanager
+def plain_errors():
+    """Turns what TensorFlow reports when reading fails into the `BadRecord` that names file and record."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise (plain_error(error) or error) from None
 
 
 def to_unit_range(image):

@@ -57,3 +57,61 @@ def test_an_image_size_that_the_data_set_cannot_make_is_refused_before_training(
 def test_a_data_set_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="`dataset` must be one of"):
         pipeline.open_source("mnist", "train", image_size=64)
+
+
+def test_workers_read_disjoint_parts_that_make_up_the_batch_of_one():
+    source = counting_source(17)
+    whole = labels(pipeline.training_batches(source, 6, seed=2, first_step=1), 5)
+    parts = [
+        labels(pipeline.training_batches(source, 6, seed=2, first_step=1, worker=worker, num_workers=3), 5)
+        for worker in range(3)
+    ]
+    assert [[label for part in step for label in part] for step in zip(*parts, strict=True)] == whole
+    assert {len(part) for step in parts for part in step} == {2}
+
+
+def test_a_batch_that_does_not_divide_among_the_workers_is_refused():
+    with pytest.raises(ValueError, match=r"multiple of the number of workers, 4\. Received: 6"):
+        pipeline.training_batches(counting_source(9), 6, 0, 0, num_workers=4)
+
+
+def open_both(imagenet_directory, cifar_directories):
+    yield pipeline.open_source("imagenet", "train", 24, dataset_dir=imagenet_directory)
+    for directory in cifar_directories.values():
+        yield pipeline.open_source("cifar10", "train", 32, dataset_dir=directory)
+
+
+def test_examples_on_disk_and_their_random_changes_are_a_function_of_seed_and_step(
+    imagenet_directory, cifar_directories
+):
+    for source in open_both(imagenet_directory, cifar_directories):
+        from_start = list(pipeline.training_batches(source, 4, 9, 0).take(8))
+        resumed = list(pipeline.training_batches(source, 4, 9, 5).take(3))
+        for expected, actual in zip(from_start[5:], resumed, strict=True):
+            np.testing.assert_array_equal(actual["label"], expected["label"])
+            np.testing.assert_array_equal(actual["image"], expected["image"])
+        other = next(iter(pipeline.training_batches(source, 4, 10, 0)))
+        assert not np.array_equal(other["image"], from_start[0]["image"])
+        halves = [list(pipeline.training_batches(source, 4, 9, 0, worker, 2).take(8)) for worker in range(2)]
+        for whole, *parts in zip(from_start, *halves, strict=True):
+            np.testing.assert_array_equal(np.concatenate([part["image"] for part in parts]), whole["image"])
+
+
+def test_an_example_is_changed_in_another_way_each_time(imagenet_directory):
+    source = pipeline.open_source("imagenet", "train", 24, num_examples=1, dataset_dir=imagenet_directory)
+    (batch,) = pipeline.training_batches(source, 6, 1, 0).take(1)
+    assert len({image.numpy().tobytes() for image in batch["image"]}) == 6
+
+
+def test_evaluation_reads_what_lies_on_disk_in_its_order(imagenet_directory):
+    source = pipeline.open_source("imagenet", "validation", 24, dataset_dir=imagenet_directory)
+    batches = list(pipeline.evaluation_batches(source, 4))
+    expected = source.read(range(15))
+    assert [len(batch["label"]) for batch in batches] == [4, 4, 4, 3]
+    np.testing.assert_array_equal(np.concatenate([batch["label"] for batch in batches]), expected["label"])
+    np.testing.assert_allclose(np.concatenate([batch["image"] for batch in batches]), expected["image"], atol=1e-6)
+
+
+def test_a_directory_for_a_data_set_that_needs_none_is_refused():
+    with pytest.raises(ValueError, match="`dataset_dir` means nothing for cluttered_digits"):
+        pipeline.open_source("cluttered_digits", "train", 64, dataset_dir="data")

@@ -1,0 +1,120 @@
+"""Training images per second and core: this pipeline beside one that decodes whole images and then crops them.
+
+    python benchmarks/input_pipeline.py --rounds=7
+
+Both read the same TFRecord shards of photographs of 500x375 pixels, ImageNet's typical size, and make the same
+distorted images of 224x224. The other one is of the release's form: whole image decoded, made float, then cropped.
+The processor time of the process is counted, so that other work on the machine matters less, and cores don't.
+"""
+
+import argparse
+import io
+import os
+import statistics
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from timing import describe_machine
+
+from sact_tf.data import convert, imagenet, pipeline, preprocessing
+
+PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
+SIZE = (500, 375)
+IMAGE_SIZE = 224
+BATCH_SIZE = 32
+
+
+def write_photographs(directory, count):
+    """Writes `count` JPEGs of parts of scikit-image's photographs and converts them to shards."""
+    from skimage import data
+
+    generator = np.random.default_rng(0)
+    folder = os.path.join(directory, "photographs", "class")
+    os.makedirs(folder)
+    for number in range(count):
+        photograph = Image.fromarray(getattr(data, PHOTOGRAPHS[number % len(PHOTOGRAPHS)])())
+        width, height = photograph.size
+        scale = generator.uniform(0.7, 1.0) * min(width / SIZE[0], height / SIZE[1])
+        left = generator.uniform(0, width - scale * SIZE[0])
+        top = generator.uniform(0, height - scale * SIZE[1])
+        box = (left, top, left + scale * SIZE[0], top + scale * SIZE[1])
+        buffer = io.BytesIO()
+        photograph.resize(SIZE, Image.Resampling.BICUBIC, box=box).save(buffer, "JPEG", quality=95)
+        with open(os.path.join(folder, f"{number:04d}.jpg"), "wb") as file:
+            file.write(buffer.getvalue())
+    convert.convert(os.path.dirname(folder), "tfrecord", "imagenet", directory, num_shards=4, log=lambda text: None)
+
+
+def decode_then_crop(directory):
+    """Batches as the release makes them."""
+
+    def read(record, number):
+        encoded, label, boxes = imagenet._parse_release(record)
+        seed = tf.stack([number, number])
+        image = tf.image.convert_image_dtype(tf.io.decode_jpeg(encoded, channels=3), tf.float32)
+        y, x, height, width = tf.unstack(preprocessing.sample_window(tf.shape(image), seed, boxes))
+        crop = image[y : y + height, x : x + width]
+        draws = tf.random.stateless_uniform([7], seed)
+        image = preprocessing._one_of(
+            draws[0], lambda method: preprocessing.resize(crop, IMAGE_SIZE, method), preprocessing.RESIZE_METHODS
+        )
+        image = tf.cond(draws[1] < 0.5, lambda: image[:, ::-1], lambda: image)
+        image = preprocessing._one_of(
+            draws[2],
+            lambda order: preprocessing.distort_colour(image, order, draws[3:]),
+            preprocessing.COLOUR_ORDERS,
+        )
+        return {"image": (tf.ensure_shape(image, (IMAGE_SIZE, IMAGE_SIZE, 3)) - 0.5) * 2.0, "label": label}
+
+    shards = tf.data.Dataset.list_files(os.path.join(directory, "train-*"), seed=0)
+    records = shards.interleave(tf.data.TFRecordDataset, cycle_length=4).repeat().shuffle(256, seed=0)
+    numbered = tf.data.Dataset.zip(records, tf.data.Dataset.range(tf.int64.max))
+    threads = os.cpu_count()
+    return numbered.map(read, num_parallel_calls=threads, deterministic=True).batch(BATCH_SIZE, True).prefetch(2)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7, help="how often each pipeline is timed, in turns")
+    parser.add_argument("--batches", type=int, default=12, help="batches of 32 images in each of them")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        write_photographs(directory, 128)
+        source = imagenet.open_split(directory, "train", IMAGE_SIZE)
+        datasets = {
+            "decode, then crop": decode_then_crop(directory),
+            "sact_tf": pipeline.training_batches(source, BATCH_SIZE, 0, 0),
+        }
+        images_per_second = measure(datasets, arguments.rounds, arguments.batches)
+    print(describe_machine())
+    for name, values in images_per_second.items():
+        print(f"{name}: {statistics.median(values):.0f} images/s per core (median of {len(values)})")
+    ratios = [a / b for a, b in zip(images_per_second["sact_tf"], images_per_second["decode, then crop"], strict=True)]
+    print(f"ratio: {statistics.median(ratios):.2f}")
+
+
+def measure(datasets, rounds, batches):
+    """Returns a dict from the names to lists of images per second of processor time, timed in turns."""
+    results = {name: [] for name in datasets}
+    iterators = {name: iter(dataset) for name, dataset in datasets.items()}
+    for iterator in iterators.values():
+        next(iterator)
+    # The pauses fill the buffers of all: nothing is read ahead at another's cost.
+    for _ in range(rounds):
+        for name, iterator in iterators.items():
+            time.sleep(0.5)
+            start = time.process_time()
+            for _ in range(batches):
+                next(iterator)
+            time.sleep(0.5)
+            results[name].append(batches * BATCH_SIZE / (time.process_time() - start))
+    return results
+
+
+if __name__ == "__main__":
+    main()

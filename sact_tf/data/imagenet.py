@@ -1,0 +1,87 @@
+"""ImageNet (ILSVRC 2012), from the release's TFRecord shards or as TensorFlow Datasets prepares it.
+
+Class 0 is the background, so there are 1001; the release's labels count from 1, those of TensorFlow Datasets from 0.
+"""
+
+import os
+
+import tensorflow as tf
+
+from sact_tf.data import preprocessing
+from sact_tf.data.directories import latest_version, nothing_found
+from sact_tf.data.records import RecordFiles, find_shards
+from sact_tf.data.sources import RecordSource
+
+NUM_CLASSES = 1001
+SPLITS = ("train", "validation")
+DEFAULT_DIRECTORY = "~/tensorflow/data/imagenet"
+
+IMAGE, LABEL = "image/encoded", "image/class/label"
+BOX = "image/object/bbox/"
+RELEASE_FEATURES = {
+    IMAGE: tf.io.FixedLenFeature([], tf.string),
+    LABEL: tf.io.FixedLenFeature([], tf.int64),
+    **{BOX + side: tf.io.VarLenFeature(tf.float32) for side in ("ymin", "xmin", "ymax", "xmax")},
+}
+TFDS_FEATURES = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
+
+
+def open_split(directory, split, image_size, log=None):
+    """Opens a split.
+
+    Args:
+        directory: path; None for the release's default.
+        split: one of `SPLITS`.
+        image_size: int, height and width in pixels.
+        log: called with lines of text while files are indexed, or None.
+
+    Returns:
+        `RecordSource`.
+
+    Raises:
+        FileNotFoundError, ValueError: if the split is not there, or not whole.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"`split_name` must be one of {SPLITS} for imagenet. Received: split_name={split!r}")
+    directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
+    tfds_directory = latest_version(directory, "imagenet2012")
+    looked_for = {
+        "TFRecord shards of the release": (directory, split),
+        "TensorFlow Datasets": (tfds_directory, f"imagenet2012-{split}.tfrecord"),
+    }
+    for form, (place, name) in looked_for.items():
+        paths = find_shards(place, name) if os.path.isdir(place) else []
+        if paths:
+            files = RecordFiles(paths, log=log)
+            return RecordSource(len(files), files.read, _decoder(form, image_size), files.locate)
+    raise nothing_found(
+        directory,
+        {form: os.path.join(place, f"{name}-00000-of-NNNNN") for form, (place, name) in looked_for.items()},
+    )
+
+
+def _decoder(form, image_size):
+    parse = _parse_tfds if form == "TensorFlow Datasets" else _parse_release
+
+    def decode(record, seed):
+        encoded, label, boxes = parse(record)
+        if seed is None:
+            image = preprocessing.imagenet_evaluation_image(encoded, image_size)
+        else:
+            image = preprocessing.imagenet_training_image(encoded, seed, boxes, image_size)
+        return {"image": image, "label": preprocessing.check_label(label, NUM_CLASSES)}
+
+    return decode
+
+
+def _parse_release(record):
+    example = tf.io.parse_single_example(record, RELEASE_FEATURES)
+    sides = [tf.sparse.to_dense(example[BOX + side]) for side in ("ymin", "xmin", "ymax", "xmax")]
+    return example[IMAGE], example[LABEL], tf.stack(sides, axis=-1)
+
+
+def _parse_tfds(record):
+    example = tf.io.parse_single_example(record, TFDS_FEATURES)
+    # A label of -1 stands for none, as in the test split; it must not become the background.
+    label = tf.where(example["label"] < 0, tf.int64.min, example["label"] + 1)
+    return example["image"], label, tf.zeros((0, 4))

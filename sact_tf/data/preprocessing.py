@@ -1,0 +1,195 @@
+"""Image functions of the release, bit for bit where it draws no random numbers.
+
+The release ran on TensorFlow 1, whose resizing takes the top left corner of a pixel for its place; TensorFlow 2 kept
+those operations, and they are used here. Random choices are functions of a seed.
+"""
+
+import functools
+
+import tensorflow as tf
+
+# Release: the sides of the evaluation crop are 87.5 % of the image's.
+CROP_MARGIN = 16
+# Szegedy et al. 2015 (arXiv 1409.4842) as the release has it.
+MIN_OBJECT_COVERED = 0.1
+ASPECT_RATIO_RANGE = (0.75, 1.33)
+AREA_RANGE = (0.05, 1.0)
+MAX_ATTEMPTS = 100
+MAX_BRIGHTNESS_DELTA = 32.0 / 255.0
+FACTOR_RANGE = (0.5, 1.5)
+MAX_HUE_DELTA = 0.2
+# Pixels of zeros around a CIFAR picture before it is cut to size again.
+CIFAR_PADDING = 2
+
+RESIZE_METHODS = ("bilinear", "nearest", "bicubic", "area")
+COLOUR_ORDERS = (
+    ("brightness", "saturation", "hue", "contrast"),
+    ("saturation", "brightness", "contrast", "hue"),
+    ("contrast", "hue", "brightness", "saturation"),
+    ("hue", "saturation", "contrast", "brightness"),
+)
+_RESIZE = {
+    "bilinear": tf.raw_ops.ResizeBilinear,
+    "nearest": tf.raw_ops.ResizeNearestNeighbor,
+    "bicubic": tf.raw_ops.ResizeBicubic,
+    "area": tf.raw_ops.ResizeArea,
+}
+_ADJUST = {
+    "brightness": tf.image.adjust_brightness,
+    "saturation": tf.image.adjust_saturation,
+    "hue": tf.image.adjust_hue,
+    "contrast": tf.image.adjust_contrast,
+}
+
+
+def decode_image(encoded):
+    """Bytes of a JPEG (also CMYK), PNG, GIF or BMP to uint8 `(height, width, 3)`.
+
+    ImageNet's files are all named .JPEG; one of them is a PNG and 22 are CMYK.
+    """
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.decode_jpeg(encoded, channels=3),
+        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def decode_and_crop(encoded, seed, boxes):
+    """Decodes a random part of an image, and of a JPEG nothing else.
+
+    Args:
+        encoded: scalar string tensor, as `decode_image` takes it.
+        seed: int64 `(2,)`.
+        boxes: float32 `(objects, 4)`, ymin, xmin, ymax, xmax as shares of height and width; the part covers at least a
+            tenth of one of them, or of the image if there are none.
+
+    Returns:
+        uint8 `(height, width, 3)`.
+    """
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.image.decode_and_crop_jpeg(
+            encoded, sample_window(tf.io.extract_jpeg_shape(encoded), seed, boxes), channels=3
+        ),
+        lambda: _crop(decode_image(encoded), seed, boxes),
+    )
+
+
+def sample_window(image_shape, seed, boxes):
+    """Draws the part of an image to train on; arguments as in `decode_and_crop`.
+
+    Returns:
+        int32 `(4,)`: y, x, height, width in pixels.
+    """
+    begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        image_shape,
+        boxes[None],
+        seed,
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=ASPECT_RATIO_RANGE,
+        area_range=AREA_RANGE,
+        max_attempts=MAX_ATTEMPTS,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return tf.concat([begin[:2], size[:2]], axis=0)
+
+
+def _crop(image, seed, boxes):
+    y, x, height, width = tf.unstack(sample_window(tf.shape(image), seed, boxes))
+    return image[y : y + height, x : x + width]
+
+
+def imagenet_training_image(encoded, seed, boxes, image_size):
+    """The release's distorted image, float32 `(image_size, image_size, 3)` in [-1, 1]; see `decode_and_crop`."""
+    crop = decode_and_crop(encoded, seed, boxes)
+    # Another stream than the one that the window is drawn from.
+    draws = tf.random.stateless_uniform([7], tf.random.experimental.stateless_fold_in(seed, 1))
+    image = _one_of(draws[0], lambda method: resize(crop, image_size, method), RESIZE_METHODS) / 255.0
+    image = tf.cond(draws[1] < 0.5, lambda: image[:, ::-1], lambda: image)
+    image = _one_of(draws[2], lambda order: distort_colour(image, order, draws[3:]), COLOUR_ORDERS)
+    return (image - 0.5) * 2.0
+
+
+def imagenet_evaluation_image(encoded, image_size):
+    """The release's central crop, float32 `(image_size, image_size, 3)` in [-1, 1]."""
+    return central_image(decode_image(encoded), image_size)
+
+
+def central_image(image, image_size):
+    """uint8 `(height, width, 3)` to the middle 87.5 % of it, float32 `(image_size, image_size, 3)` in [-1, 1]."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    y, x = height // CROP_MARGIN, width // CROP_MARGIN
+    middle = tf.image.convert_image_dtype(image[y : height - y, x : width - x], tf.float32)
+    return (resize(middle, image_size, "bilinear") - 0.5) * 2.0
+
+
+def resize(image, image_size, method):
+    """Resizes `(height, width, 3)` as TensorFlow 1 does, without keeping the aspect.
+
+    Args:
+        image: uint8 or float32.
+        image_size: int, height and width of the result.
+        method: one of `RESIZE_METHODS`.
+
+    Returns:
+        float32 `(image_size, image_size, 3)`, of the range of `image`.
+    """
+    return tf.cast(_RESIZE[method](images=image[None], size=(image_size, image_size))[0], tf.float32)
+
+
+def distort_colour(image, order, draws):
+    """Changes brightness, saturation, hue and contrast one after the other, then clips to [0, 1].
+
+    Args:
+        image: float32 `(height, width, 3)`.
+        order: one of `COLOUR_ORDERS`.
+        draws: float32 `(4,)` in [0, 1): where in its range each change lies, in the order of the first sentence.
+    """
+    low, high = FACTOR_RANGE
+    amounts = {
+        "brightness": (2.0 * draws[0] - 1.0) * MAX_BRIGHTNESS_DELTA,
+        "saturation": low + (high - low) * draws[1],
+        "hue": (2.0 * draws[2] - 1.0) * MAX_HUE_DELTA,
+        "contrast": low + (high - low) * draws[3],
+    }
+    for name in order:
+        image = _ADJUST[name](image, amounts[name])
+    return tf.clip_by_value(image, 0.0, 1.0)
+
+
+def _one_of(draw, function, choices):
+    """Computes `function` of one of the choices alone, by where in [0, 1) the draw lies."""
+    branches = [functools.partial(function, choice) for choice in choices]
+    return tf.switch_case(tf.cast(draw * len(choices), tf.int32), branches)
+
+
+def cifar_training_image(image, seed):
+    """uint8 or float `(32, 32, 3)` to the same, shifted by up to two pixels, flipped or not, and standardized."""
+    height, width, channels = image.shape
+    padded = tf.image.pad_to_bounding_box(
+        tf.cast(image, tf.float32),
+        CIFAR_PADDING,
+        CIFAR_PADDING,
+        height + 2 * CIFAR_PADDING,
+        width + 2 * CIFAR_PADDING,
+    )
+    draws = tf.random.stateless_uniform([3], seed)
+    shift = tf.cast(draws[:2] * (2 * CIFAR_PADDING + 1), tf.int32)
+    crop = tf.slice(padded, tf.concat([shift, [0]], axis=0), (height, width, channels))
+    crop = tf.cond(draws[2] < 0.5, lambda: crop[:, ::-1], lambda: crop)
+    return tf.image.per_image_standardization(crop)
+
+
+def cifar_evaluation_image(image):
+    """uint8 or float `(32, 32, 3)` to float32 of mean 0 and deviation 1."""
+    return tf.image.per_image_standardization(tf.cast(image, tf.float32))
+
+
+def check_label(label, num_classes):
+    """Returns an int64 label; the operation fails if it does not lie in [0, num_classes)."""
+    check = tf.debugging.Assert(
+        tf.logical_and(label >= 0, label < num_classes), [f"The label is not one of 0 to {num_classes - 1}:", label]
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(label)

@@ -1,0 +1,198 @@
+"""What a data set is to those who read it: examples by number, and what happens to the damaged ones."""
+
+import concurrent.futures
+import os
+import re
+import threading
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from sact_tf.data.records import BadRecord
+
+# Records that are tried in place of a damaged one; when all are damaged too, something else is wrong.
+MAX_REPLACEMENTS = 20
+MAX_MESSAGE = 200
+# Of reading, which waits for the disk; decoding takes as many as there are processors.
+FETCH_THREADS = 8
+_FETCHERS = concurrent.futures.ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
+
+
+class Source(NamedTuple):
+    """A split of a data set whose examples are made, a batch at a time; none of them can be damaged.
+
+    Attributes:
+        num_examples: int.
+        read: function from an int64 tensor of indices `(batch,)` to a dict of `image` float32
+            `(batch, height, width, 3)` as the network takes it, `label` int64 `(batch,)` and, where objects are
+            marked, `box` int32 `(batch, 4)`: ymin, xmin, ymax, xmax in pixels, half open.
+    """
+
+    num_examples: int
+    read: callable
+
+    def training_examples(self, numbers, seed, skip_bad_records=0, log=None):
+        """Dataset of batches of positions and indices to one of batches of examples; see `RecordSource`."""
+        return numbers.map(lambda positions, indices: self.read(indices))
+
+    def evaluation_examples(self, batch_size, skip_bad_records=0, log=None):
+        """Dataset of every example once, in order, in batches."""
+        return tf.data.Dataset.range(self.num_examples).batch(batch_size).map(self.read)
+
+
+class RecordSource(NamedTuple):
+    """A split of a data set that lies on disk, one record an example.
+
+    Attributes:
+        num_examples: int.
+        fetch: Python function from an index to the record, bytes; raises `BadRecord` if it is damaged.
+        decode: function from a record, a scalar string tensor, to a dict of tensors of one example, see `Source`. Its
+            second argument is the int64 `(2,)` seed of the changes that it makes at random for training, or None for
+            evaluation. One of its operations fails where the record is no example.
+        locate: Python function from an index to an object whose text says where the record lies.
+    """
+
+    num_examples: int
+    fetch: callable
+    decode: callable
+    locate: callable
+
+    def read(self, indices):
+        """As `Source.read`, prepared for evaluation; takes any sequence of ints."""
+        examples = [self.decode(tf.constant(self.fetch(int(index))), None) for index in indices]
+        return {name: tf.stack([example[name] for example in examples]) for name in examples[0]}
+
+    def training_examples(self, numbers, seed, skip_bad_records=0, log=None):
+        """Dataset of numbers to one of batches of examples, changed at random.
+
+        Args:
+            numbers: dataset of two int64 `(batch,)`: positions, the number of each example in the run, decides with
+                `seed` on its changes; indices, its number in the split.
+            seed: int.
+            skip_bad_records: int, how many damaged records others may take the place of.
+            log: called with a line of text for each of them, or None.
+        """
+        batch_size = numbers.element_spec[0].shape[0]
+        damage = _Damage(self, skip_bad_records, log)
+
+        def decode(record, position):
+            return self.decode(record, tf.stack([tf.cast(seed, tf.int64), position]))
+
+        return self._decoded(numbers, decode, damage.replace).batch(batch_size, drop_remainder=True)
+
+    def evaluation_examples(self, batch_size, skip_bad_records=0, log=None):
+        """Dataset of every example once, in order, in batches; damaged ones are left out."""
+        damage = _Damage(self, skip_bad_records, log)
+        indices = tf.data.Dataset.range(self.num_examples).batch(batch_size)
+        numbers = tf.data.Dataset.zip(indices, indices)
+        return self._decoded(numbers, lambda record, position: self.decode(record, None), damage.leave_out).batch(
+            batch_size
+        )
+
+    def _decoded(self, numbers, decode, mend):
+        """Examples in the order of their numbers; `mend` is called for a damaged record and returns what to take."""
+
+        def fetch(positions, indices):
+            (records,) = tf.numpy_function(self._fetch_batch, [indices], [tf.string], stateful=False)
+            return positions, indices, tf.ensure_shape(records, indices.shape)
+
+        def mended(index):
+            (records,) = tf.numpy_function(mend, [index], [tf.string], stateful=False)
+            return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(records, (None,)))
+
+        def decoded(position, index, record):
+            def decode_here(record):
+                return decode(record, position)
+
+            # A failure leaves the first data set empty; only then is the second asked, and reads the record again.
+            whole = tf.data.Dataset.from_tensors(record).map(decode_here).ignore_errors()
+            instead = tf.data.Dataset.from_tensors(index).flat_map(mended).map(decode_here)
+            return whole.concatenate(instead).take(1)
+
+        threads = os.cpu_count() or 1
+        return (
+            numbers.map(fetch)
+            .prefetch(1)
+            .unbatch()
+            .interleave(decoded, cycle_length=threads, block_length=1, num_parallel_calls=threads, deterministic=True)
+        )
+
+    def _fetch_batch(self, indices):
+        # Threads of Python: of its own, TensorFlow makes this one call after the other where ops are deterministic.
+        parts = _FETCHERS.map(self._fetch_part, np.array_split(indices, FETCH_THREADS))
+        return np.array([record for part in parts for record in part], dtype=object)
+
+    def _fetch_part(self, indices):
+        return [self._fetch_or_nothing(int(index)) for index in indices]
+
+    def _fetch_or_nothing(self, index):
+        try:
+            return self.fetch(index)
+        except BadRecord:
+            # Cannot be decoded either, so that one place deals with both kinds of damage.
+            return b""
+
+
+class _Damage:
+    """Explains and counts the damaged records of a source, and says what takes their place."""
+
+    def __init__(self, source, limit, log):
+        self.source = source
+        self.limit = limit
+        self.log = log
+        # From the index of a damaged record to how many there had been when it was met first.
+        self.ranks = {}
+        self.lock = threading.Lock()
+
+    def replace(self, index):
+        """A list of one whole record in place of a damaged one: always the same, anywhere in the split."""
+        self._count(int(index))
+        candidates = np.random.default_rng(int(index)).integers(self.source.num_examples, size=MAX_REPLACEMENTS)
+        for candidate in candidates:
+            if explain_damage(self.source, int(candidate)) is None:
+                return np.array([self.source.fetch(int(candidate))], dtype=object)
+        raise BadRecord(f"{self.source.locate(int(index))}: so are {MAX_REPLACEMENTS} others that could replace it.")
+
+    def leave_out(self, index):
+        """An empty list."""
+        self._count(int(index))
+        return np.array([], dtype=object)
+
+    def _count(self, index):
+        reason = explain_damage(self.source, index)
+        if reason is None:
+            reason = f"{self.source.locate(index)}: it could not be decoded, but now it can. Is there enough memory?"
+        with self.lock:
+            known = index in self.ranks
+            rank = self.ranks.setdefault(index, len(self.ranks) + 1)
+        if rank > self.limit:
+            raise BadRecord(
+                f"{reason} Make the file again, or go on without such records with --skip_bad_records"
+                + (f", now {self.limit}." if self.limit else ".")
+            )
+        if self.log and not known:
+            self.log(f"Skipped a damaged record, {rank} of at most {self.limit}: {reason}")
+
+
+def explain_damage(source, index):
+    """Says where a record lies and what is wrong with it, or returns None if it is an example."""
+    try:
+        record = tf.constant(source.fetch(index))
+    except BadRecord as error:
+        return str(error)
+    try:
+        source.decode(record, None)
+        source.decode(record, tf.constant([0, index], tf.int64))
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        # A message may quote the damaged bytes, which then are no text.
+        message = error.message if isinstance(error, tf.errors.OpError) else "no example"
+        message = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
+        return f"{source.locate(index)}: {ascii(message[:MAX_MESSAGE])[1:-1]}."
+    return None
+
+
+def plain_error(error):
+    """What TensorFlow makes of a `BadRecord` that was raised while it read, turned back; None for other errors."""
+    match = re.search(r"BadRecord: (.*)", error.message or "")
+    return BadRecord(match[1]) if match else None

@@ -1,0 +1,218 @@
+"""One process's part of a training run: runs the steps, saves, reports, and stops in good order."""
+
+import glob
+import os
+import signal
+import sys
+import threading
+import time
+
+import tensorflow as tf
+
+from sact_tf.data import pipeline
+
+# What the collectives of several workers raise when one of them is gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+)
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss became NaN or infinite."""
+
+
+class WorkerLost(RuntimeError):
+    """Another worker of the run stopped."""
+
+
+class Session:
+    """The loop over the steps that are left.
+
+    Args:
+        trainer: `Trainer`, restored to where the run is.
+        manager: `tf.train.CheckpointManager`, used by the chief.
+        config: `TrainingConfig`.
+        train_log_dir: directory of the run.
+        chief: bool, whether this process writes checkpoints and summaries.
+        save_interval_secs: seconds between checkpoints.
+        save_summaries_secs: seconds between TensorBoard summaries.
+        log: called with lines of text.
+    """
+
+    LOG_SECS = 10
+
+    def __init__(self, trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log):
+        self.trainer = trainer
+        self.manager = manager
+        self.config = config
+        self.chief = chief
+        self.log = log
+        self.writer = tf.summary.create_file_writer(train_log_dir) if chief else tf.summary.create_noop_writer()
+        self.save_timer = Timer(save_interval_secs)
+        self.summary_timer = Timer(save_summaries_secs)
+        self.log_timer = Timer(self.LOG_SECS)
+        self.unchecked = []
+        self.results = {}
+        self.signal = None
+
+    def run(self, source):
+        """Runs all steps that are left; returns the dict of `sact_tf.training.train`.
+
+        On SIGTERM or SIGINT (Ctrl-C) saves after the step that runs, and raises SystemExit.
+        """
+        step, started = self.trainer.steps_done(), time.monotonic()
+        handlers = self._catch_signals()
+        try:
+            for _ in self._steps(source, step):
+                step += 1
+                if self.signal or self.save_timer.is_due():
+                    self._save(step)
+                if self.signal:
+                    self.log(f"Stopped at step {step} by {self.signal.name}; the same command goes on from here.")
+                    sys.exit(128 + self.signal)
+        except _LOST as error:
+            if self.trainer.strategy.cluster_resolver is None:
+                raise
+            raise WorkerLost(
+                "Another worker of this run does not answer any more. Start all workers again, with the same commands; "
+                f"the run goes on from its latest checkpoint. TensorFlow says: {' '.join(error.message.split())[:300]}"
+            ) from error
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        if self.results:
+            self._save(step)
+        self.writer.close()
+        numbers = {name: float(value) for name, value in self.results.items()}
+        seconds = time.monotonic() - started
+        return {"step": step, "checkpoint": self.manager.latest_checkpoint, "seconds": seconds, **numbers}
+
+    def _steps(self, source, first_step):
+        """Makes the steps; yields after each."""
+        step = steady_step = first_step
+        steady = time.monotonic()
+        for batch in self._batches(source, first_step):
+            results = self.trainer.train_step(batch)
+            step += 1
+            self.unchecked.append((step, results["loss"]))
+            if step == first_step + 1:
+                self._report(step, results)
+                # The first step compiles; speed is counted from here.
+                steady, steady_step = time.monotonic(), step
+            elif self.log_timer.is_due():
+                self._report(step, results, (step - steady_step) / (time.monotonic() - steady))
+            if self.summary_timer.is_due() or step == self.config.max_number_of_steps:
+                self._summarize(step, results, (step - steady_step) / (time.monotonic() - steady))
+            self.results = results
+            yield
+
+    def _batches(self, source, first_step):
+        """The batches of the steps that are left."""
+        left = self.config.max_number_of_steps - first_step
+        if left <= 0:
+            return iter(())
+
+        def dataset(context):
+            batches = pipeline.training_batches(
+                source,
+                self.config.batch_size,
+                self.config.seed,
+                first_step,
+                worker=context.input_pipeline_id,
+                num_workers=context.num_input_pipelines,
+                skip_bad_records=self.config.skip_bad_records,
+                log=self.log,
+            )
+            # Each replica takes its part of the worker's batch.
+            return batches.take(left).rebatch(context.get_per_replica_batch_size(self.config.batch_size))
+
+        return iter(self.trainer.strategy.distribute_datasets_from_function(dataset))
+
+    def _catch_signals(self):
+        """Has SIGTERM and SIGINT noted instead of ending the process at once; returns the handlers before."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+
+        def note(number, frame):
+            del frame
+            self.signal = signal.Signals(number)
+
+        return {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def _check_finite(self):
+        """Names the first step whose loss was not a number; called before anything is reported or saved."""
+        for step, loss in self.unchecked:
+            if not tf.math.is_finite(loss):
+                kept = self.manager.latest_checkpoint or "none yet"
+                raise TrainingDiverged(
+                    f"The loss became {float(loss)} in step {step}. Nothing has been saved since; the last checkpoint: "
+                    f"{kept}. Lower --learning_rate (now {self.config.learning_rate}) or --tau "
+                    f"(now {self.config.model.tau}), add --warmup_steps, or look at the images of that step."
+                )
+        self.unchecked.clear()
+
+    def _report(self, step, results, steps_per_second=None):
+        self._check_finite()
+        parts = [f"step {step}/{self.config.max_number_of_steps}"]
+        parts += [f"{name} {float(results[name]):.3f}" for name in ("loss", "cross_entropy", "accuracy")]
+        ponder = [float(value) for name, value in results.items() if name.endswith("/ponder_cost_mean")]
+        if ponder:
+            parts.append(f"ponder cost {sum(ponder):.2f}")
+        if steps_per_second:
+            left = (self.config.max_number_of_steps - step) / steps_per_second
+            parts.append(f"{steps_per_second * self.config.batch_size:.0f} images/s, {_duration(left)} left")
+        self.log(", ".join(parts))
+
+    def _summarize(self, step, results, steps_per_second):
+        try:
+            with self.writer.as_default(step=step):
+                for name, value in results.items():
+                    tf.summary.scalar(name if "/" in name else f"losses/{name}", value)
+                tf.summary.scalar("training/Learning Rate", self.trainer.optimizer.learning_rate)
+                tf.summary.scalar("training/Images per Second", steps_per_second * self.config.batch_size)
+            self.writer.flush()
+        except (tf.errors.OpError, OSError) as error:
+            raise OSError(f"The summaries of step {step} cannot be written: {error}. {self._way_out()}") from error
+
+    def _save(self, step):
+        self._check_finite()
+        if not self.chief:
+            return
+        try:
+            self.manager.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            self._remove_unfinished(step)
+            raise OSError(f"The checkpoint of step {step} cannot be written: {error}. {self._way_out()}") from error
+
+    def _way_out(self):
+        latest = self.manager.latest_checkpoint or "none"
+        return f"The last complete checkpoint: {latest}. Free some space and start again with the same command."
+
+    def _remove_unfinished(self, step):
+        """Clears away the pieces of a checkpoint that could not be finished: on a full disk they are in the way."""
+        for path in glob.glob(os.path.join(self.manager.directory, f"*-{step}*tempstate*")):
+            os.remove(path)
+
+
+class Timer:
+    """Says whether some seconds have passed since it last did."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+        self.last = time.monotonic()
+
+    def is_due(self):
+        """True once after each `seconds`."""
+        if time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
+def _duration(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

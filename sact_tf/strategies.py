@@ -1,0 +1,83 @@
+"""Where a run computes: one device, the devices of one machine, several machines, or a TPU."""
+
+import json
+import os
+
+import tensorflow as tf
+
+STRATEGIES = ("one", "mirrored", "multi_worker", "tpu")
+
+
+def make_strategy(name, tpu=""):
+    """Makes a `tf.distribute.Strategy`. Several machines and TPUs must be asked for before TensorFlow first computes.
+
+    Args:
+        name: "one": the first GPU, or the CPU. "mirrored": all GPUs of this machine (or all of its logical CPU
+            devices). "multi_worker": the machines that the environment variable TF_CONFIG lists, each of which runs
+            the same command. "tpu": the TPU named by `tpu`.
+        tpu: name or address of the TPU; empty for the one that this machine is attached to.
+
+    Raises:
+        ValueError: for another name, or if TF_CONFIG is missing or not what TensorFlow expects.
+    """
+    if name == "one":
+        return tf.distribute.get_strategy()
+    if name == "mirrored":
+        if tf.config.list_logical_devices("GPU"):
+            return tf.distribute.MirroredStrategy()
+        devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+        # The default's collectives are numbered per process: a second run in it would meet the first one's shapes.
+        return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
+    if name == "multi_worker":
+        _check_tf_config()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if name == "tpu":
+        return _tpu_strategy(tpu)
+    raise ValueError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
+
+
+def is_chief(strategy):
+    """Whether this process writes the run's files: the only one, or the first of several workers."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    return resolver.task_type == "chief" or (resolver.task_type == "worker" and not resolver.task_id)
+
+
+def check_batch_size(batch_size, strategy):
+    """Raises ValueError unless the batch splits evenly over the strategy's replicas."""
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` is the global batch and must be a multiple of the {replicas} replicas that train together. "
+            f"Received: batch_size={batch_size}; the nearest are {batch_size // replicas * replicas or replicas} and "
+            f"{(batch_size // replicas + 1) * replicas}."
+        )
+
+
+def _check_tf_config():
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        config = json.loads(text)
+        addresses, task = config["cluster"]["worker"], config["task"]
+        if not 0 <= int(task["index"]) < len(addresses) + len(config["cluster"].get("chief", [])):
+            raise ValueError("its task has no address in its cluster")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            "--strategy=multi_worker needs the environment variable TF_CONFIG, the same list of workers on each "
+            'machine and its own index: {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
+            f'"worker", "index": 0}}}}. Received: TF_CONFIG={text!r} ({error})'
+        ) from error
+
+
+def _tpu_strategy(tpu):
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+    except (ValueError, OSError) as error:
+        raise ValueError(
+            f"No TPU was found under the name {tpu!r}. Give --tpu the name or grpc:// address of a TPU that this "
+            f"machine can reach. TensorFlow says: {error}"
+        ) from error
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)

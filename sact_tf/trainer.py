@@ -1,0 +1,98 @@
+"""Model, optimizer and the step that changes them: the same for one device, several, several machines and TPUs."""
+
+import keras
+import tensorflow as tf
+
+from sact_tf import checkpoints, flops, losses
+from sact_tf.models.build import build_model
+from sact_tf.optimizers import make_optimizer
+
+
+class Trainer:
+    """What a training run changes, and how.
+
+    Args:
+        config: `TrainingConfig`.
+        strategy: `tf.distribute.Strategy`. Each replica takes its part of the batch; batch normalization sees that
+            part alone, as in the release; gradients are summed over replicas by the optimizer.
+
+    Attributes:
+        model: `Classifier`.
+        step: int64 variable, steps done.
+        checkpoint: `tf.train.Checkpoint` of all that a step changes.
+    """
+
+    def __init__(self, config, strategy):
+        self.strategy = strategy
+        with strategy.scope():
+            self.model = build_model(config.model, config.image_size)
+            self.optimizer = make_optimizer(config)
+            self.optimizer.build(self.model.trainable_variables)
+            # Not the optimizer's own count, which passes over the steps whose float16 gradients overflow.
+            once = tf.VariableAggregation.ONLY_FIRST_REPLICA
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step", aggregation=once)
+        self._differentiate = tf.function(self._gradients, jit_compile=True) if config.jit_compile else self._gradients
+        # By name and by position, so that a checkpoint does not depend on how the objects are nested.
+        self.checkpoint = tf.train.Checkpoint(
+            step=self.step,
+            optimizer={str(index): variable for index, variable in enumerate(self.optimizer.variables)},
+            **{checkpoints.VARIABLES_KEY: checkpoints.named_variables(self.model)},
+            **({checkpoints.AVERAGES_KEY: self.averages()} if config.moving_average_decay else {}),
+        )
+
+    def averages(self):
+        """Dict from the release's name of each trainable variable to its moving average over the steps."""
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        by_variable = dict(
+            zip(map(id, self.model.trainable_variables), inner._model_variables_moving_average, strict=True)
+        )
+        named = checkpoints.named_variables(self.model)
+        return {name: by_variable[id(variable)] for name, variable in named.items() if id(variable) in by_variable}
+
+    def steps_done(self):
+        """The value of `step` as an int."""
+        return int(tf.convert_to_tensor(self.step))
+
+    @tf.function
+    def train_step(self, batch):
+        """Makes one step; returns a dict of scalars, means over the global batch before the step."""
+        results = self.strategy.run(self._replica_step, args=(batch,))
+        self.step.assign_add(1)
+        return {
+            name: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None) for name, value in results.items()
+        }
+
+    def _replica_step(self, batch):
+        gradients, results = self._differentiate(batch["image"], batch["label"])
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return results
+
+    def _gradients(self, images, labels):
+        variables = self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            outputs = self.model(images, training=True)
+            terms = self.model.loss_terms(labels, outputs)
+            loss = sum(terms.values())
+            # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
+            scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
+        gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
+        return gradients, {"loss": loss, **terms, **_observe(self.model, labels, outputs)}
+
+    def _scale(self, loss):
+        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+        return self.optimizer.scale_loss(loss) if scales else loss
+
+
+def _observe(model, labels, outputs):
+    """What is reported beside the loss, under the release's names: float32 scalars."""
+    correct = tf.cast(tf.argmax(outputs["logits"], axis=-1) == labels, tf.float32)
+    results = {"accuracy": tf.reduce_mean(correct)}
+    counts = flops.count(model, outputs)
+    results["Total Flops/mean"] = tf.reduce_mean(tf.cast(counts["flops"], tf.float32))
+    for name in losses.mean_ponder_costs(outputs):
+        for figure in ("ponder_cost", "num_units"):
+            values = tf.cast(outputs[f"{name}/{figure}"], tf.float32)
+            results[f"{name}/{figure}_mean"] = tf.reduce_mean(values)
+            results[f"{name}/{figure}_std"] = tf.math.reduce_std(values)
+        results[f"{name}/num_units_max"] = tf.reduce_max(values)
+    return results

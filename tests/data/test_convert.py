@@ -1,0 +1,117 @@
+"""From a folder of pictures to a data set. What is written is read back in the tests of the data sets."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_tf.data import convert, imagenet
+
+
+def quiet(text):
+    pass
+
+
+def contents(directory):
+    return {
+        os.path.relpath(os.path.join(folder, name), directory): open(os.path.join(folder, name), "rb").read()
+        for folder, _, names in os.walk(directory)
+        for name in names
+    }
+
+
+def test_a_conversion_that_was_stopped_goes_on_and_gives_the_same_files(folder, tmp_path, monkeypatch):
+    convert.convert(folder, "tfrecord", "imagenet", tmp_path / "whole", "train", 5, log=quiet)
+    reads, read_jpeg = [], convert.read_jpeg
+
+    def stop_after_eight(path):
+        reads.append(path)
+        if len(reads) > 8:
+            raise KeyboardInterrupt
+        return read_jpeg(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(convert, "read_jpeg", stop_after_eight)
+        convert.convert(folder, "tfrecord", "imagenet", tmp_path / "stopped", "train", 5, threads=1, log=quiet)
+    # Three pictures a shard: two are whole, the third was begun.
+    shards = sorted(name for name in contents(tmp_path / "stopped") if name.startswith("train"))
+    assert shards == ["train-00000-of-00005", "train-00001-of-00005"]
+    lines = []
+    convert.convert(folder, "tfrecord", "imagenet", tmp_path / "stopped", "train", 5, log=lines.append)
+    assert lines[0] == "2 of 5 files are there already" and lines[-1] == "5/5 files written"
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+
+
+def test_other_classes_or_pictures_are_not_mixed_in(folder, imagenet_directory, tmp_path):
+    directory, other = (
+        shutil.copytree(imagenet_directory, tmp_path / "data"),
+        shutil.copytree(folder, tmp_path / "more"),
+    )
+    (other / "apple" / "00.jpg").unlink()
+    with pytest.raises(ValueError, match=r"holds other classes or pictures than these \(\.imagenet_train\.plan\)"):
+        convert.convert(other, "tfrecord", "imagenet", directory, "train", 3, log=quiet)
+    (other / "dog").mkdir()
+    with pytest.raises(ValueError, match=r"imagenet_classes\.txt"):
+        convert.convert(other, "tfrecord", "imagenet", directory, "validation", 1, log=quiet)
+
+
+def test_a_file_that_is_no_picture_is_named_and_leaves_no_shard(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "bear" / "05.png").write_text("not a picture")
+    with pytest.raises(OSError, match=r"05\.png cannot be read as a picture"):
+        convert.convert(copy, "tfrecord", "imagenet", tmp_path / "data", "train", 1, log=quiet)
+    assert not [name for name in contents(tmp_path / "data") if "train-" in name]
+
+
+def test_a_truncated_picture_is_named(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    os.truncate(copy / "cup" / "12.jpg", 900)
+    with pytest.raises(OSError, match=r"12\.jpg cannot be read"):
+        convert.convert(copy, "tfrecord", "imagenet", tmp_path / "data", "train", 1, log=quiet)
+
+
+def test_jpegs_are_kept_as_they_are_and_others_become_jpegs(folder, tmp_path):
+    kept = folder / "apple" / "00.jpg"
+    assert convert.read_jpeg(kept) == (kept.read_bytes(), 70, 50)
+    Image.fromarray(np.full((9, 8, 3), 120, np.uint8)).convert("CMYK").save(tmp_path / "press.jpg")
+    encoded, width, height = convert.read_jpeg(tmp_path / "press.jpg")
+    (tmp_path / "made.jpg").write_bytes(encoded)
+    with Image.open(tmp_path / "made.jpg") as picture:
+        assert (
+            (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (width, height)) == ("JPEG", "RGB", (8, 9))
+        )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"dataset": "mnist"}, "`dataset` must be one of"),
+        ({"to": "cifar_binary"}, r"`to` must be one of \('tfrecord', 'tfds'\)"),
+        ({"split": "test"}, "`split_name` must be one of"),
+        ({"num_shards": 0}, "`num_shards` must be at least 1"),
+        ({"num_shards": 16}, "15 pictures cannot fill 16 files"),
+        ({"from_folder": "/nowhere"}, "no directory /nowhere"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused(folder, tmp_path, changes, message):
+    arguments = {"from_folder": folder, "to": "tfrecord", "dataset": "imagenet", "output_dir": tmp_path, **changes}
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        convert.convert(**arguments, log=quiet)
+
+
+def test_a_folder_without_class_folders_is_explained(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no pictures in class folders, such as .*cat/1\.jpg"):
+        convert.list_examples(tmp_path)
+
+
+def test_the_command_converts_and_explains_mistakes(folder, tmp_path):
+    command = [sys.executable, "-m", "sact_tf.data.convert", f"--from_folder={folder}", f"--output_dir={tmp_path}"]
+    done = subprocess.run([*command, "--num_shards=2"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and f"2 files: {tmp_path}/train-00000-of-00002 ..." in done.stdout, done.stderr
+    assert imagenet.open_split(str(tmp_path), "train", 32).num_examples == 15
+    wrong = subprocess.run([*command, "--to=hdf5"], capture_output=True, text=True, timeout=120)
+    assert wrong.returncode == 1 and "error: `to` must be one of" in wrong.stderr and "Traceback" not in wrong.stderr

@@ -1,0 +1,206 @@
+"""Damaged examples: named, skipped where that is allowed, and never read as something else."""
+
+import itertools
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sact_tf.data import cifar10, imagenet, pipeline, records, sources
+
+NUM_DAMAGED = 600
+
+
+def example(encoded, label, **more):
+    values = {"image/encoded": encoded, "image/class/label": label, **more}
+    features = {}
+    for name, value in values.items():
+        if isinstance(value, bytes):
+            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        elif isinstance(value, int):
+            features[name] = tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def jpeg(folder):
+    return (folder / "apple" / "00.jpg").read_bytes()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Function that writes records as the only training shard and opens it."""
+
+    def write(contents, damage=lambda data: data):
+        data = damage(b"".join(records.frame(content) for content in contents))
+        (tmp_path / "train-00000-of-00001").write_bytes(data)
+        return imagenet.open_split(str(tmp_path), "train", 32)
+
+    return write
+
+
+def flip_last_byte(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+DAMAGE = {
+    "truncated JPEG": (lambda jpeg: example(jpeg[: len(jpeg) // 2], 5), "JPEG"),
+    "text instead of an image": (lambda jpeg: example(b"<html>not found</html>", 5), "image"),
+    "no bytes at all": (lambda jpeg: example(b"", 5), "Input is empty"),
+    "label too high": (lambda jpeg: example(jpeg, 1001), r"not one of 0 to 1000.*1001"),
+    "label too low": (lambda jpeg: example(jpeg, -1), "not one of 0 to 1000"),
+    "missing label": (lambda jpeg: example(jpeg, None), "image/class/label.*required but could not be found"),
+    "no example": (lambda jpeg: b"\xff" * 40, "no example"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_damaged_example_stops_reading_with_its_file_and_number(write, jpeg, kind, training):
+    make, reason = DAMAGE[kind]
+    source = write([example(jpeg, 1), example(jpeg, 2), make(jpeg), example(jpeg, 4)])
+    batches = pipeline.training_batches(source, 4, 1, 0) if training else pipeline.evaluation_batches(source, 4)
+    message = f"train-00000-of-00001, record 2.*{reason}.*--skip_bad_records"
+    with pytest.raises(records.BadRecord, match=message), pipeline.plain_errors():
+        next(iter(batches))
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, "checksum"])
+def test_evaluation_leaves_a_damaged_example_out_and_logs_it(write, jpeg, kind):
+    whole, lines = [example(jpeg, 1), example(jpeg, 2), example(jpeg, 3)], []
+    if kind == "checksum":
+        source = write([*whole, example(jpeg, 4)], flip_last_byte)
+    else:
+        source = write([*whole, DAMAGE[kind][0](jpeg)])
+    batches = list(pipeline.evaluation_batches(source, 2, skip_bad_records=1, log=lines.append))
+    assert [batch["label"].numpy().tolist() for batch in batches] == [[1, 2], [3]]
+    (line,) = lines
+    assert line.startswith("Skipped a damaged record, 1 of at most 1: ") and "record 3" in line
+
+
+def test_training_puts_the_same_whole_example_in_place_of_a_damaged_one_each_time(write, jpeg):
+    contents = [example(jpeg, label) for label in range(1, 6)]
+    contents[2], lines = example(jpeg[:300], 3), []
+    source = write(contents)
+
+    def read(first_step, count):
+        batches = pipeline.training_batches(source, 5, 4, first_step, skip_bad_records=1, log=lines.append)
+        return [(batch["label"].numpy().tolist(), batch["image"].numpy()) for batch in itertools.islice(batches, count)]
+
+    first, again = read(0, 6), read(3, 3)
+    # Skipped once in a run, however often it comes round.
+    assert len(lines) == 2
+    assert all(sorted({*labels, 3}) == [1, 2, 3, 4, 5] and 3 not in labels for labels, _ in first)
+    for (labels, images), (other_labels, other_images) in zip(first[3:], again, strict=True):
+        assert labels == other_labels
+        np.testing.assert_array_equal(images, other_images)
+
+
+def test_more_damage_than_is_allowed_stops_reading(write, jpeg):
+    source, lines = write([example(jpeg, 1), b"x", b"y", b"z", example(jpeg, 5)]), []
+    with pytest.raises(records.BadRecord, match="--skip_bad_records, now 2"), pipeline.plain_errors():
+        list(pipeline.evaluation_batches(source, 2, skip_bad_records=2, log=lines.append))
+    assert len(lines) == 2
+
+
+def test_a_split_with_nothing_whole_in_it_stops_training(write):
+    source = write([b"x", b"y"])
+    with pytest.raises(records.BadRecord, match="so are 20 others"), pipeline.plain_errors():
+        next(iter(pipeline.training_batches(source, 2, 1, 0, skip_bad_records=9)))
+
+
+def test_an_error_that_is_not_damage_stays_what_it_is():
+    with pytest.raises(tf.errors.NotFoundError), pipeline.plain_errors():
+        raise tf.errors.NotFoundError(None, None, "elsewhere")
+
+
+def damaged(content, generator):
+    """Bytes with a few bits flipped, with an end cut off, with garbage in the middle, or nothing but garbage."""
+    data = np.frombuffer(content, np.uint8).copy()
+    kind = generator.integers(4)
+    if kind == 0:
+        places = generator.integers(len(data), size=generator.integers(1, 9))
+        data[places] ^= (1 << generator.integers(8, size=len(places))).astype(np.uint8)
+    elif kind == 1:
+        data = data[: generator.integers(len(data))]
+    elif kind == 2:
+        start = generator.integers(len(data))
+        data[start : start + 64] = generator.integers(256, size=len(data[start : start + 64]))
+    else:
+        data = generator.integers(256, size=generator.integers(200), dtype=np.uint8)
+    return data.tobytes()
+
+
+def outcomes(source):
+    """Reads every example, by number, as training and evaluation do."""
+    for index in range(source.num_examples):
+        reason = sources.explain_damage(source, index)
+        yield index, reason, None if reason else int(source.read([index])["label"][0])
+
+
+def test_damaged_files_give_an_error_or_the_label_that_was_written(imagenet_directory, tmp_path):
+    generator = np.random.default_rng(20)
+    path = tmp_path / "train-00000-of-00001"
+    with open(os.path.join(imagenet_directory, "train-00000-of-00003"), "rb") as file:
+        content = file.read()
+    path.write_bytes(content)
+    source = imagenet.open_split(str(tmp_path), "train", 16)
+    expected = source.read(range(source.num_examples))["label"].numpy().tolist()
+    errors = 0
+    for number in range(NUM_DAMAGED // 2):
+        path.write_bytes(damaged(content, generator))
+        try:
+            source = imagenet.open_split(str(tmp_path), "train", 16)
+        except records.BadRecord as error:
+            assert str(path) in str(error)
+            errors += 1
+            continue
+        # A cut between two records leaves a whole, shorter file.
+        assert source.num_examples <= len(expected)
+        results = list(outcomes(source)) if number % 5 == 0 else []
+        for index, reason, label in results:
+            assert label == expected[index] if reason is None else f"{path}, record {index}" in reason
+    assert errors > NUM_DAMAGED // 6
+
+
+def test_damaged_examples_with_right_checksums_give_an_error_or_a_label_that_exists(write, jpeg):
+    generator, whole = np.random.default_rng(21), example(jpeg, 77)
+    contents = [damaged(whole, generator) for _ in range(NUM_DAMAGED // 2)]
+    # Damage to the image alone leaves the label.
+    contents += [example(damaged(jpeg, generator), 77) for _ in range(NUM_DAMAGED // 2)]
+    source = write(contents)
+    results = list(outcomes(source))
+    assert all(0 <= label <= 1000 for _, reason, label in results if reason is None)
+    assert {label for index, _, label in results[NUM_DAMAGED // 2 :]} <= {77, None}
+    assert sum(reason is not None for _, reason, _ in results) > NUM_DAMAGED // 4
+
+
+def test_a_pipeline_over_nothing_but_damaged_files_goes_through(write, jpeg):
+    generator = np.random.default_rng(22)
+    contents = [example(damaged(jpeg, generator), label) for label in range(1, 201)]
+    source = write([*contents, *(example(jpeg, 500) for _ in range(200))])
+    read = [
+        label
+        for batch in pipeline.evaluation_batches(source, 32, skip_bad_records=200)
+        for label in batch["label"].numpy().tolist()
+    ]
+    whole = [index + 1 for index in range(200) if sources.explain_damage(source, index) is None]
+    assert read == [*whole, *[500] * 200]
+
+
+@pytest.mark.parametrize("form, name", [("cifar_binary", "test_batch.bin"), ("cifar_python", "test_batch")])
+def test_damaged_cifar_files_never_crash(cifar_directories, tmp_path, form, name):
+    generator = np.random.default_rng(23)
+    (path,) = pathlib.Path(cifar_directories[form]).glob(f"*/{name}")
+    content = path.read_bytes()
+    for _ in range(100):
+        (tmp_path / name).write_bytes(damaged(content, generator))
+        try:
+            source = cifar10.open_split(str(tmp_path), "test")
+        except (records.BadRecord, FileNotFoundError) as error:
+            assert name in str(error)
+            continue
+        for _, reason, label in outcomes(source):
+            assert name in reason if reason else 0 <= label <= 9

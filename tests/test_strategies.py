@@ -1,0 +1,189 @@
+"""Several devices and several workers give what one process gives for the same global batch."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sact_tf import config, strategies, training
+from sact_tf.data import pipeline
+from sact_tf.trainer import Trainer
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+FLAGS = (
+    "--model=1_2_1",
+    "--base_channels=4",
+    "--image_size=40",
+    "--batch_size=8",
+    "--tau=0.05",
+    "--learning_rate=0.05",
+    "--learning_rate_schedule=constant",
+    "--warmup_steps=0",
+)
+
+
+def make_config(model_type, steps):
+    model = config.ModelConfig(
+        network="cifar",
+        model="1_2_1",
+        model_type=model_type,
+        num_classes=10,
+        base_channels=4,
+        tau=0.05,
+        stem_stride=2,
+    )
+    return config.TrainingConfig(
+        model=model,
+        dataset="cluttered_digits",
+        image_size=40,
+        batch_size=8,
+        learning_rate=0.05,
+        learning_rate_schedule="constant",
+        max_number_of_steps=steps,
+        deterministic=False,
+    )
+
+
+def split_batch_losses(run_config, replicas):
+    """Losses of each step where every replica normalizes its part of the batch by itself, computed one by one."""
+    tf.keras.utils.set_random_seed(run_config.seed)
+    trainer = Trainer(run_config, tf.distribute.get_strategy())
+    source = pipeline.open_source(run_config.dataset, "train", run_config.image_size)
+    batches = pipeline.training_batches(source, run_config.batch_size, run_config.seed, 0)
+    share, losses = run_config.batch_size // replicas, []
+    for batch in batches.take(run_config.max_number_of_steps):
+        parts = [
+            trainer._gradients(batch["image"][first : first + share], batch["label"][first : first + share])
+            for first in range(0, run_config.batch_size, share)
+        ]
+        losses.append(np.mean([float(results["loss"]) for _, results in parts]))
+        means = [tf.add_n(list(gradients)) / replicas for gradients in zip(*(part[0] for part in parts), strict=True)]
+        trainer.optimizer.apply(means, trainer.model.trainable_variables)
+    return losses
+
+
+def logged_losses(directory, run_config, **options):
+    lines = []
+    training.train(run_config, directory, log=lines.append, **options)
+    return [float(line.split("loss ")[1].split(",")[0]) for line in lines if "loss " in line]
+
+
+@pytest.mark.parametrize("model_type", ["sact", "act_early_stopping"])
+def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type):
+    monkeypatch.setattr("sact_tf.session.Session.LOG_SECS", 0)
+    run_config = make_config(model_type, steps=3)
+    losses = logged_losses(str(tmp_path), run_config, strategy="mirrored")
+    # The log has three decimals.
+    np.testing.assert_allclose(losses, split_batch_losses(run_config, 2), atol=6e-4)
+
+
+def start_workers(directory, *flags):
+    """Starts two workers on this machine, which find each other on loopback."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind(("127.0.0.1", 0))
+        second.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{held.getsockname()[1]}" for held in (first, second)]
+    workers = []
+    for index in range(2):
+        tf_config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        workers.append(
+            subprocess.Popen(
+                [sys.executable, "train.py", "--strategy=multi_worker", *FLAGS, f"--train_log_dir={directory}", *flags],
+                cwd=ROOT,
+                env={**os.environ, "TF_CONFIG": json.dumps(tf_config)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+    return workers
+
+
+def wait_for_checkpoint(directory, workers):
+    deadline = time.monotonic() + 120
+    while tf.train.latest_checkpoint(directory) is None:
+        assert time.monotonic() < deadline and all(worker.poll() is None for worker in workers)
+        time.sleep(0.05)
+
+
+def read_all(directory):
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(directory))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith(("variables/", "optimizer/"))]
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def finish(workers):
+    for worker in workers:
+        output, _ = worker.communicate(timeout=180)
+        assert worker.returncode == 0, output
+
+
+def test_two_workers_end_where_two_devices_do(tmp_path):
+    # Few steps: over many, the order in which the two add gradients up is amplified.
+    finish(start_workers(tmp_path / "workers", "--model_type=sact", "--max_number_of_steps=3"))
+    training.train(make_config("sact", steps=3), str(tmp_path / "devices"), strategy="mirrored")
+    workers, devices = read_all(str(tmp_path / "workers")), read_all(str(tmp_path / "devices"))
+    assert set(workers) == set(devices)
+    for name, value in devices.items():
+        np.testing.assert_allclose(workers[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_a_run_that_lost_a_worker_goes_on_to_the_same_bits(tmp_path):
+    flags = ("--model_type=sact", "--max_number_of_steps=40")
+    unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
+    finish(start_workers(unkilled, *flags))
+
+    workers = start_workers(killed, *flags, "--save_interval_secs=0")
+    wait_for_checkpoint(killed, workers)
+    workers[1].send_signal(signal.SIGKILL)
+    output, _ = workers[0].communicate(timeout=180)
+    assert workers[0].returncode != 0
+    assert "Another worker of this run does not answer any more. Start all workers again" in output
+    assert "Traceback" not in output
+    assert int(tf.train.latest_checkpoint(killed).rpartition("-")[2]) < 40
+
+    finish(start_workers(killed, *flags))
+    expected, actual = read_all(unkilled), read_all(killed)
+    assert set(expected) == set(actual)
+    for name in expected:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path):
+    run_config = config.dataclasses.replace(make_config("sact", steps=1), batch_size=7)
+    with pytest.raises(ValueError, match=r"multiple of the 2 replicas.*batch_size=7; the nearest are 6 and 8"):
+        training.train(run_config, str(tmp_path), strategy="mirrored")
+
+
+def test_workers_without_a_list_of_workers_are_told_what_to_set(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {}}')
+    with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG(.|\n)*Received: TF_CONFIG="):
+        strategies.make_strategy("multi_worker")
+
+
+def test_a_tpu_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="No TPU was found under the name 'nowhere'"):
+        strategies.make_strategy("tpu", "nowhere")
+
+
+def test_a_strategy_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="`strategy` must be one of"):
+        strategies.make_strategy("many")
+
+
+@pytest.mark.parametrize("model_type", ["vanilla", "act", "act_early_stopping", "sact"])
+def test_the_step_compiles_with_static_shapes_as_a_tpu_needs_it(model_type):
+    run_config = config.dataclasses.replace(make_config(model_type, steps=1), jit_compile=True)
+    trainer = Trainer(run_config, tf.distribute.get_strategy())
+    source = pipeline.open_source("cluttered_digits", "train", 40)
+    (batch,) = pipeline.training_batches(source, 8, 0, 0).take(1)
+    assert None not in [*batch["image"].shape, *batch["label"].shape]
+    # XLA compiles all of forward, loss and backward or raises; it has no op that a TPU lacks.
+    assert np.isfinite(float(trainer.train_step(batch)["loss"]))
