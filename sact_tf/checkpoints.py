@@ -130,6 +130,29 @@ def _restore(model, path, keep):
         variable.assign(values[name])
 
 
+def load_averages(model, path):
+    """Sets the trainable variables of a model to the moving averages that a training run kept of them.
+
+    Args:
+        model: `Classifier`.
+        path: as in `load_release_checkpoint`.
+
+    Raises:
+        FileNotFoundError, ValueError: as there; ValueError also if the run kept none.
+    """
+    reader = _open(path)
+    keys = _keys_under(AVERAGES_KEY, reader.get_variable_to_shape_map())
+    if not keys:
+        raise ValueError(
+            f"The checkpoint {path} has no moving averages; they are kept by training with --moving_average_decay. "
+            "Evaluate the weights themselves with --nouse_moving_average."
+        )
+    named = named_variables(model)
+    values = {name: _read(reader, key, path) for name, key in keys.items()}
+    for name, value in values.items():
+        named[name].assign(value)
+
+
 def open_checkpoint(path):
     """Opens a checkpoint for reading by the release's names.
 
@@ -140,22 +163,25 @@ def open_checkpoint(path):
     Raises:
         FileNotFoundError, ValueError: if there is none, or it cannot be read.
     """
+    reader = _open(path)
+    names = list(reader.get_variable_to_shape_map())
+    if any(name.startswith(f"{VARIABLES_KEY}/") for name in names):
+        return reader, _keys_under(VARIABLES_KEY, names)
+    return reader, {name: name for name in names if name != "global_step" and not name.endswith(_OPTIMIZER_SLOTS)}
+
+
+def _open(path):
     prefix = checkpoint_prefix(path)
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        names = list(reader.get_variable_to_shape_map())
+        return tf.train.load_checkpoint(prefix)
     except (tf.errors.OpError, ValueError, RuntimeError) as error:
         raise ValueError(f"The checkpoint {prefix} cannot be read; it may be cut short or damaged: {error}") from error
-    ours = f"{VARIABLES_KEY}/"
-    if any(name.startswith(ours) for name in names):
-        keys = {
-            name[len(ours) : -len(_VALUE)].replace(".S", "/"): name
-            for name in names
-            if name.startswith(ours) and name.endswith(_VALUE)
-        }
-    else:
-        keys = {name: name for name in names if name != "global_step" and not name.endswith(_OPTIMIZER_SLOTS)}
-    return reader, keys
+
+
+def _keys_under(root, names):
+    """Dict from the release's name to the key, for the variables of a `tf.train.Checkpoint`'s attribute `root`."""
+    keys = [name for name in names if name.startswith(f"{root}/") and name.endswith(_VALUE)]
+    return {key[len(root) + 1 : -len(_VALUE)].replace(".S", "/"): key for key in keys}
 
 
 def checkpoint_prefix(path):

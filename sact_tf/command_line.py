@@ -46,6 +46,7 @@ def run(main):
 def define_model_flags():
     """Flags that training and evaluation share. A flag that is not given takes the data set's default."""
     flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set; sets the defaults below.")
+    flags.DEFINE_enum("experiment", None, list(configs.EXPERIMENTS), f"Run of the release. {_published()}")
     flags.DEFINE_string("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
     flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
     flags.DEFINE_enum("network", None, ["cifar", "imagenet"], "Kind of residual network.")
@@ -67,6 +68,7 @@ def define_evaluation_flags():
     flags.DEFINE_integer("num_examples", None, "Number of images.")
     flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
     flags.DEFINE_alias("batch_size", "eval_batch_size")
+    flags.DEFINE_boolean("use_moving_average", None, "Evaluate the moving averages; default where there are.")
     flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
     flags.DEFINE_float("eval_interval_secs", 60, "Seconds between two evaluations at the least.")
 
@@ -104,27 +106,29 @@ def model_config(defaults):
 
 def training_config():
     """The `TrainingConfig` that the flags ask for."""
-    defaults = configs.check_dataset(FLAGS.dataset)
+    dataset, defaults = _dataset_and_defaults()
     names = set(configs.TrainingConfig.__dataclass_fields__) - {"model", "dataset", "learning_rate_boundaries"}
     fields = {name: _flag(name, defaults) for name in names}
     fields["learning_rate_boundaries"] = _boundaries(_flag("learning_rate_boundaries", defaults))
     given = {name: value for name, value in fields.items() if value is not None}
-    return configs.TrainingConfig(model=model_config(defaults), dataset=FLAGS.dataset, **given)
+    return configs.TrainingConfig(model=model_config(defaults), dataset=dataset, **given)
 
 
 def train_log_dir():
     """The run's directory: the flag's, or the data set's default."""
-    return FLAGS.train_log_dir or configs.check_dataset(FLAGS.dataset)["train_log_dir"]
+    return FLAGS.train_log_dir or _dataset_and_defaults()[1]["train_log_dir"]
 
 
 def evaluation_config():
     """The `EvaluationConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
-    dataset, defaults = FLAGS.dataset, configs.check_dataset(FLAGS.dataset)
+    dataset, defaults = _dataset_and_defaults()
     checkpoint_dir = FLAGS.checkpoint_dir or defaults["train_log_dir"]
     if os.path.exists(os.path.join(checkpoint_dir, training.CONFIG_FILE)):
         run = training.read_config(checkpoint_dir)
-        dataset = FLAGS.dataset if FLAGS["dataset"].present else run.dataset
+        chosen = FLAGS["dataset"].present or FLAGS.experiment
+        dataset = dataset if chosen else run.dataset
         defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
+        defaults["use_moving_average"] = run.moving_average_decay is not None
         if dataset == run.dataset:
             defaults["dataset_dir"] = run.dataset_dir
     return configs.EvaluationConfig(
@@ -140,7 +144,31 @@ def evaluation_config():
         eval_interval_secs=FLAGS.eval_interval_secs,
         dataset_dir=_flag("dataset_dir", defaults),
         skip_bad_records=FLAGS.skip_bad_records,
+        use_moving_average=bool(_flag("use_moving_average", defaults)),
     )
+
+
+def _dataset_and_defaults():
+    """The data set, and a dict of what flags that are not given stand for; an experiment's settings come first."""
+    if not FLAGS.experiment:
+        return FLAGS.dataset, configs.check_dataset(FLAGS.dataset)
+    experiment = configs.EXPERIMENTS[FLAGS.experiment]
+    if FLAGS["dataset"].present and FLAGS.dataset != experiment.dataset:
+        raise ValueError(
+            f"--experiment={FLAGS.experiment} is a run on {experiment.dataset}. Leave out --dataset, or give no "
+            f"--experiment. Received: --dataset={FLAGS.dataset}"
+        )
+    return experiment.dataset, {**configs.check_dataset(experiment.dataset), **experiment.settings}
+
+
+def _published():
+    """One line on the released experiments for `--help`."""
+    figures = [
+        f"{name}: " + ", ".join(f"{metric} {value:.5g}" for metric, value in experiment.published.items())
+        for name, experiment in configs.EXPERIMENTS.items()
+        if experiment.published
+    ]
+    return "Flags that are given win. Published: " + "; ".join(figures) + "."
 
 
 def _beside(checkpoint_dir, name):

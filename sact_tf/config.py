@@ -322,6 +322,7 @@ class EvaluationConfig:
         batch_size: int, images at a time.
         evaluate_once: bool, whether to stop after the latest checkpoint instead of waiting for further ones.
         eval_interval_secs: float, seconds between the starts of two evaluations at the least.
+        use_moving_average: bool, whether to evaluate the moving averages of the weights that the run kept.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
         skip_bad_records: int, how many damaged records may be left out before evaluation stops.
     """
@@ -336,6 +337,7 @@ class EvaluationConfig:
     batch_size: int
     evaluate_once: bool = True
     eval_interval_secs: float = 60
+    use_moving_average: bool = False
     dataset_dir: str | None = None
     skip_bad_records: int = 0
 

@@ -88,6 +88,8 @@ def evaluate(config, checkpoint, log=None):
     """
     model = build_model(config.model, config.image_size)
     checkpoints.load_release_checkpoint(model, checkpoint)
+    if config.use_moving_average:
+        checkpoints.load_averages(model, checkpoint)
     source = pipeline.open_source(
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )

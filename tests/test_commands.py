@@ -1,11 +1,17 @@
 """The scripts, started as a user starts them."""
 
+import functools
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
+import absl.flags
 import pytest
+
+from sact_tf import command_line
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SMALL = ("--model=1", "--base_channels=4", "--image_size=40", "--batch_size=4")
@@ -71,6 +77,45 @@ def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_n
     assert names[:4] == ["eval/Accuracy", "eval/Mean Loss", "Total Flops/mean", "Total Flops/std"]
     assert {"block_1/flops_mean", "block_2/ponder_cost_std", "block_3/num_units_max"} <= set(names)
     assert any(name.startswith("events.out") for name in os.listdir(os.path.join(run_directory, "eval")))
+
+
+def test_evaluation_follows_a_run_until_it_is_interrupted(tmp_path):
+    directory = str(tmp_path)
+    evaluation = start("eval.py", f"--checkpoint_dir={directory}", "--num_examples=4", "--eval_interval_secs=0", *SMALL)
+    returncode, _, errors = finish(start("train.py", *SMALL, "--max_number_of_steps=3", f"--train_log_dir={directory}"))
+    assert returncode == 0, errors
+    returncode, output, errors = finish(evaluation)
+    assert returncode == 0, errors
+    assert "eval/Accuracy[" in output
+
+
+def test_an_interrupted_evaluation_stops_cleanly(tmp_path):
+    waiting = start("eval.py", f"--checkpoint_dir={tmp_path}", *SMALL)
+    time.sleep(12)
+    waiting.send_signal(signal.SIGINT)
+    returncode, output, errors = finish(waiting)
+    assert returncode == 0 and "Stopped." in output and "Traceback" not in errors
+
+
+@pytest.mark.parametrize("flags", [("--experiment=imagenet_101_sact_5e-3", "--tau=0.01"), ()])
+def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
+    parsed = absl.flags.FlagValues()
+    monkeypatch.setattr(command_line, "FLAGS", parsed)
+    for define in (command_line.define_model_flags, command_line.define_training_flags):
+        with monkeypatch.context() as patch:
+            for kind in ("enum", "string", "float", "integer", "boolean", "list"):
+                name = f"DEFINE_{kind}"
+                patch.setattr(
+                    command_line.flags, name, functools.partial(getattr(absl.flags, name), flag_values=parsed)
+                )
+            define()
+    parsed(["train.py", *flags])
+    config = command_line.training_config()
+    if flags:
+        assert (config.dataset, config.batch_size, config.learning_rate) == ("imagenet", 32, 0.05)
+        assert (config.model.model, config.model.model_type, config.model.tau) == ("101", "sact", 0.01)
+    else:
+        assert (config.dataset, config.model.model_type) == ("cluttered_digits", "vanilla")
 
 
 def test_the_first_run_trains_both_networks_and_draws_the_maps(tmp_path):

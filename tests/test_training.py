@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import pytest
 import tensorflow as tf
 
 from sact_tf import checkpoints, config, session, training
+from sact_tf.models.build import build_model
+from sact_tf.optimizers import learning_rate_schedule
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS = 30
@@ -94,6 +98,76 @@ def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(tm
     assert any(name.startswith("optimizer/") for name in expected)
     for name in expected:
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+def test_a_terminated_run_saves_first_and_goes_on_to_the_same_end(tmp_path):
+    directory = str(tmp_path)
+    process = start(directory, "--save_interval_secs=1")
+    wait_for_step(directory, 1, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    stopped = int(re.search(r"Stopped at step (\d+) by SIGTERM; the same command goes on from here", output)[1])
+    assert tf.train.latest_checkpoint(directory).endswith(f"model.ckpt-{stopped}")
+    assert f"Going on from step {stopped}" in finish(start(directory))
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="a disk of its own takes root to mount")
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(tmp_path):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(tmp_path)], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine mounts no tmpfs")
+    try:
+        with pytest.raises(OSError, match=r"cannot be written(.|\n)*last complete checkpoint: .*model\.ckpt-\d+"):
+            training.train(small_config(max_number_of_steps=200), str(tmp_path), save_interval_secs=0, max_to_keep=100)
+        _, keys = checkpoints.open_checkpoint(str(tmp_path))
+        values = read_all(str(tmp_path))
+        assert keys and all(np.isfinite(value).all() for value in values.values())
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+
+
+def test_moving_averages_of_the_weights_are_kept_and_evaluated(tmp_path):
+    # With a decay of 0 the average is the weights themselves; with one near 1 it lags behind.
+    result = training.train(small_config(moving_average_decay=0.5, learning_rate=0.01), str(tmp_path))
+    model = build_model(small_config().model, 40)
+    checkpoints.load_release_checkpoint(model, result["checkpoint"])
+    kernel = model.logits_conv.kernel
+    last = kernel.numpy()
+    checkpoints.load_averages(model, result["checkpoint"])
+    assert not np.array_equal(kernel.numpy(), last)
+    np.testing.assert_allclose(kernel.numpy(), last, atol=0.1)
+
+
+def test_a_run_without_moving_averages_says_so(tmp_path):
+    result = training.train(small_config(max_number_of_steps=1), str(tmp_path))
+    with pytest.raises(ValueError, match="has no moving averages; they are kept by training with"):
+        checkpoints.load_averages(build_model(small_config().model, 40), result["checkpoint"])
+
+
+@pytest.mark.parametrize("changes", [{"clip_norm": 0.1}, {"jit_compile": True}], ids=["clipped", "compiled"])
+def test_a_step_can_be_clipped_and_compiled(tmp_path, changes):
+    plain = training.train(small_config(), str(tmp_path / "plain"))
+    changed = training.train(small_config(**changes), str(tmp_path / "changed"))
+    first, second = (read_all(os.path.dirname(result["checkpoint"])) for result in (plain, changed))
+    name = "variables/resnet_residual.Slogits.Sweights/.ATTRIBUTES/VARIABLE_VALUE"
+    moved = np.abs(first[name] - second[name]).max()
+    assert moved > 1e-3 if "clip_norm" in changes else moved < 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_trains_and_resumes(tmp_path, dtype):
+    model = dataclasses.replace(small_config().model, dtype=dtype)
+    result = training.train(small_config(model=model), str(tmp_path))
+    assert np.isfinite(result["loss"])
+    assert result["step"] == training.train(small_config(model=model), str(tmp_path))["step"] == 3
+
+
+def test_the_learning_rate_scales_with_the_batch_only_if_it_is_told_to():
+    settings = {"learning_rate": 0.1, "batch_size": 64}
+    assert float(learning_rate_schedule(small_config(**settings))(0)) == pytest.approx(0.1)
+    scaled = small_config(**settings, learning_rate_base_batch_size=32)
+    assert float(learning_rate_schedule(scaled)(0)) == pytest.approx(0.2)
 
 
 def test_a_run_that_is_complete_trains_no_further(tmp_path):

@@ -62,7 +62,7 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=tr
 
 def _training_config(model_type, tau, changes):
     defaults = configs.check_dataset(DATASET)
-    model = {name: defaults[name] for name in configs.ModelConfig.__dataclass_fields__}
+    model = {name: defaults[name] for name in configs.ModelConfig.__dataclass_fields__ if name in defaults}
     model.update({"model_type": model_type}, **({} if tau is None else {"tau": tau}))
     fields = {name: defaults[name] for name in configs.TrainingConfig.__dataclass_fields__ if name in defaults}
     fields.update(changes, model=configs.ModelConfig(**model), dataset=DATASET)
