@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests; each takes up to 3 GiB.
+TEST_JOBS ?= 2
 RUN_DIR ?= runs/cluttered_digits
 
 .PHONY: train test lint format venv benchmark clean
@@ -18,7 +20,7 @@ train: venv
 	$(BIN)/python -m sact_tf.studies.first_run --run_dir=$(RUN_DIR)
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_JOBS)
 
 lint: venv
 	$(BIN)/ruff check .
