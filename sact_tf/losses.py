@@ -1,5 +1,6 @@
 """The terms of the training loss, as plain functions of labels and model outputs."""
 
+import keras
 from keras import ops
 
 
@@ -34,6 +35,15 @@ def regularization_loss(model):
         variable.regularizer(variable) for variable in model.trainable_variables if variable.regularizer is not None
     ]
     return sum(terms, start=ops.zeros((), "float32"))
+
+
+def scale_for_replicas(loss):
+    """Divides a loss by the number of replicas of the `tf.distribute` strategy, whose gradients `fit` adds up."""
+    if keras.backend.backend() != "tensorflow":
+        return loss
+    import tensorflow as tf
+
+    return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def check_label_smoothing(label_smoothing):

@@ -1,7 +1,6 @@
 """A backbone with a classification head and the loss of adaptive computation time."""
 
 import keras
-from keras import ops
 
 from sact_tf import losses
 from sact_tf.config import check_tau
@@ -97,9 +96,7 @@ class Classifier(keras.Model):
         """The loss of `fit`; see `loss_terms`. Losses given to `compile` and sample weights are not supported."""
         if sample_weight is not None:
             raise ValueError("Classifier does not weigh samples: its ponder cost is a mean over the batch.")
-        loss = sum(self.loss_terms(y, y_pred).values())
-        self._loss_tracker.update_state(loss, sample_weight=ops.shape(y_pred["logits"])[0])
-        return loss
+        return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred).values()))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         self.accuracy.update_state(y, y_pred["logits"])
