@@ -103,7 +103,7 @@ class Session:
                 self._report(step, results)
                 # The first step compiles; speed is counted from here.
                 steady, steady_step = time.monotonic(), step
-            elif self.log_timer.is_due():
+            elif self.log_timer.is_due() or step == self.config.max_number_of_steps:
                 self._report(step, results, (step - steady_step) / (time.monotonic() - steady))
             if self.summary_timer.is_due() or step == self.config.max_number_of_steps:
                 self._summarize(step, results, (step - steady_step) / (time.monotonic() - steady))
