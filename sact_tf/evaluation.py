@@ -9,7 +9,7 @@ from sact_tf.data import pipeline
 from sact_tf.metrics import Moments
 from sact_tf.models.build import build_model
 from sact_tf.session import Timer
-from sact_tf.training import print_line, read_config
+from sact_tf.training import CONFIG_FILE, print_line, read_config
 from sact_tf.visualize import box_mask, ponder_map
 
 # What is reported of each figure of a block.
@@ -33,7 +33,7 @@ def evaluate_run(config, log=print_line):
     """
     results = None
     try:
-        for checkpoint in _checkpoints(config):
+        for checkpoint in _checkpoints(config, log):
             results = evaluate(config, checkpoint, log)
             _summarize(config.eval_dir, checkpoint, results)
             for name, value in results.items():
@@ -43,15 +43,24 @@ def evaluate_run(config, log=print_line):
     return results
 
 
-def _checkpoints(config):
+def _checkpoints(config, log):
     """Yields the prefix of the latest checkpoint, again whenever there is a new one, until the run is complete."""
-    if config.evaluate_once or not os.path.isdir(config.checkpoint_dir):
+    if config.evaluate_once or os.path.exists(f"{config.checkpoint_dir}.index"):
         yield checkpoints.checkpoint_prefix(config.checkpoint_dir)
         return
+    if tf.train.latest_checkpoint(config.checkpoint_dir) is None:
+        log(f"Waiting for a checkpoint in {config.checkpoint_dir}")
     for prefix in tf.train.checkpoints_iterator(config.checkpoint_dir, min_interval_secs=config.eval_interval_secs):
         yield prefix
-        if _step(prefix) >= read_config(config.checkpoint_dir).max_number_of_steps:
+        if _is_complete(config.checkpoint_dir, prefix):
             return
+
+
+def _is_complete(directory, checkpoint):
+    """Whether a checkpoint is of the last step of our run; of the release's runs nothing says so."""
+    if not os.path.exists(os.path.join(directory, CONFIG_FILE)):
+        return False
+    return _step(checkpoint) >= read_config(directory).max_number_of_steps
 
 
 def _step(checkpoint):

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import absl.flags
 import pytest
@@ -91,7 +90,7 @@ def test_evaluation_follows_a_run_until_it_is_interrupted(tmp_path):
 
 def test_an_interrupted_evaluation_stops_cleanly(tmp_path):
     waiting = start("eval.py", f"--checkpoint_dir={tmp_path}", *SMALL)
-    time.sleep(12)
+    assert waiting.stdout.readline() == f"Waiting for a checkpoint in {tmp_path}\n"
     waiting.send_signal(signal.SIGINT)
     returncode, output, errors = finish(waiting)
     assert returncode == 0 and "Stopped." in output and "Traceback" not in errors
