@@ -22,7 +22,7 @@ _LOST = (
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss became NaN or infinite."""
+    """The loss or the weights became NaN or infinite."""
 
 
 class WorkerLost(RuntimeError):
@@ -147,13 +147,22 @@ class Session:
         """Names the first step whose loss was not a number; called before anything is reported or saved."""
         for step, loss in self.unchecked:
             if not tf.math.is_finite(loss):
-                kept = self.manager.latest_checkpoint or "none yet"
-                raise TrainingDiverged(
-                    f"The loss became {float(loss)} in step {step}. Nothing has been saved since; the last checkpoint: "
-                    f"{kept}. Lower --learning_rate (now {self.config.learning_rate}) or --tau "
-                    f"(now {self.config.model.tau}), add --warmup_steps, or look at the images of that step."
-                )
+                raise self._diverged(f"The loss became {float(loss)} in step {step}.")
         self.unchecked.clear()
+
+    def _check_weights(self, step):
+        """Before a save: the loss of a step is computed before its weights, and says nothing of them."""
+        for variable in self.trainer.model.variables:
+            if not tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable.value))):
+                raise self._diverged(f"The weights are no numbers any more after step {step}.")
+
+    def _diverged(self, what):
+        kept = self.manager.latest_checkpoint or "none yet"
+        return TrainingDiverged(
+            f"{what} Nothing has been saved since; the last checkpoint: {kept}. Lower --learning_rate (now "
+            f"{self.config.learning_rate}) or --tau (now {self.config.model.tau}), add --warmup_steps, or look at the "
+            "images of that step."
+        )
 
     def _report(self, step, results, steps_per_second=None):
         self._check_finite()
@@ -182,6 +191,7 @@ class Session:
         self._check_finite()
         if not self.chief:
             return
+        self._check_weights(step)
         try:
             self.manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.data import pipeline
+from sact_tf.data.records import write_atomically
 from sact_tf.session import Session
 from sact_tf.strategies import check_batch_size, is_chief, make_strategy
 from sact_tf.trainer import Trainer
@@ -58,7 +59,7 @@ def train(
         ValueError: if the directory holds a run of another configuration, or `finetune_path` does not fit.
         OSError: if the directory cannot be written, or the data set is not where it should be.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
-        TrainingDiverged: if the loss becomes NaN or infinite; the last checkpoint before that is kept.
+        TrainingDiverged: if loss or weights become NaN or infinite; the last checkpoint before that is kept.
         WorkerLost: if another worker stops.
         SystemExit: on SIGTERM or SIGINT, after saving.
     """
@@ -78,7 +79,7 @@ def train(
     _start(trainer, manager, config, log)
     # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
     if chief:
-        _write_atomically(os.path.join(train_log_dir, CONFIG_FILE), config.to_json())
+        write_atomically(os.path.join(train_log_dir, CONFIG_FILE), [config.to_json().encode()])
     session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
     with pipeline.plain_errors():
         return session.run(source)
@@ -125,15 +126,6 @@ def read_config(train_log_dir):
             return configs.TrainingConfig.from_json(file.read())
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-
-
-def _write_atomically(path, text):
-    temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _start(trainer, manager, config, log):

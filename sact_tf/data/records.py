@@ -1,7 +1,7 @@
 """TFRecord files as one list that is read at any place, without reading what lies before it.
 
 A record is a length (8 bytes), its checksum (4), the data, the data's checksum (4). Jumping from length to length
-gives the place of every record: 16 bytes are read of each, then kept, so that the next start reads none. Any order of
+gives the place of every record: 12 bytes are read of each, then kept, so that the next start reads none. Any order of
 the examples is then a list of numbers, and to go on in the middle of an epoch costs nothing.
 
 Measured with 1 281 152 small records in the page cache of one machine: 2.7 s to index, 10 MB of index, 0.02 s to open
