@@ -1,5 +1,7 @@
 """A block of residual units that decides by itself how many of them to run."""
 
+import contextlib
+import contextvars
 import inspect
 
 import keras
@@ -8,6 +10,22 @@ from keras import ops
 from sact_tf import halting
 from sact_tf.config import check_model_type, check_tau
 from sact_tf.layers.halting_branches import make_halting_branches
+
+_runners = contextvars.ContextVar("runners", default={})
+
+
+@contextlib.contextmanager
+def run_blocks_by(runners):
+    """Within this context, blocks are computed by other code: so an engine can trace any model that has blocks.
+
+    Args:
+        runners: dict from the `id` of an `AdaptiveBlock` to a function of its features, which returns what `call` does.
+    """
+    token = _runners.set(runners)
+    try:
+        yield
+    finally:
+        _runners.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
@@ -63,6 +81,8 @@ class AdaptiveBlock(keras.layers.Layer):
                 self.halting_branches[index].build(features.shape)
 
     def call(self, features, training=None):
+        if id(self) in _runners.get():
+            return _runners.get()[id(self)](features)
         if self.model_type == "vanilla":
             for unit in self.units:
                 features = unit(features, training=training)

@@ -1,0 +1,167 @@
+"""How the engine runs a block: whole maps, whole images that leave when they halt, or single positions."""
+
+import tensorflow as tf
+
+from sact_tf import halting
+from sact_tf.sparse import rows as row_sets
+from sact_tf.sparse.branches import FoldedGlobalBranch, fold_spatial_branches
+from sact_tf.sparse.rows import Grid
+from sact_tf.sparse.units import fold_unit
+
+# Halted rows are taken away once less than this part of the rows is active: to move the others costs about as much as
+# a tenth of a unit.
+COMPACT_BELOW = 0.9
+
+
+def make_runner(block):
+    """Returns a function from a block's features to its outputs, as `AdaptiveBlock.call` returns them."""
+    kind = {"vanilla": VanillaRunner, "sact": SpatialRunner}.get(block.model_type, ImageRunner)
+    return kind(block)
+
+
+class VanillaRunner:
+    """Folded units in sequence."""
+
+    def __init__(self, block):
+        self.units = [fold_unit(unit) for unit in block.units]
+
+    def __call__(self, features):
+        for unit in self.units:
+            features = unit.on_map(features)
+        return {"features": features}
+
+
+class SpatialRunner:
+    """SACT: computes the rows of active positions."""
+
+    def __init__(self, block):
+        self.units = [fold_unit(unit) for unit in block.units]
+        self.branches = fold_spatial_branches(block.halting_branches, self.units)
+        self.epsilon = block.epsilon
+        self.reach = max(unit.reach for unit in self.units)
+
+    def __call__(self, features):
+        features = self.units[0].on_map(features)
+        grid = Grid(features)
+        columns, pooled = self.branches.start(features, grid)
+        rows = row_sets.start(features, columns, grid)
+        # The border has halted from the start.
+        state = halting.initial_state((grid.size,))
+        state = state._replace(cumulative_probability=1.0 - tf.cast(grid.is_inside, tf.float32))
+        state, weight = self._halt(0, rows, pooled, state, grid)
+        weights, halted = [weight], []
+        for index in range(1, len(self.units)):
+            rows, pooled, state, weight, left = self._step(index, rows, pooled, state, grid)
+            weights.append(weight)
+            halted.append(left)
+        return self._collect(rows, state, weights, halted, grid)
+
+    def _halt(self, index, rows, pooled, state, grid):
+        if index == len(self.units) - 1:
+            return halting.advance(state, None, self.epsilon)
+        probability = tf.sigmoid(self.branches.logits(index, rows, pooled))
+        return halting.advance(state, grid.scatter(rows.numbers, probability), self.epsilon)
+
+    def _step(self, index, rows, pooled, state, grid):
+        """Unit `index` > 0, unless nobody is active any more."""
+        active = halting.is_active(state, self.epsilon)
+        still = tf.math.count_nonzero(active, dtype=tf.int32)
+
+        def nobody():
+            return rows.numbers[:0], rows.output[:0]
+
+        def run():
+            enough = COMPACT_BELOW * tf.cast(tf.shape(rows.numbers)[0], tf.float32)
+            left, *gone = tf.cond(
+                tf.cast(still, tf.float32) < enough,
+                lambda: row_sets.compact(rows, active, grid, self.reach),
+                lambda: (rows, *nobody()),
+            )
+            return *self._run_unit(index, left, pooled, state, grid), tuple(gone)
+
+        def skip():
+            return rows, pooled, state, tf.zeros_like(state.ponder_cost), nobody()
+
+        return tf.cond(still > 0, run, skip)
+
+    def _run_unit(self, index, rows, pooled, state, grid):
+        before = tf.gather(state.cumulative_probability, rows.numbers)[:, None]
+        active = tf.cast(before < 1.0 - self.epsilon, tf.float32)
+        residual, narrow = self.units[index].residual(rows, active, grid)
+        # sum of p_k x_k = x_1 + sum of (p_l + p_{l+1} + ...) times the residual of unit l: what is left of a
+        # position's probability weighs the residual, whenever the position halts.
+        rows = rows._replace(features=rows.features + residual, output=rows.output + residual * (1.0 - before))
+        if index < len(self.units) - 1:
+            columns, halo_columns, pooled = self.branches.advance(index, rows, pooled, residual, narrow, grid)
+            rows = rows._replace(columns=columns, halo_columns=halo_columns)
+        state, weight = self._halt(index, rows, pooled, state, grid)
+        return rows, pooled, state, weight
+
+    def _collect(self, rows, state, weights, halted, grid):
+        numbers, outputs = zip(*halted, (rows.numbers, rows.output), strict=True)
+        order = grid.scatter(grid.inside, tf.range(tf.shape(grid.inside)[0]))
+        output = tf.dynamic_stitch([tf.gather(order, each) for each in numbers], outputs)
+        return {
+            "features": grid.to_map(output),
+            "ponder_cost": grid.crop(state.ponder_cost),
+            "num_units": grid.crop(state.num_units),
+            "halting_distribution": grid.crop(tf.stack(weights, -1)),
+        }
+
+
+class ImageRunner:
+    """ACT: computes the images that are still active, each of them whole."""
+
+    def __init__(self, block):
+        self.units = [fold_unit(unit) for unit in block.units]
+        self.branches = [FoldedGlobalBranch(branch) for branch in block.halting_branches]
+        self.epsilon = block.epsilon
+
+    def __call__(self, features):
+        features = self.units[0].on_map(features)
+        batch = tf.shape(features)[0]
+        images = tf.range(batch)
+        state, weight = self._halt(0, features, images, halting.initial_state((batch,)))
+        output, weights, halted = features, [weight], []
+        for index in range(1, len(self.units)):
+            features, output, images, state, weight, left = self._step(index, features, output, images, state)
+            weights.append(weight)
+            halted.append(left)
+        numbers, outputs = zip(*halted, (images, output), strict=True)
+        return {
+            "features": tf.dynamic_stitch(numbers, outputs),
+            "ponder_cost": state.ponder_cost,
+            "num_units": state.num_units,
+            "halting_distribution": tf.stack(weights, -1),
+        }
+
+    def _halt(self, index, features, images, state):
+        if index == len(self.units) - 1:
+            return halting.advance(state, None, self.epsilon)
+        probability = tf.sigmoid(self.branches[index].logit(tf.reduce_mean(features, (1, 2))))
+        return halting.advance(state, tf.scatter_nd(images[:, None], probability, tf.shape(state.ponder_cost)), self.epsilon)
+
+    def _step(self, index, features, output, images, state):
+        """Unit `index` > 0, unless every image has halted."""
+        stays = tf.gather(halting.is_active(state, self.epsilon), images)
+
+        def everybody():
+            return features, output, images, images[:0], output[:0]
+
+        def leave():
+            kept, halted = tf.where(stays)[:, 0], tf.where(tf.logical_not(stays))[:, 0]
+            left = [tf.gather(each, kept) for each in (features, output, images)]
+            return *left, tf.gather(images, halted), tf.gather(output, halted)
+
+        def run():
+            x, y, numbers, *gone = tf.cond(tf.reduce_all(stays), everybody, leave)
+            remaining = 1.0 - tf.gather(state.cumulative_probability, numbers)[:, None, None, None]
+            residual = self.units[index].residual_on_map(x)
+            x, y = x + residual, y + residual * remaining
+            after, weight = self._halt(index, x, numbers, state)
+            return x, y, numbers, after, weight, tuple(gone)
+
+        def skip():
+            return features, output, images, state, tf.zeros_like(state.ponder_cost), (images[:0], output[:0])
+
+        return tf.cond(tf.reduce_any(stays), run, skip)

@@ -1,0 +1,133 @@
+"""Folded halting branches: logits of the active positions without reading wide features again.
+
+Where nothing stands between a branch's normalization and its convolution, the branch is a linear map of the features,
+and features change only by residuals, which are a linear map of few channels. So each position carries a few numbers,
+its `columns`: for every branch still to come, the products of its features with the nine taps of the 3x3 kernel.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sact_tf.sparse.folding import Normalization, bias_of, constant, kernel_of
+
+TAPS = 9
+
+
+def fold_spatial_branches(branches, units):
+    """Returns the folded branches of a block; `units` are its folded units."""
+    linear = all(branch.activation is keras.activations.linear for branch in branches)
+    narrow = all(hasattr(unit, "masked_expand") for unit in units[1:])
+    return LinearBranches(branches, units) if linear and narrow else DirectBranches(branches)
+
+
+def _taps(branch):
+    """The 3x3 kernel as `(channels, 9)`."""
+    kernel = kernel_of(branch.local_conv)
+    return kernel.reshape(TAPS, -1).T
+
+
+class LinearBranches:
+    """Branches whose logits are a linear map of the features."""
+
+    def __init__(self, branches, units):
+        count = len(branches)
+        local = [Normalization.of(branch.local_bn).followed_by(_taps(branch)) for branch in branches]
+        pooled = [Normalization.of(branch.global_bn).followed_by(kernel_of(branch.global_conv)[0, 0]) for branch in branches]
+        self.biases = [bias_of(branch.local_conv)[0] for branch in branches]
+        self._first = np.concatenate([kernel for kernel, _ in local + pooled], axis=1)
+        self._shift = np.concatenate([shift for _, shift in local])
+        self._pooled_shift = np.concatenate([shift for _, shift in pooled])
+        # Unit l > 0 changes what branches l and later read.
+        self._steps = [None]
+        for unit in units[1:-1]:
+            index = len(self._steps)
+            later = [kernel for kernel, _ in local[index:] + pooled[index:]]
+            self._steps.append(unit.masked_expand @ np.concatenate(later, axis=1))
+        self._count = count
+
+    def start(self, features, grid):
+        """Columns of all positions of features `(batch, height, width, channels)`, and logits of the image means."""
+        rows = tf.reshape(features, (-1, features.shape[-1]))
+        columns = tf.matmul(rows, constant(self._first))
+        taps = columns[:, : TAPS * self._count] + constant(self._shift)
+        pooled = tf.reshape(columns[:, TAPS * self._count :], (grid.batch, -1, self._count))
+        return taps, tf.reduce_mean(pooled, 1) + constant(self._pooled_shift)
+
+    def advance(self, index, rows, pooled, residual, narrow, grid):
+        """Columns of the rows and of their halo, and logits of the image means, after unit `index`."""
+        del residual
+        later = self._count - index
+        change = tf.matmul(narrow, constant(self._steps[index]))
+        columns = rows.columns[:, TAPS:] + change[:, : TAPS * later]
+        area = tf.cast(grid.height * grid.width, tf.float32)
+        sums = tf.math.unsorted_segment_sum(change[:, TAPS * later :], rows.images, grid.batch)
+        return columns, rows.halo_columns[:, TAPS:], pooled[:, 1:] + sums / area
+
+    def logits(self, index, rows, pooled):
+        """Logits `(rows,)` of the halting probability after unit `index`."""
+        table = tf.concat([tf.zeros((1, TAPS)), rows.columns[:, :TAPS], rows.halo_columns[:, :TAPS]], 0)
+        return _sum_taps(table, rows) + tf.gather(pooled[:, 0], rows.images) + float(self.biases[index])
+
+
+class DirectBranches:
+    """Branches with an activation after the normalization: their 3x3 kernels read the features."""
+
+    def __init__(self, branches):
+        self._branches = [_DirectBranch(branch) for branch in branches]
+
+    def start(self, features, grid):
+        """No columns, and the mean features of each image."""
+        del grid
+        positions = tf.reduce_prod(tf.shape(features)[:3])
+        return tf.zeros((positions, 0)), tf.reduce_mean(features, (1, 2))
+
+    def advance(self, index, rows, pooled, residual, narrow, grid):
+        """See `LinearBranches`."""
+        del index, narrow
+        area = tf.cast(grid.height * grid.width, tf.float32)
+        sums = tf.math.unsorted_segment_sum(residual, rows.images, grid.batch)
+        return rows.columns, rows.halo_columns, pooled + sums / area
+
+    def logits(self, index, rows, pooled):
+        """See `LinearBranches`."""
+        branch = self._branches[index]
+        table = tf.concat([tf.zeros((1, TAPS)), branch.columns(rows.features), branch.columns(rows.halo)], 0)
+        return _sum_taps(table, rows) + tf.gather(branch.pooled_logit(pooled), rows.images)
+
+
+class _DirectBranch:
+    def __init__(self, branch):
+        self.local = Normalization.of(branch.local_bn)
+        self.taps = _taps(branch)
+        self.bias = bias_of(branch.local_conv)
+        self.pooled = FoldedGlobalBranch(branch)
+        self.activation = branch.activation
+
+    def columns(self, rows):
+        normalized = rows * constant(self.local.scale) + constant(self.local.shift)
+        return tf.matmul(self.activation(normalized), constant(self.taps))
+
+    def pooled_logit(self, mean):
+        return self.pooled.logit(mean) + constant(self.bias)
+
+
+class FoldedGlobalBranch:
+    """The branch that reads the mean features of an image."""
+
+    def __init__(self, branch):
+        self.normalization = Normalization.of(branch.global_bn)
+        self.kernel = kernel_of(branch.global_conv)[0, 0]
+        self.bias = bias_of(branch.global_conv)
+        self.activation = branch.activation
+
+    def logit(self, mean):
+        """Logits `(batch,)` from the mean features `(batch, channels)`."""
+        normalized = mean * constant(self.normalization.scale) + constant(self.normalization.shift)
+        return (tf.matmul(self.activation(normalized), constant(self.kernel)) + constant(self.bias))[:, 0]
+
+
+def _sum_taps(table, rows):
+    """Adds up, for each row, tap k of its k-th neighbour; the table's row 0 is that of nobody."""
+    neighbours = rows.table[: tf.shape(rows.numbers)[0]]
+    return tf.reduce_sum(tf.gather(tf.reshape(table, (-1,)), neighbours * TAPS + tf.range(TAPS)), 1)
