@@ -52,6 +52,8 @@ class Networks:
         self.name = name
         self.cifar = name.startswith("cifar")
         self.vanilla, self.sact = (self._make(kind) for kind in ("vanilla", "sact"))
+        for network in (self.vanilla, self.sact):
+            train_normalizations(network)
         plant_halting(self.sact)
         self.engines = {kind: sact_tf.sparse.compile(getattr(self, kind)) for kind in ("vanilla", "sact")}
         self.forwards = {kind: forward(getattr(self, kind)) for kind in ("vanilla", "sact")}
@@ -72,6 +74,16 @@ def forward(network):
     return tf.function(lambda images: network(images, training=False), input_signature=signature)
 
 
+def train_normalizations(model, seed=0):
+    """Gives batch normalizations and biases values like those of a trained network: zeros would be optimized away."""
+    generator = np.random.default_rng(seed)
+    spread = {"gamma": (1.0, 0.1), "beta": (0.0, 0.1), "moving_mean": (0.0, 0.1), "bias": (0.0, 0.1)}
+    for variable in model.variables:
+        name = variable.path.rsplit("/", 1)[-1]
+        if name in spread:
+            variable.assign(generator.normal(*spread[name], variable.shape))
+
+
 def plant_halting(model):
     """Makes channel 0 of every feature the red channel of the images, and halting a function of it alone.
 
@@ -82,6 +94,7 @@ def plant_halting(model):
     kernel[..., 0] = 0.0
     kernel[kernel.shape[0] // 2, kernel.shape[1] // 2, 0, 0] = 1.0
     stem.kernel.assign(kernel)
+    clear(stem.bias, 0)
     channel = 0
     for block in model.blocks.values():
         for unit in block.units:
@@ -97,15 +110,32 @@ def carry(unit, channel):
     kernel = last.kernel.numpy()
     kernel[..., target] = 0.0
     last.kernel.assign(kernel)
+    clear(last.bias, target)
+    if getattr(unit, "projects", False) or getattr(unit, "activated_shortcut", False):
+        keep_channel(unit.preact, channel)
     if getattr(unit, "projects", False):
         kernel = unit.shortcut.kernel.numpy()
         kernel[..., channel] = 0.0
-        kernel[0, 0, channel, channel] = 1.0
+        kernel[0, 0, channel, channel] = 1.0  # the preactivation keeps what is not negative
         unit.shortcut.kernel.assign(kernel)
+        clear(unit.shortcut.bias, channel)
     return target
 
 
+def clear(variable, channel, value=0.0):
+    values = variable.numpy()
+    values[channel] = value
+    variable.assign(values)
+
+
+def keep_channel(normalization, channel):
+    clear(normalization.gamma, channel, np.sqrt(normalization.moving_variance.numpy()[channel] + normalization.epsilon))
+    clear(normalization.beta, channel)
+    clear(normalization.moving_mean, channel)
+
+
 def halt_on(branch, channel, threshold, slope=300.0):
+    keep_channel(branch.local_bn, channel)
     kernel = np.zeros(branch.local_conv.kernel.shape)
     kernel[1, 1, channel] = -slope
     branch.local_conv.kernel.assign(kernel)

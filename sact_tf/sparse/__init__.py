@@ -44,11 +44,11 @@ class Engine(tf.Module):
             raise ValueError(f"The engine speeds up AdaptiveBlocks, and '{model.name}' has none.")
         runners = {id(block): make_runner(block) for block in blocks}
         inside = {id(variable) for block in blocks for variable in block.variables}
-        values = [(variable, variable.numpy()) for variable in model.variables if id(variable) not in inside]
+        values = [(variable, tf.constant(variable.numpy())) for variable in model.variables if id(variable) not in inside]
 
         def run(images):
-            frozen = [(variable, tf.constant(value)) for variable, value in values]
-            with keras.StatelessScope(state_mapping=frozen), run_blocks_by(runners):
+
+            with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
                 return model(images, training=False)
 
         shape = (None, *model.inputs[0].shape[1:])

@@ -42,12 +42,13 @@ class SpatialRunner:
 
     def __call__(self, features):
         features = self.units[0].on_map(features)
-        grid = Grid(features)
+        grid = Grid(features, self.reach)
         columns, pooled = self.branches.start(features, grid)
         rows = row_sets.start(features, columns, grid)
         # The border has halted from the start.
         state = halting.initial_state((grid.size,))
-        state = state._replace(cumulative_probability=1.0 - tf.cast(grid.is_inside, tf.float32))
+        inside = grid.scatter(grid.inside, tf.ones_like(grid.inside, tf.float32))
+        state = state._replace(cumulative_probability=1.0 - inside)
         state, weight = self._halt(0, rows, pooled, state, grid)
         weights, halted = [weight], []
         for index in range(1, len(self.units)):
@@ -60,7 +61,7 @@ class SpatialRunner:
         if index == len(self.units) - 1:
             return halting.advance(state, None, self.epsilon)
         probability = tf.sigmoid(self.branches.logits(index, rows, pooled))
-        return halting.advance(state, grid.scatter(rows.numbers, probability), self.epsilon)
+        return halting.advance(state, grid.scatter(rows.own_numbers, probability), self.epsilon)
 
     def _step(self, index, rows, pooled, state, grid):
         """Unit `index` > 0, unless nobody is active any more."""
@@ -68,13 +69,13 @@ class SpatialRunner:
         still = tf.math.count_nonzero(active, dtype=tf.int32)
 
         def nobody():
-            return rows.numbers[:0], rows.output[:0]
+            return rows.own_numbers[:0], rows.output[:0]
 
         def run():
-            enough = COMPACT_BELOW * tf.cast(tf.shape(rows.numbers)[0], tf.float32)
+            enough = COMPACT_BELOW * tf.cast(tf.shape(rows.own_numbers)[0], tf.float32)
             left, *gone = tf.cond(
                 tf.cast(still, tf.float32) < enough,
-                lambda: row_sets.compact(rows, active, grid, self.reach),
+                lambda: row_sets.compact(rows, active, grid),
                 lambda: (rows, *nobody()),
             )
             return *self._run_unit(index, left, pooled, state, grid), tuple(gone)
@@ -85,20 +86,20 @@ class SpatialRunner:
         return tf.cond(still > 0, run, skip)
 
     def _run_unit(self, index, rows, pooled, state, grid):
-        before = tf.gather(state.cumulative_probability, rows.numbers)[:, None]
+        before = tf.gather(state.cumulative_probability, rows.own_numbers)[:, None]
         active = tf.cast(before < 1.0 - self.epsilon, tf.float32)
         residual, narrow = self.units[index].residual(rows, active, grid)
         # sum of p_k x_k = x_1 + sum of (p_l + p_{l+1} + ...) times the residual of unit l: what is left of a
         # position's probability weighs the residual, whenever the position halts.
-        rows = rows._replace(features=rows.features + residual, output=rows.output + residual * (1.0 - before))
+        rows = rows._replace(features=rows.add(rows.features, residual), output=rows.output + residual * (1.0 - before))
         if index < len(self.units) - 1:
-            columns, halo_columns, pooled = self.branches.advance(index, rows, pooled, residual, narrow, grid)
-            rows = rows._replace(columns=columns, halo_columns=halo_columns)
+            columns, pooled = self.branches.advance(index, rows, pooled, residual, narrow, grid)
+            rows = rows._replace(columns=columns)
         state, weight = self._halt(index, rows, pooled, state, grid)
         return rows, pooled, state, weight
 
     def _collect(self, rows, state, weights, halted, grid):
-        numbers, outputs = zip(*halted, (rows.numbers, rows.output), strict=True)
+        numbers, outputs = zip(*halted, (rows.own_numbers, rows.output), strict=True)
         order = grid.scatter(grid.inside, tf.range(tf.shape(grid.inside)[0]))
         output = tf.dynamic_stitch([tf.gather(order, each) for each in numbers], outputs)
         return {

@@ -35,39 +35,38 @@ class LinearBranches:
         local = [Normalization.of(branch.local_bn).followed_by(_taps(branch)) for branch in branches]
         pooled = [Normalization.of(branch.global_bn).followed_by(kernel_of(branch.global_conv)[0, 0]) for branch in branches]
         self.biases = [bias_of(branch.local_conv)[0] for branch in branches]
-        self._first = np.concatenate([kernel for kernel, _ in local + pooled], axis=1)
-        self._shift = np.concatenate([shift for _, shift in local])
-        self._pooled_shift = np.concatenate([shift for _, shift in pooled])
+        self._first = constant(np.concatenate([kernel for kernel, _ in local + pooled], axis=1)) if count else None
+        self._shift = constant(np.concatenate([shift for _, shift in local])) if count else None
+        self._pooled_shift = constant(np.concatenate([shift for _, shift in pooled])) if count else None
         # Unit l > 0 changes what branches l and later read.
         self._steps = [None]
         for unit in units[1:-1]:
             index = len(self._steps)
             later = [kernel for kernel, _ in local[index:] + pooled[index:]]
-            self._steps.append(unit.masked_expand @ np.concatenate(later, axis=1))
+            self._steps.append(constant(unit.masked_expand @ np.concatenate(later, axis=1)))
         self._count = count
 
     def start(self, features, grid):
         """Columns of all positions of features `(batch, height, width, channels)`, and logits of the image means."""
         rows = tf.reshape(features, (-1, features.shape[-1]))
-        columns = tf.matmul(rows, constant(self._first))
-        taps = columns[:, : TAPS * self._count] + constant(self._shift)
+        columns = tf.matmul(rows, self._first)
+        taps = columns[:, : TAPS * self._count] + self._shift
         pooled = tf.reshape(columns[:, TAPS * self._count :], (grid.batch, -1, self._count))
-        return taps, tf.reduce_mean(pooled, 1) + constant(self._pooled_shift)
+        return taps, tf.reduce_mean(pooled, 1) + self._pooled_shift
 
     def advance(self, index, rows, pooled, residual, narrow, grid):
-        """Columns of the rows and of their halo, and logits of the image means, after unit `index`."""
+        """Columns of the rows, and logits of the image means, after unit `index`."""
         del residual
         later = self._count - index
-        change = tf.matmul(narrow, constant(self._steps[index]))
-        columns = rows.columns[:, TAPS:] + change[:, : TAPS * later]
+        change = tf.matmul(narrow, self._steps[index])
+        columns = rows.add(rows.columns[:, TAPS:], change[:, : TAPS * later])
         area = tf.cast(grid.height * grid.width, tf.float32)
         sums = tf.math.unsorted_segment_sum(change[:, TAPS * later :], rows.images, grid.batch)
-        return columns, rows.halo_columns[:, TAPS:], pooled[:, 1:] + sums / area
+        return columns, pooled[:, 1:] + sums / area
 
     def logits(self, index, rows, pooled):
         """Logits `(rows,)` of the halting probability after unit `index`."""
-        table = tf.concat([tf.zeros((1, TAPS)), rows.columns[:, :TAPS], rows.halo_columns[:, :TAPS]], 0)
-        return _sum_taps(table, rows) + tf.gather(pooled[:, 0], rows.images) + float(self.biases[index])
+        return _sum_taps(rows.columns[:, :TAPS], rows) + tf.gather(pooled[:, 0], rows.images) + float(self.biases[index])
 
 
 class DirectBranches:
@@ -87,47 +86,46 @@ class DirectBranches:
         del index, narrow
         area = tf.cast(grid.height * grid.width, tf.float32)
         sums = tf.math.unsorted_segment_sum(residual, rows.images, grid.batch)
-        return rows.columns, rows.halo_columns, pooled + sums / area
+        return rows.columns, pooled + sums / area
 
     def logits(self, index, rows, pooled):
         """See `LinearBranches`."""
         branch = self._branches[index]
-        table = tf.concat([tf.zeros((1, TAPS)), branch.columns(rows.features), branch.columns(rows.halo)], 0)
-        return _sum_taps(table, rows) + tf.gather(branch.pooled_logit(pooled), rows.images)
+        return _sum_taps(branch.columns(rows.features), rows) + tf.gather(branch.pooled_logit(pooled), rows.images)
 
 
 class _DirectBranch:
     def __init__(self, branch):
-        self.local = Normalization.of(branch.local_bn)
-        self.taps = _taps(branch)
-        self.bias = bias_of(branch.local_conv)
+        self.scale, self.shift = map(constant, Normalization.of(branch.local_bn))
+        self.taps = constant(_taps(branch))
+        self.bias = constant(bias_of(branch.local_conv))
         self.pooled = FoldedGlobalBranch(branch)
         self.activation = branch.activation
 
     def columns(self, rows):
-        normalized = rows * constant(self.local.scale) + constant(self.local.shift)
-        return tf.matmul(self.activation(normalized), constant(self.taps))
+        normalized = rows * self.scale + self.shift
+        return tf.matmul(self.activation(normalized), self.taps)
 
     def pooled_logit(self, mean):
-        return self.pooled.logit(mean) + constant(self.bias)
+        return self.pooled.logit(mean) + self.bias
 
 
 class FoldedGlobalBranch:
     """The branch that reads the mean features of an image."""
 
     def __init__(self, branch):
-        self.normalization = Normalization.of(branch.global_bn)
-        self.kernel = kernel_of(branch.global_conv)[0, 0]
-        self.bias = bias_of(branch.global_conv)
+        self.scale, self.shift = map(constant, Normalization.of(branch.global_bn))
+        self.kernel = constant(kernel_of(branch.global_conv)[0, 0])
+        self.bias = constant(bias_of(branch.global_conv))
         self.activation = branch.activation
 
     def logit(self, mean):
         """Logits `(batch,)` from the mean features `(batch, channels)`."""
-        normalized = mean * constant(self.normalization.scale) + constant(self.normalization.shift)
-        return (tf.matmul(self.activation(normalized), constant(self.kernel)) + constant(self.bias))[:, 0]
+        normalized = mean * self.scale + self.shift
+        return (tf.matmul(self.activation(normalized), self.kernel) + self.bias)[:, 0]
 
 
-def _sum_taps(table, rows):
-    """Adds up, for each row, tap k of its k-th neighbour; the table's row 0 is that of nobody."""
-    neighbours = rows.table[: tf.shape(rows.numbers)[0]]
-    return tf.reduce_sum(tf.gather(tf.reshape(table, (-1,)), neighbours * TAPS + tf.range(TAPS)), 1)
+def _sum_taps(columns, rows):
+    """Adds up, for each own row, tap k of its k-th neighbour."""
+    flat = tf.reshape(tf.pad(columns, ((1, 0), (0, 0))), (-1,))
+    return tf.reduce_sum(tf.gather(flat, rows.table * TAPS + tf.range(TAPS)), 1)

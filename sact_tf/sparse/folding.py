@@ -45,7 +45,7 @@ def bias_of(layer):
 
 
 def constant(array):
-    """The array as float32, inside the graph that is being traced: kernels of a graph's own are ready when it runs."""
+    """The array as a float32 tensor, made once while a model is folded: a graph that captures it holds no copy."""
     return tf.constant(np.asarray(array, "float32"))
 
 
@@ -63,16 +63,18 @@ class Clip:
         scale, shift = normalization
         dead = np.abs(scale) < np.maximum(_TINY, np.abs(shift) * _TINY)
         threshold = np.divide(-shift, scale, out=np.zeros_like(scale), where=~dead)
-        self._lower = np.where(~dead & (scale > 0), threshold, -np.inf)
-        self._upper = np.where(~dead & (scale < 0), threshold, np.inf)
+        lower = np.where(~dead & (scale > 0), threshold, -np.inf)
+        upper = np.where(~dead & (scale < 0), threshold, np.inf)
+        self._lower = constant(lower) if np.isfinite(lower).any() else None
+        self._upper = constant(upper) if np.isfinite(upper).any() else None
         # A channel without scale is its shift, rectified, wherever it is.
         self.after = Normalization(np.where(dead, 0.0, scale), np.where(dead, np.maximum(shift, 0.0), shift))
 
     def __call__(self, features):
-        if np.isfinite(self._lower).any():
-            features = tf.maximum(features, constant(self._lower))
-        if np.isfinite(self._upper).any():
-            features = tf.minimum(features, constant(self._upper))
+        if self._lower is not None:
+            features = tf.maximum(features, self._lower)
+        if self._upper is not None:
+            features = tf.minimum(features, self._upper)
         return features
 
 
@@ -86,13 +88,13 @@ class Kernel:
     """
 
     def __init__(self, kernel, bias, activation=None):
-        self.kernel = np.asarray(kernel, "float32")
-        self.bias = np.asarray(bias, "float32")
+        self.kernel = constant(kernel)
+        self.bias = constant(bias)
         self.activation = activation
 
     def on_map(self, features, stride=1):
         """Features `(batch, height, width, channels)` to the same of this convolution; a stride of 2 pads by 1."""
-        kernel = constant(self.kernel)
+        kernel = self.kernel
         if stride > 1 and self.kernel.shape[0] > 1:
             features = tf.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)))
             product = tf.nn.conv2d(features, kernel, stride, "VALID")
@@ -102,11 +104,11 @@ class Kernel:
 
     def on_rows(self, rows):
         """Rows `(positions, height * width * in_channels)` to `(positions, out_channels)`."""
-        return self.finish(tf.matmul(rows, constant(self.kernel.reshape(-1, self.kernel.shape[-1]))))
+        return self.finish(tf.matmul(rows, tf.reshape(self.kernel, (-1, self.kernel.shape[-1]))))
 
     def finish(self, product):
         """Bias and activation of a product with the kernel."""
-        product = tf.nn.bias_add(product, constant(self.bias))
+        product = tf.nn.bias_add(product, self.bias)
         return product if self.activation is None else self.activation(product)
 
 

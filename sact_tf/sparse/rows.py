@@ -4,50 +4,46 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-# Row 0 of every gathered table: what a convolution reads outside of the image, or where nobody looks.
+# Row 0 of every gathered table: what a convolution reads outside of the image.
 _NOTHING = 1
 
 
 class Grid:
-    """Numbering of the positions of `batch` maps, each with a border of one position around it.
+    """Numbering of the positions of a batch of maps, each with a border around it.
+
+    Args:
+        features: `(batch, height, width, channels)`, the maps.
+        border: int, width of the border in positions.
 
     Attributes:
         batch, height, width: int32 scalars.
-        inside: int32 `(batch * height * width,)`, numbers of the positions that are not border.
         size: int32 scalar, how many positions there are, borders included.
+        inside: int32 `(batch * height * width,)`, numbers of the positions that are not border.
     """
 
-    def __init__(self, features):
-        shape = tf.shape(features)
-        self.batch, self.height, self.width = shape[0], shape[1], shape[2]
-        self.row_length = self.width + 2
-        self.map_length = (self.height + 2) * self.row_length
-        self.size = self.batch * self.map_length
-        maps = tf.range(self.batch)[:, None, None] * self.map_length
-        rows = tf.range(1, self.height + 1)[:, None] * self.row_length
-        self.inside = tf.reshape(maps + rows + tf.range(1, self.width + 1), (-1,))
-        steps = tf.range(-1, 2)
-        self.neighbours = tf.reshape(steps[:, None] * self.row_length + steps, (1, 9))
-        self.is_inside = tf.reshape(
-            tf.pad(tf.ones((self.batch, self.height, self.width), tf.bool), ((0, 0), (1, 1), (1, 1))), (-1,)
-        )
+    def __init__(self, features, border):
+        self.batch, self.height, self.width = tf.unstack(tf.shape(features)[:3])
+        self.border = border
+        self._row_length = self.width + 2 * border
+        self._map_length = (self.height + 2 * border) * self._row_length
+        self.size = self.batch * self._map_length
+        maps = tf.range(self.batch)[:, None, None] * self._map_length
+        rows = (tf.range(self.height)[:, None] + border) * self._row_length
+        self.inside = tf.reshape(maps + rows + tf.range(self.width) + border, (-1,))
 
-    def dilate(self, marked):
-        """Bool `(size,)`, True inside the maps at a marked position or next to one."""
-        maps = tf.reshape(tf.cast(marked, tf.float32), (self.batch, self.height + 2, self.row_length, 1))
-        dilated = tf.nn.max_pool2d(maps, 3, 1, "SAME")
-        return tf.logical_and(tf.reshape(dilated > 0, (-1,)), self.is_inside)
+    def offsets(self, distance):
+        """What to add to a position's number for all positions at most so far away, row by row."""
+        steps = tf.range(-distance, distance + 1)
+        return tf.reshape(steps[:, None] * self._row_length + steps, (-1,))
 
     def scatter(self, numbers, values):
-        """`(size, ...)`, zero but for `values` at the positions of these numbers."""
-        shape = tf.concat([self.size[None], tf.shape(values)[1:]], 0)
-        return tf.scatter_nd(numbers[:, None], values, shape)
+        """`(size,)`, zero but for `values` at the positions of these numbers."""
+        return tf.scatter_nd(numbers[:, None], values, self.size[None])
 
     def crop(self, values):
         """`(size, ...)` to `(batch, height, width, ...)`, without the borders."""
-        channels = values.shape[1:]
-        maps = tf.reshape(values, [self.batch, self.height + 2, self.row_length, *channels])
-        return maps[:, 1:-1, 1:-1]
+        shape = [self.batch, self.height + 2 * self.border, self._row_length, *values.shape[1:]]
+        return tf.reshape(values, shape)[:, self.border : -self.border, self.border : -self.border]
 
     def to_map(self, rows):
         """Rows of all positions as `(batch, height, width, channels)`."""
@@ -55,113 +51,99 @@ class Grid:
 
     def image_of(self, numbers):
         """Which image of the batch each position is in, int32."""
-        return numbers // self.map_length
+        return numbers // self._map_length
 
 
 class Rows(NamedTuple):
-    """What is computed: active positions, and the halted ones around them that their convolutions read.
+    """What is computed: first the active positions, the "own" rows, then halted ones that their convolutions read.
 
-    Between two compactions positions halt and stay among the rows; `active` is 0 for them.
+    Between two compactions own positions halt and stay among the own rows.
 
     Attributes:
-        features: `(rows, channels)` of the rows.
-        halo: `(others, channels)`: first the ring of positions next to the rows, then, if needed, the next ring.
-        output: `(rows, channels)`, the block's output so far.
-        columns: `(rows, k)`, `halo_columns`: `(others, k)`; see `branches`.
-        numbers, halo_numbers: int32, the rows' positions in the `Grid`.
-        table: int32 `(rows + ring, 9)`, for each position the rows of its neighbours, counted from 1; 0 for none.
-        images: int32 `(rows,)`, which image of the batch a row belongs to.
+        features: `(rows, channels)`.
+        columns: `(rows, k)`; see `branches`.
+        numbers: int32 `(rows,)`, the rows' positions in the `Grid`.
+        output: `(own, channels)`, the block's output so far.
+        own_numbers: int32 `(own,)`.
+        images: int32 `(own,)`, which image of the batch a row belongs to.
+        table: int32 `(own, 9)`, the rows of each position's neighbours, counted from 1; 0 where there is none.
+        ring_table: the same for the halted rows next to own ones, if features are read two positions away.
         complete: bool scalar: nothing has been taken away yet, the rows are whole maps.
     """
 
     features: tf.Tensor
-    halo: tf.Tensor
-    output: tf.Tensor
     columns: tf.Tensor
-    halo_columns: tf.Tensor
     numbers: tf.Tensor
-    halo_numbers: tf.Tensor
-    table: tf.Tensor
+    output: tf.Tensor
+    own_numbers: tf.Tensor
     images: tf.Tensor
+    table: tf.Tensor
+    ring_table: tf.Tensor
     complete: tf.Tensor
 
-    def gather_neighbours(self, own, halo, ring=False):
-        """For each row (and, if asked for, each position of the ring) nine rows side by side, `(..., 9 * channels)`.
+    def add(self, rows, change):
+        """`rows` with `change`, `(own, channels)`, added to the own ones."""
+        others = tf.shape(rows)[0] - tf.shape(change)[0]
+        return rows + tf.pad(change, [[0, others], [0, 0]])
 
-        Args:
-            own: `(rows, channels)`.
-            halo: `(others, channels)`.
-        """
-        table = self.table if ring else self.table[: tf.shape(own)[0]]
-        gathered = tf.gather(tf.concat([tf.zeros_like(own[:_NOTHING]), own, halo], 0), table)
-        return tf.reshape(gathered, (-1, 9 * own.shape[-1]))
+
+def gather_neighbours(rows, table):
+    """For each entry of a table its nine rows side by side, `(entries, 9 * channels)`."""
+    gathered = tf.gather(tf.pad(rows, ((_NOTHING, 0), (0, 0))), table)
+    return tf.reshape(gathered, (-1, 9 * rows.shape[-1]))
 
 
 def start(features, columns, grid):
     """Rows of whole maps `(batch, height, width, channels)`; `columns` are those of all positions."""
     rows = tf.reshape(features, (-1, features.shape[-1]))
     nobody = grid.inside[:0]
-    return Rows(
-        rows,
-        rows[:0],
-        rows,
-        columns,
-        columns[:0],
-        grid.inside,
-        nobody,
-        _look_up_neighbours(grid, grid.inside, nobody, nobody),
-        grid.image_of(grid.inside),
-        tf.constant(True),
-    )
+    tables = _tables(grid, grid.inside, grid.inside, nobody)
+    images = grid.image_of(grid.inside)
+    return Rows(rows, columns, grid.inside, rows, grid.inside, images, *tables, tf.constant(True))
 
 
-def _look_up_neighbours(grid, numbers, ring, others):
-    """The `table` of `Rows` for rows, the ring around them and further rows."""
-    everybody = tf.concat([numbers, ring, others], 0)
-    row_of = grid.scatter(everybody, tf.range(_NOTHING, tf.shape(everybody)[0] + _NOTHING))
-    # A ring never lies on the border, so that all neighbours have numbers.
-    return tf.gather(row_of, tf.concat([numbers, ring], 0)[:, None] + grid.neighbours)
+def _tables(grid, numbers, own_numbers, ring_numbers):
+    row_of = grid.scatter(numbers, tf.range(_NOTHING, tf.shape(numbers)[0] + _NOTHING))
+    offsets = grid.offsets(1)
+    return [tf.gather(row_of, each[:, None] + offsets) for each in (own_numbers, ring_numbers)]
 
 
-def compact(rows, active, grid, reach):
-    """Keeps only active rows and what they need.
+def compact(rows, active, grid):
+    """Keeps only active rows and what they read.
 
     Args:
         rows: `Rows`.
         active: bool `(size,)` over the grid.
-        reach: int, 1 or 2: how far around an active position features are read.
+        grid: `Grid`, its border as wide as the distance at which features are read.
 
     Returns:
         `(rows, numbers, output)`: the rows that are left, and position numbers and outputs of those that have halted.
     """
-    needed = tf.logical_and(grid.dilate(active), tf.logical_not(active))
-    stays = tf.gather(active, rows.numbers)
-    kept, halted = tf.where(stays)[:, 0], tf.where(tf.logical_not(stays))[:, 0]
-    halted_numbers = tf.gather(rows.numbers, halted)
-    rings = [_take(rows, halted, halted_numbers, needed)]
-    if reach > 1:
-        further = tf.logical_and(grid.dilate(tf.logical_or(needed, active)), tf.logical_not(needed | active))
-        rings.append(_take(rows, halted, halted_numbers, further))
-    features, columns, numbers = (tf.concat(parts, 0) for parts in zip(*rings, strict=True))
-    own_numbers = tf.gather(rows.numbers, kept)
+    stays = tf.gather(active, rows.own_numbers)
+    own, halted = _where(stays), _where(tf.logical_not(stays))
+    others = tf.concat([halted, tf.range(tf.shape(rows.output)[0], tf.shape(rows.numbers)[0])], 0)
+    parts, others_numbers = [own], tf.gather(rows.numbers, others)
+    for distance in range(1, grid.border + 1):
+        near = tf.reduce_any(tf.gather(active, others_numbers[:, None] + grid.offsets(distance)), 1)
+        parts.append(tf.gather(others, _where(near)))
+        if distance < grid.border:
+            far = _where(tf.logical_not(near))
+            others, others_numbers = tf.gather(others, far), tf.gather(others_numbers, far)
+    order = tf.concat(parts, 0)
+    numbers, own_numbers = tf.gather(rows.numbers, order), tf.gather(rows.own_numbers, own)
+    ring_numbers = tf.gather(rows.numbers, parts[1]) if grid.border > 1 else own_numbers[:0]
     left = Rows(
-        tf.gather(rows.features, kept),
-        features,
-        tf.gather(rows.output, kept),
-        tf.gather(rows.columns, kept),
-        columns,
-        own_numbers,
+        tf.gather(rows.features, order),
+        tf.gather(rows.columns, order),
         numbers,
-        _look_up_neighbours(grid, own_numbers, rings[0][2], numbers[tf.shape(rings[0][2])[0] :]),
+        tf.gather(rows.output, own),
+        own_numbers,
         grid.image_of(own_numbers),
+        *_tables(grid, numbers, own_numbers, ring_numbers),
         tf.constant(False),
     )
-    return left, halted_numbers, tf.gather(rows.output, halted)
+    return left, tf.gather(rows.own_numbers, halted), tf.gather(rows.output, halted)
 
 
-def _take(rows, halted, halted_numbers, wanted):
-    """Features, columns and numbers of the wanted positions, out of rows that have halted and of the halo."""
-    fresh = tf.boolean_mask(halted, tf.gather(wanted, halted_numbers))
-    old = tf.where(tf.gather(wanted, rows.halo_numbers))[:, 0]
-    pairs = ((rows.features, rows.halo), (rows.columns, rows.halo_columns), (rows.numbers, rows.halo_numbers))
-    return [tf.concat([tf.gather(own, fresh), tf.gather(others, old)], 0) for own, others in pairs]
+def _where(condition):
+    return tf.cast(tf.where(condition)[:, 0], tf.int32)

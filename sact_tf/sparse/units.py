@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from sact_tf.layers import BasicUnit, BottleneckUnit
 from sact_tf.sparse.folding import Clip, Kernel, Normalization, bias_of, constant, kernel_of, leaky_relu, twice_leaky_relu
+from sact_tf.sparse.rows import gather_neighbours
 
 
 def fold_unit(unit):
@@ -39,12 +40,16 @@ class FoldedBottleneck:
         self.middle = Kernel(kernel_of(unit.conv2) * scale, shift, tf.nn.relu)
         self.expand = Kernel(kernel_of(unit.conv3), bias_of(unit.conv3))
         self.shortcut = self._shortcut(unit) if unit.projects else None
+        self._mask_with(unit)
+
+    def _mask_with(self, unit):
         # One channel more, always 1: masked together with the others, it carries the last bias.
-        narrow = unit.bottleneck_filters
-        self.masked_middle = Kernel(
-            np.pad(self.middle.kernel, ((0, 0), (0, 0), (0, 0), (0, 1))), np.append(self.middle.bias, 1.0), tf.nn.relu
-        )
-        self.masked_expand = np.concatenate([self.expand.kernel.reshape(narrow, -1), self.expand.bias[None]])
+        scale, shift = Normalization.of(unit.norm2)
+        kernel = np.pad(kernel_of(unit.conv2) * scale, ((0, 0), (0, 0), (0, 0), (0, 1)))
+        self.masked_middle = Kernel(kernel, np.append(shift, 1.0), tf.nn.relu)
+        kernel = kernel_of(unit.conv3)[0, 0]
+        self.masked_expand = np.concatenate([kernel, bias_of(unit.conv3)[None]])
+        self._masked_expand = constant(self.masked_expand)
 
     def _reduce(self, unit):
         kernel, bias = self.clip.after.followed_by(kernel_of(unit.conv1)[0, 0])
@@ -62,7 +67,7 @@ class FoldedBottleneck:
         narrow = self.middle.on_map(self.reduce.on_map(clipped), self.stride)
         if self.shortcut is None:
             return features[:, :: self.stride, :: self.stride] + self.expand.on_map(narrow)
-        return self.shortcut.on_map(clipped, self.stride) + tf.nn.conv2d(narrow, constant(self.expand.kernel), 1, "SAME")
+        return self.shortcut.on_map(clipped, self.stride) + tf.nn.conv2d(narrow, self.expand.kernel, 1, "SAME")
 
     def residual_on_map(self, features):
         """What the unit adds to features `(batch, height, width, channels)`; stride 1 only."""
@@ -73,21 +78,20 @@ class FoldedBottleneck:
 
         Args:
             rows: `Rows`.
-            active: float32 `(rows, 1)`, 1 where a row is active, 0 where it has halted.
+            active: float32 `(own, 1)`, 1 where a row is active, 0 where it has halted.
             grid: `Grid`.
         """
-        own = self.reduce.on_rows(self.clip(rows.features))
+        reduced = self.reduce.on_rows(self.clip(rows.features))
 
         def everywhere():
-            narrow = self.masked_middle.on_map(grid.to_map(own))
+            narrow = self.masked_middle.on_map(grid.to_map(reduced))
             return tf.reshape(narrow, (-1, narrow.shape[-1]))
 
         def gathered():
-            halo = self.reduce.on_rows(self.clip(rows.halo))
-            return self.masked_middle.on_rows(rows.gather_neighbours(own, halo))
+            return self.masked_middle.on_rows(gather_neighbours(reduced, rows.table))
 
         narrow = tf.cond(rows.complete, everywhere, gathered) * active
-        return tf.matmul(narrow, constant(self.masked_expand)), narrow
+        return tf.matmul(narrow, self._masked_expand), narrow
 
 
 class FoldedBasic:
@@ -99,17 +103,16 @@ class FoldedBasic:
         self.stride = unit.stride
         self.activated_shortcut = unit.activated_shortcut
         self.padding = unit.shortcut_padding
-        self.normalization = Normalization.of(unit.preact)
+        self.scale, self.shift = map(constant, Normalization.of(unit.preact))
         scale, shift = Normalization.of(unit.norm1)
         self.first = Kernel(kernel_of(unit.conv1) * scale, bias_of(unit.conv1) * scale + shift, twice_leaky_relu)
         self.second = Kernel(kernel_of(unit.conv2), bias_of(unit.conv2))
 
     def _enter(self, features):
-        return leaky_relu(features * constant(self.normalization.scale) + constant(self.normalization.shift))
+        return leaky_relu(features * self.scale + self.shift)
 
     def _first_on_map(self, entered):
-        kernel = constant(self.first.kernel)
-        return self.first.finish(tf.nn.conv2d(entered, kernel, self.stride, "SAME"))
+        return self.first.finish(tf.nn.conv2d(entered, self.first.kernel, self.stride, "SAME"))
 
     def on_map(self, features):
         """Features `(batch, height, width, channels)` after the unit."""
@@ -134,9 +137,8 @@ class FoldedBasic:
             return tf.reshape(residual, (-1, residual.shape[-1]))
 
         def gathered():
-            own, halo = self._enter(rows.features), self._enter(rows.halo)
-            inner = self.first.on_rows(rows.gather_neighbours(own, halo, ring=True))
-            count = tf.shape(own)[0]
-            return self.second.on_rows(rows.gather_neighbours(inner[:count], inner[count:]))
+            entered = self._enter(rows.features)
+            inner = self.first.on_rows(gather_neighbours(entered, tf.concat([rows.table, rows.ring_table], 0)))
+            return self.second.on_rows(gather_neighbours(inner, rows.table))
 
         return tf.cond(rows.complete, everywhere, gathered) * active, None
