@@ -82,8 +82,12 @@ def jpeg(height, width, seed=3):
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, make_images):
     """Folder with images, JPEGs and labels."""
-    folder = tmp_path_factory.mktemp("export")
-    np.savez(folder / "images.npz", **{str(number): make_images(*shape) for number, shape in enumerate(SHAPES)})
+    folder, batches = tmp_path_factory.mktemp("export"), {}
+    for batch, height, width in SHAPES:
+        # Of different brightness, or ACT would take one decision for all of them.
+        offsets = np.linspace(-0.5, 0.5, batch, dtype="float32")[:, None, None, None]
+        batches[str(len(batches))] = 0.5 * make_images(batch, height, width) + offsets
+    np.savez(folder / "images.npz", **batches)
     (folder / "jpegs").mkdir()
     for number, (height, width) in enumerate(JPEG_SIZES):
         (folder / "jpegs" / f"{number}.jpg").write_bytes(jpeg(height, width, number))
