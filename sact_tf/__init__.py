@@ -1,7 +1,7 @@
 """Spatially Adaptive Computation Time (SACT) for TensorFlow and Keras 3."""
 
 from sact_tf import flops, sparse
-from sact_tf.checkpoints import initialize_from, load_release_checkpoint
+from sact_tf.checkpoints import initialize_from, load_release_checkpoint, save_release_checkpoint
 from sact_tf.layers import AdaptiveBlock
 from sact_tf.models import cifar_resnet, imagenet_resnet
 from sact_tf.version import __version__
@@ -14,5 +14,6 @@ __all__ = [
     "imagenet_resnet",
     "initialize_from",
     "load_release_checkpoint",
+    "save_release_checkpoint",
     "sparse",
 ]

@@ -17,6 +17,9 @@ AVERAGES_KEY = "averages"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OPTIMIZER_SLOTS = ("/Momentum", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
 _HALTING_SCOPE = "/halting_proba/"
+# The release's variable, and ours, that hold how many steps a checkpoint was trained for.
+_GLOBAL_STEP = "global_step"
+_OUR_STEP = f"step{_VALUE}"
 
 _CONVOLUTION = {"weights": "kernel", "biases": "bias"}
 _NORMALIZATION = {name: name for name in ("gamma", "beta", "moving_mean", "moving_variance")}
@@ -153,6 +156,60 @@ def load_averages(model, path):
         named[name].assign(value)
 
 
+def save_release_checkpoint(model, directory, global_step):
+    """Writes the variables of a model as TF-Slim does: the release's code can restore them.
+
+    The files, `model.ckpt-<global_step>.index` and `.data-00000-of-00001`, have the bytes that TensorFlow 1.0 wrote for
+    the same values. A `checkpoint` file makes them the latest of the directory.
+
+    Args:
+        model: `Classifier` from `sact_tf.imagenet_resnet` or `sact_tf.cifar_resnet`.
+        directory: that exists.
+        global_step: int, steps that the model was trained for.
+
+    Returns:
+        Prefix of the checkpoint's files.
+
+    Raises:
+        ValueError: if the model is not one of the release's networks.
+        OSError: if the files cannot be written.
+    """
+    tensors = {name: tf.convert_to_tensor(variable.value) for name, variable in named_variables(model).items()}
+    tensors[_GLOBAL_STEP] = tf.constant(global_step, tf.int64)
+    names = sorted(tensors)
+    prefix = os.path.join(os.fspath(directory), f"model.ckpt-{global_step}")
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=prefix,
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[tensors[name] for name in names],
+        )
+    except tf.errors.OpError as error:
+        raise OSError(f"The checkpoint {prefix} cannot be written: {error.message}") from error
+    with open(os.path.join(directory, "checkpoint"), "w", encoding="utf-8") as file:
+        # Relative, so that the directory can be moved.
+        name = os.path.basename(prefix)
+        file.write(f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
+    return prefix
+
+
+def global_step(path):
+    """Returns how many steps a checkpoint was trained for, int; 0 where nothing says so.
+
+    Args:
+        path: as in `load_release_checkpoint`.
+
+    Raises:
+        FileNotFoundError, ValueError: as there.
+    """
+    reader = _open(path)
+    for key in (_GLOBAL_STEP, _OUR_STEP):
+        if reader.has_tensor(key):
+            return int(_read(reader, key, path))
+    return 0
+
+
 def open_checkpoint(path):
     """Opens a checkpoint for reading by the release's names.
 
@@ -167,7 +224,7 @@ def open_checkpoint(path):
     names = list(reader.get_variable_to_shape_map())
     if any(name.startswith(f"{VARIABLES_KEY}/") for name in names):
         return reader, _keys_under(VARIABLES_KEY, names)
-    return reader, {name: name for name in names if name != "global_step" and not name.endswith(_OPTIMIZER_SLOTS)}
+    return reader, {name: name for name in names if name != _GLOBAL_STEP and not name.endswith(_OPTIMIZER_SLOTS)}
 
 
 def _open(path):

@@ -62,15 +62,31 @@ def define_model_flags():
 
 def define_evaluation_flags():
     """Flags of evaluation alone."""
-    flags.DEFINE_string("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
+    _define_checkpoint_flags()
     flags.DEFINE_string("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
     flags.DEFINE_string("split_name", None, "Split to evaluate on.")
     flags.DEFINE_integer("num_examples", None, "Number of images.")
     flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
     flags.DEFINE_alias("batch_size", "eval_batch_size")
-    flags.DEFINE_boolean("use_moving_average", None, "Evaluate the moving averages; default where there are.")
     flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
     flags.DEFINE_float("eval_interval_secs", 60, "Seconds between two evaluations at the least.")
+
+
+def define_export_flags():
+    """Flags of exports alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("output_dir", None, "Directory to write; for TensorFlow Serving models/<name>/<version>.")
+    flags.DEFINE_enum("format", "saved_model", list(configs.EXPORT_FORMATS), "What to write.")
+    flags.DEFINE_enum(
+        "engine", None, list(configs.ENGINES), "How a SavedModel computes: active positions only (default), or all."
+    )
+    flags.DEFINE_string("labels", None, "Text file with the name of each class, a line each, from class 0 on.")
+    flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
+
+
+def _define_checkpoint_flags():
+    flags.DEFINE_string("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
+    flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")
 
 
 def define_training_flags():
@@ -121,22 +137,13 @@ def train_log_dir():
 
 def evaluation_config():
     """The `EvaluationConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
-    dataset, defaults = _dataset_and_defaults()
-    checkpoint_dir = FLAGS.checkpoint_dir or defaults["train_log_dir"]
-    if os.path.exists(os.path.join(checkpoint_dir, training.CONFIG_FILE)):
-        run = training.read_config(checkpoint_dir)
-        chosen = FLAGS["dataset"].present or FLAGS.experiment
-        dataset = dataset if chosen else run.dataset
-        defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
-        defaults["use_moving_average"] = run.moving_average_decay is not None
-        if dataset == run.dataset:
-            defaults["dataset_dir"] = run.dataset_dir
+    dataset, checkpoint_dir, defaults = _run_and_defaults()
     return configs.EvaluationConfig(
         model=model_config(defaults),
         dataset=dataset,
         image_size=_flag("image_size", defaults),
         checkpoint_dir=checkpoint_dir,
-        eval_dir=FLAGS.eval_dir or _beside(checkpoint_dir, "eval"),
+        eval_dir=FLAGS.eval_dir or os.path.join(_directory_of(checkpoint_dir), "eval"),
         split_name=_flag("split_name", defaults),
         num_examples=_flag("num_examples", defaults),
         batch_size=_flag("eval_batch_size", defaults),
@@ -146,6 +153,39 @@ def evaluation_config():
         skip_bad_records=FLAGS.skip_bad_records,
         use_moving_average=bool(_flag("use_moving_average", defaults)),
     )
+
+
+def export_config():
+    """The `ExportConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
+    dataset, checkpoint_dir, defaults = _run_and_defaults()
+    return configs.ExportConfig(
+        model=model_config(defaults),
+        dataset=dataset,
+        image_size=_flag("image_size", defaults),
+        checkpoint_dir=checkpoint_dir,
+        output_dir=FLAGS.output_dir,
+        format=FLAGS.format,
+        engine=FLAGS.engine or ("sparse" if FLAGS.format == "saved_model" else None),
+        labels=FLAGS.labels,
+        overwrite=FLAGS.overwrite,
+        use_moving_average=bool(_flag("use_moving_average", defaults)),
+    )
+
+
+def _run_and_defaults():
+    """The data set, the checkpoint's directory or prefix, and what flags that are not given stand for."""
+    dataset, defaults = _dataset_and_defaults()
+    checkpoint_dir = FLAGS.checkpoint_dir or defaults["train_log_dir"]
+    directory = _directory_of(checkpoint_dir)
+    if os.path.exists(os.path.join(directory, training.CONFIG_FILE)):
+        run = training.read_config(directory)
+        chosen = FLAGS["dataset"].present or FLAGS.experiment
+        dataset = dataset if chosen else run.dataset
+        defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
+        defaults["use_moving_average"] = run.moving_average_decay is not None
+        if dataset == run.dataset:
+            defaults["dataset_dir"] = run.dataset_dir
+    return dataset, checkpoint_dir, defaults
 
 
 def _dataset_and_defaults():
@@ -171,9 +211,9 @@ def _published():
     return "Flags that are given win. Published: " + "; ".join(figures) + "."
 
 
-def _beside(checkpoint_dir, name):
-    directory = checkpoint_dir if os.path.isdir(checkpoint_dir) else os.path.dirname(checkpoint_dir)
-    return os.path.join(directory, name)
+def _directory_of(checkpoint_dir):
+    """The directory itself, or the one that the prefix of a checkpoint is in."""
+    return checkpoint_dir if os.path.isdir(checkpoint_dir) else os.path.dirname(checkpoint_dir)
 
 
 def _flag(name, defaults):

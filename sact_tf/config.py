@@ -186,6 +186,9 @@ EXPERIMENTS = {
 _NOT_PART_OF_A_RUN = ("dataset_dir", "skip_bad_records")
 DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("piecewise", "exponential", "cosine", "constant")
+EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
+# "sparse" computes active positions only, "masked" every position.
+ENGINES = ("sparse", "masked")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -345,6 +348,51 @@ class EvaluationConfig:
         check_dataset(self.dataset)
         _check_positive(self, "image_size", "num_examples", "batch_size")
         _check_skip_bad_records(self.skip_bad_records)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """An export: of which network, from which checkpoint, to what.
+
+    Attributes:
+        model: `ModelConfig`.
+        dataset: a key of `DATASETS`; a SavedModel prepares JPEGs as evaluation on it does.
+        image_size: int, height and width in pixels that a SavedModel brings JPEGs to.
+        checkpoint_dir: directory of a run or a release checkpoint, or the prefix of one checkpoint.
+        output_dir: directory to write.
+        format: one of `EXPORT_FORMATS`.
+        engine: one of `ENGINES` for a SavedModel, None for the other formats, in which nothing is executed.
+        labels: path of a text file with the name of each class, for a SavedModel; None for none.
+        overwrite: bool, whether an export that is in `output_dir` already may be replaced.
+        use_moving_average: bool, whether to export the moving averages of the weights that the run kept.
+    """
+
+    model: ModelConfig
+    dataset: str
+    image_size: int
+    checkpoint_dir: str
+    output_dir: str
+    format: str = "saved_model"
+    engine: str | None = None
+    labels: str | None = None
+    overwrite: bool = False
+    use_moving_average: bool = False
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+        _check_choice("format", self.format, EXPORT_FORMATS)
+        _check_positive(self, "image_size")
+        if not self.output_dir:
+            raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
+        if self.format == "saved_model":
+            _check_choice("engine", self.engine, ENGINES)
+            return
+        for name in ("engine", "labels"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` is part of a SavedModel; format={self.format!r} has none. Leave it out. Received: "
+                    f"{name}={getattr(self, name)!r}"
+                )
 
 
 def differences(config, other):

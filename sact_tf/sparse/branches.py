@@ -18,7 +18,7 @@ def fold_spatial_branches(branches, units):
     """Returns the folded branches of a block; `units` are its folded units."""
     linear = all(branch.activation is keras.activations.linear for branch in branches)
     narrow = all(hasattr(unit, "masked_expand") for unit in units[1:])
-    return LinearBranches(branches, units) if linear and narrow else DirectBranches(branches)
+    return LinearBranches(branches, units) if branches and linear and narrow else DirectBranches(branches)
 
 
 def _taps(branch):
@@ -35,9 +35,9 @@ class LinearBranches:
         local = [Normalization.of(branch.local_bn).followed_by(_taps(branch)) for branch in branches]
         pooled = [Normalization.of(branch.global_bn).followed_by(kernel_of(branch.global_conv)[0, 0]) for branch in branches]
         self.biases = [bias_of(branch.local_conv)[0] for branch in branches]
-        self._first = constant(np.concatenate([kernel for kernel, _ in local + pooled], axis=1)) if count else None
-        self._shift = constant(np.concatenate([shift for _, shift in local])) if count else None
-        self._pooled_shift = constant(np.concatenate([shift for _, shift in pooled])) if count else None
+        self._first = constant(np.concatenate([kernel for kernel, _ in local + pooled], axis=1))
+        self._shift = constant(np.concatenate([shift for _, shift in local]))
+        self._pooled_shift = constant(np.concatenate([shift for _, shift in pooled]))
         # Unit l > 0 changes what branches l and later read.
         self._steps = [None]
         for unit in units[1:-1]:

@@ -1,0 +1,116 @@
+"""A trained network in the forms that other programs take."""
+
+import dataclasses
+import json
+import os
+import time
+
+from sact_tf import checkpoints
+from sact_tf.export import saved_model
+from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
+from sact_tf.models.build import build_model
+from sact_tf.training import print_line
+from sact_tf.version import __version__
+
+KERAS_FILE = "model.keras"
+WEIGHTS_FILE = "model.weights.h5"
+
+
+def export(config, log=print_line):
+    """Writes a checkpoint as a SavedModel, a Keras file, a file of weights, or a checkpoint of the release.
+
+    The directory is there only once all of it is; one that is replaced is whole until then. Besides the format's own
+    files it has `export.json`: what was exported, and from where. Optimizer slots are left out.
+
+    Args:
+        config: `ExportConfig`.
+        log: called with lines of text as the work goes on.
+
+    Returns:
+        Path of what was written, for the format's reader: the directory of the SavedModel, the Keras file, the file of
+        weights, or the prefix of the checkpoint.
+
+    Raises:
+        FileExistsError: if something is in the way; see `directories.check_output_dir`.
+        FileNotFoundError, ValueError, OSError: if checkpoint or labels are missing or do not fit, or the directory
+            cannot be written.
+    """
+    started = time.monotonic()
+    prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
+    labels = saved_model.read_labels(config.labels, config.model.num_classes)
+    with whole_directory(config.output_dir, config.overwrite) as directory:
+        log(f"Reading {prefix}")
+        model = _load(config, prefix)
+        name = _WRITERS[config.format](model, config, directory, prefix, labels, log)
+        _describe(config, directory, prefix)
+        size = _size(directory)
+    path = os.path.join(config.output_dir, name) if name else config.output_dir
+    log(f"Exported in {time.monotonic() - started:.0f} s, {size / 1e6:.1f} MB: {path}")
+    return path
+
+
+def _load(config, prefix):
+    model = build_model(config.model)
+    checkpoints.load_release_checkpoint(model, prefix)
+    if config.use_moving_average:
+        checkpoints.load_averages(model, prefix)
+    return model
+
+
+def _write_saved_model(model, config, directory, prefix, labels, log):
+    del prefix
+    saved_model.save(model, directory, config.engine, config.dataset, config.image_size, labels, log)
+    return ""
+
+
+def _write_keras(model, config, directory, prefix, labels, log):
+    del config, prefix, labels
+    log("Writing the Keras file")
+    model.save(os.path.join(directory, KERAS_FILE))
+    return KERAS_FILE
+
+
+def _write_weights(model, config, directory, prefix, labels, log):
+    del config, prefix, labels
+    log("Writing the weights")
+    model.save_weights(os.path.join(directory, WEIGHTS_FILE))
+    return WEIGHTS_FILE
+
+
+def _write_release(model, config, directory, prefix, labels, log):
+    del labels
+    if config.model.stem_stride != 1:
+        log(
+            f"Note: the release's network has no stem_stride={config.model.stem_stride}. Its code restores this "
+            "checkpoint, but computes another network with it."
+        )
+    log("Writing the checkpoint")
+    written = checkpoints.save_release_checkpoint(model, directory, checkpoints.global_step(prefix))
+    return os.path.basename(written)
+
+
+_WRITERS = {
+    "saved_model": _write_saved_model,
+    "keras": _write_keras,
+    "weights": _write_weights,
+    "release": _write_release,
+}
+
+
+def _describe(config, directory, prefix):
+    """Writes what somebody who finds the directory will ask."""
+    facts = {
+        **dataclasses.asdict(config),
+        "checkpoint": os.path.basename(prefix),
+        "global_step": checkpoints.global_step(prefix),
+        "sact_tf": __version__,
+    }
+    # Where it lies is plain, and how it came to be allowed there is nobody's business.
+    for name in ("output_dir", "overwrite"):
+        del facts[name]
+    with open(os.path.join(directory, DESCRIPTION_FILE), "w", encoding="utf-8") as file:
+        file.write(json.dumps(facts, indent=2) + "\n")
+
+
+def _size(directory):
+    return sum(os.path.getsize(os.path.join(root, name)) for root, _, names in os.walk(directory) for name in names)

@@ -1,0 +1,18 @@
+"""Writes a trained network as a SavedModel, a Keras file, a file of weights, or a checkpoint of the release.
+
+python -m sact_tf.export --checkpoint_dir=runs/sact --output_dir=models/sact/1
+"""
+
+from sact_tf import command_line, export
+
+command_line.define_model_flags()
+command_line.define_export_flags()
+
+
+def main():
+    """Flags to configuration to one call."""
+    export.export(command_line.export_config())
+
+
+if __name__ == "__main__":
+    command_line.run(main)
