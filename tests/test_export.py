@@ -39,7 +39,6 @@ NETWORKS = {
     "cifar_vanilla": ("cifar10", 24, ModelConfig(model_type="vanilla", **{**CIFAR, "model": "1"})),
 }
 EXPORTS = [(name, "masked") for name in NETWORKS] + [(name, "sparse") for name in ("cifar_act", "imagenet_sact")]
-HAS_SPARSE = any((ROOT / "sact_tf").glob("sparse*"))
 LABELS = [f"klasse {number} ä" for number in range(10)]
 # Batch, height, width: square and not, odd.
 SHAPES = [(1, 32, 32), (3, 40, 33), (2, 37, 64)]
@@ -155,8 +154,6 @@ def reader(work, config_of):
 def saved(request, reader, models):
     """Name, engine, model, what a fresh process found in its SavedModel, and the directory of that."""
     name, engine = request.param
-    if engine == "sparse" and not HAS_SPARSE:
-        pytest.skip("the sparse engine is not part of this version")
     directory = reader(engine) / name / "1"
     return name, engine, models(name), dict(np.load(f"{directory}.npz")), directory
 

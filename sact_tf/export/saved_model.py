@@ -6,7 +6,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from sact_tf import flops, visualize
+from sact_tf import flops, sparse, visualize
 from sact_tf.checkpoints import named_variables
 from sact_tf.data import pipeline, preprocessing
 from sact_tf.models.backbone import check_image_shape
@@ -66,7 +66,7 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
 
 def _predictor(model, engine):
     """`tf.function` from images to the model's dict with FLOPs, whose errors name what is wrong with the images."""
-    forward = _sparse(model) if engine == "sparse" else _masked(model)
+    forward = sparse.compile(model) if engine == "sparse" else _masked(model)
 
     @tf.function(input_signature=[_IMAGES])
     def predict(images):
@@ -74,17 +74,6 @@ def _predictor(model, engine):
         return {**outputs, **flops.count(model, outputs)}
 
     return predict
-
-
-def _sparse(model):
-    try:
-        from sact_tf import sparse
-    except ImportError as error:
-        raise ValueError(
-            "The sparse engine is not part of this version of sact_tf. Export with --engine=masked; the answers are "
-            "the same, only the time does not fall with the FLOPs."
-        ) from error
-    return sparse.compile(model)
 
 
 def _masked(model):
