@@ -8,7 +8,8 @@ engine, and everything is counted. Efficiency is the share of vanilla's FLOPs ov
 All networks of a table are timed in turns, in one process. Expected figures: benchmarks/README.md.
 """
 
-import resource
+import re
+import subprocess
 import sys
 
 import keras
@@ -16,23 +17,34 @@ import numpy as np
 import tensorflow as tf
 import timing
 from absl import app, flags
+from matplotlib import pyplot
 
 import sact_tf
 
 NUM_CLASSES = 1001
+# Centre of blobs that makes every position of the map 1.
+EVERYWHERE = -1.0
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ["50", "101"], "ImageNet depths, or cifar_5, cifar_18.")
 flags.DEFINE_list("batches", ["1", "8"], "Images per batch.")
 flags.DEFINE_list("sizes", ["224", "448"], "Height and width of ImageNet images, in pixels; CIFAR's are 32.")
-flags.DEFINE_list("shares", ["0.7", "0.55", "0.4"], "FLOPs of sact over those of vanilla; all positions active comes by itself.")
+flags.DEFINE_list(
+    "shares", ["0.7", "0.55", "0.4"], "FLOPs of sact over those of vanilla; all positions active comes by itself."
+)
 flags.DEFINE_integer("rounds", 9, "How often each network is timed; medians are reported.")
 flags.DEFINE_boolean("twin", True, "Time the network of keras.applications too.")
 flags.DEFINE_string("plot", None, "PNG to draw time against FLOPs share into.")
+flags.DEFINE_boolean("memory", True, "Measure peak memory, each network in a process of its own.")
+flags.DEFINE_string(
+    "peak_of", None, "Run one network of the table only, all positions active, and print its peak memory."
+)
 
 
 def main(argv):
     del argv
+    if FLAGS.peak_of:
+        return print_peak(FLAGS.models[0], int(FLAGS.batches[0]), int(FLAGS.sizes[0]), FLAGS.peak_of)
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, float32, no XLA")
     points = []
     for name in FLAGS.models:
@@ -46,27 +58,58 @@ def main(argv):
 
 
 class Networks:
-    """The networks of one table, and the engines made of them."""
+    """The networks of one table, and the engines made of them, each made when it is first asked for."""
 
     def __init__(self, name):
         self.name = name
         self.cifar = name.startswith("cifar")
-        self.vanilla, self.sact = (self._make(kind) for kind in ("vanilla", "sact"))
-        for network in (self.vanilla, self.sact):
-            train_normalizations(network)
-        plant_halting(self.sact)
-        self.engines = {kind: sact_tf.sparse.compile(getattr(self, kind)) for kind in ("vanilla", "sact")}
-        self.forwards = {kind: forward(getattr(self, kind)) for kind in ("vanilla", "sact")}
-        if FLAGS.twin and not self.cifar:
-            make = getattr(keras.applications, f"ResNet{name}V2")
-            shape = (None, None, 3)
-            twin = make(weights=None, include_top=False, input_shape=shape, pooling="avg")
-            self.forwards["twin"] = forward(twin)
+        self._made = {}
+
+    def network(self, kind):
+        """The Keras model, "vanilla" or "sact"."""
+        return self._once(("network", kind), lambda: self._make(kind))
+
+    def forward(self, kind):
+        """Function from images to the outputs of the plain model."""
+        return self._once(("forward", kind), lambda: forward(self.network(kind)))
+
+    def engine(self, kind):
+        """The model, compiled."""
+        return self._once(("engine", kind), lambda: sact_tf.sparse.compile(self.network(kind)))
+
+    def twin(self):
+        """The network of keras.applications, without its classifier."""
+        make = getattr(keras.applications, f"ResNet{self.name}V2")
+        settings = {"weights": None, "include_top": False, "input_shape": (None, None, 3), "pooling": "avg"}
+        return self._once("twin", lambda: forward(make(**settings)))
+
+    def runs(self):
+        """Dict from the rows of the table, all positions active, to functions that make their function of images."""
+        rows = {
+            "vanilla": lambda: self.forward("vanilla"),
+            "keras.applications": self.twin,
+            "vanilla, engine": lambda: self.engine("vanilla"),
+            "sact, masked": lambda: self.forward("sact"),
+            "sact, engine, all active": lambda: self.engine("sact"),
+        }
+        return {
+            name: run for name, run in rows.items() if name != "keras.applications" or (FLAGS.twin and not self.cifar)
+        }
+
+    def _once(self, key, make):
+        if key not in self._made:
+            self._made[key] = make()
+        return self._made[key]
 
     def _make(self, kind):
         if self.cifar:
-            return sact_tf.cifar_resnet(self.name.split("_", 1)[1], kind, image_shape=(None, None, 3))
-        return sact_tf.imagenet_resnet(self.name, kind, NUM_CLASSES)
+            model = sact_tf.cifar_resnet(self.name.split("_", 1)[1], kind, image_shape=(None, None, 3))
+        else:
+            model = sact_tf.imagenet_resnet(self.name, kind, NUM_CLASSES)
+        train_normalizations(model)
+        if kind == "sact":
+            plant_halting(model)
+        return model
 
 
 def forward(network):
@@ -165,7 +208,7 @@ def find_images(networks, batch, size, share, vanilla_flops):
     for _ in range(9):
         centre = (low + high) / 2
         images = make_images(batch, size, centre)
-        reached = flops(networks.sact, networks.engines["sact"](images)) / vanilla_flops
+        reached = flops(networks.network("sact"), networks.engine("sact")(images)) / vanilla_flops
         low, high = (centre, high) if reached > share else (low, centre)
     return images, reached
 
@@ -175,32 +218,75 @@ def flops(model, outputs):
 
 
 def report(networks, batch, size):
-    everywhere = make_images(batch, size, -1.0)
-    vanilla_flops = flops(networks.vanilla, networks.engines["vanilla"](everywhere))
-    rows = {"vanilla": (networks.forwards["vanilla"], everywhere, 1.0)}
-    if "twin" in networks.forwards:
-        rows["keras.applications"] = (networks.forwards["twin"], everywhere, None)
-    rows["vanilla, engine"] = (networks.engines["vanilla"], everywhere, 1.0)
-    full = flops(networks.sact, networks.engines["sact"](everywhere)) / vanilla_flops
-    rows["sact, masked"] = (networks.forwards["sact"], everywhere, full)
-    rows["sact, engine, all active"] = (networks.engines["sact"], everywhere, full)
-    for share in map(float, FLAGS.shares):
-        images, reached = find_images(networks, batch, size, share, vanilla_flops)
-        rows[f"sact, engine, {share:.0%}"] = (networks.engines["sact"], images, reached)
+    """Prints the table of one network, batch and size; returns `(title, FLOPs share, time share)` of the engine."""
     title = f"{networks.name}, batch {batch}, {size} x {size}"
+    images = make_images(batch, size, EVERYWHERE)
+    vanilla_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(images))
+    full = flops(networks.network("sact"), networks.engine("sact")(images)) / vanilla_flops
+    shares = {name: full if "sact" in name else 1.0 for name in networks.runs()} | {"keras.applications": None}
+    rows = {name: (make(), images, shares[name]) for name, make in networks.runs().items()}
+    for share in map(float, FLAGS.shares):
+        some_images, reached = find_images(networks, batch, size, share, vanilla_flops)
+        rows[f"sact, engine, {share:.0%}"] = (networks.engine("sact"), some_images, reached)
     calls = {name: lambda run=run, images=images: fetch(run(images)) for name, (run, images, _) in rows.items()}
     seconds = timing.interleave(calls, FLAGS.rounds, progress=lambda text: print(f"{title}: {text}", file=sys.stderr))
-    print(f"\n### {title}\n\n| network | FLOPs share | ms | time share | efficiency |\n|---|---|---|---|---|")
+    peaks = {name: measure_peak(networks.name, batch, size, name) for name in networks.runs()} if FLAGS.memory else {}
+    print(f"\n### {title}\n\n| network | FLOPs share | ms | time share | efficiency | peak MiB |")
+    print("|---|---|---|---|---|---|")
     points = []
     for name, (_, _, share) in rows.items():
         time_share = timing.ratio(seconds[name], seconds["vanilla"])
-        efficiency = f"{share / time_share:.3f}" if share else ""
+        figures = (f"{share:.3f}", f"{share / time_share:.3f}") if share else ("", "")
         milliseconds = 1e3 * timing.median(seconds[name])
-        print(f"| {name} | {f'{share:.3f}' if share else ''} | {milliseconds:.1f} | {time_share:.3f} | {efficiency} |", flush=True)
+        print(
+            f"| {name} | {figures[0]} | {milliseconds:.1f} | {time_share:.3f} | {figures[1]} | {peaks.get(name, '')} |"
+        )
         if name.startswith("sact, engine"):
             points.append((title, share, time_share))
-    print(f"\nPeak memory so far: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB", flush=True)
+    sys.stdout.flush()
     return points
+
+
+def measure_peak(name, batch, size, row):
+    """Peak memory in MiB of a process that runs one row of the table."""
+    command = [
+        sys.executable,
+        __file__,
+        f"--models={name}",
+        f"--batches={batch}",
+        f"--sizes={size}",
+        f"--peak_of={row}",
+    ]
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ).stdout.strip()
+
+
+def print_peak(name, batch, size, row):
+    run, images = Networks(name).runs()[row](), make_images(batch, size, EVERYWHERE)
+    for _ in range(3):
+        fetch(run(images))
+    # Not from getrusage: what the parent used before it started this process counts there.
+    with open("/proc/self/status") as file:
+        print(round(int(re.search(r"VmHWM:\s+(\d+) kB", file.read())[1]) / 2**10))
+
+
+def draw(points, path):
+    """Time share against FLOPs share, a line for each table, beside the line where time falls with FLOPs."""
+    figure, axes = pyplot.subplots(figsize=(6, 5), layout="constrained")
+    for title in dict.fromkeys(title for title, _, _ in points):
+        axes.plot(*zip(*[(x, y) for name, x, y in points if name == title], strict=True), marker="o", label=title)
+    axes.plot([0, 1], [0, 1], color="black", linestyle="--", label="ideal: time falls with FLOPs")
+    axes.set(
+        xlabel="FLOPs / FLOPs of the plain ResNet",
+        ylabel="time / time of the plain ResNet",
+        xlim=(0, 1.1),
+        ylim=(0, 1.2),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+    print(f"\nWrote {path}")
 
 
 def fetch(outputs):

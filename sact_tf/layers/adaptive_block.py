@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import inspect
+import types
 
 import keras
 from keras import ops
@@ -11,7 +12,8 @@ from sact_tf import halting
 from sact_tf.config import check_model_type, check_tau
 from sact_tf.layers.halting_branches import make_halting_branches
 
-_runners = contextvars.ContextVar("runners", default={})
+_NO_RUNNERS = types.MappingProxyType({})
+_runners = contextvars.ContextVar("runners", default=_NO_RUNNERS)
 
 
 @contextlib.contextmanager

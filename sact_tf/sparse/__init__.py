@@ -10,7 +10,6 @@ import tensorflow as tf
 from sact_tf.layers import AdaptiveBlock
 from sact_tf.layers.adaptive_block import run_blocks_by
 from sact_tf.sparse.blocks import make_runner
-from sact_tf.sparse.folding import constant
 
 __all__ = ["Engine", "compile"]
 
@@ -44,7 +43,9 @@ class Engine(tf.Module):
             raise ValueError(f"The engine speeds up AdaptiveBlocks, and '{model.name}' has none.")
         runners = {id(block): make_runner(block) for block in blocks}
         inside = {id(variable) for block in blocks for variable in block.variables}
-        values = [(variable, tf.constant(variable.numpy())) for variable in model.variables if id(variable) not in inside]
+        values = [
+            (variable, tf.constant(variable.numpy())) for variable in model.variables if id(variable) not in inside
+        ]
 
         def run(images):
 

@@ -140,7 +140,9 @@ class ImageRunner:
         if index == len(self.units) - 1:
             return halting.advance(state, None, self.epsilon)
         probability = tf.sigmoid(self.branches[index].logit(tf.reduce_mean(features, (1, 2))))
-        return halting.advance(state, tf.scatter_nd(images[:, None], probability, tf.shape(state.ponder_cost)), self.epsilon)
+        return halting.advance(
+            state, tf.scatter_nd(images[:, None], probability, tf.shape(state.ponder_cost)), self.epsilon
+        )
 
     def _step(self, index, features, output, images, state):
         """Unit `index` > 0, unless every image has halted."""

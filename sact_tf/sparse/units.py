@@ -4,7 +4,16 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.layers import BasicUnit, BottleneckUnit
-from sact_tf.sparse.folding import Clip, Kernel, Normalization, bias_of, constant, kernel_of, leaky_relu, twice_leaky_relu
+from sact_tf.sparse.folding import (
+    Clip,
+    Kernel,
+    Normalization,
+    bias_of,
+    constant,
+    kernel_of,
+    leaky_relu,
+    twice_leaky_relu,
+)
 from sact_tf.sparse.rows import gather_neighbours
 
 
