@@ -24,6 +24,8 @@ import sact_tf
 NUM_CLASSES = 1001
 # Centre of blobs that makes every position of the map 1.
 EVERYWHERE = -1.0
+# Pixels, of the images that the amount of halting is searched on.
+SEARCH_SIZE = 224
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ["50", "101"], "ImageNet depths, or cifar_5, cifar_18.")
@@ -76,6 +78,10 @@ class Networks:
     def engine(self, kind):
         """The model, compiled."""
         return self._once(("engine", kind), lambda: sact_tf.sparse.compile(self.network(kind)))
+
+    def sact_flops(self, images):
+        """Mean FLOPs of the engine's SACT for these images."""
+        return flops(self.network("sact"), self.engine("sact")(images))
 
     def twin(self):
         """The network of keras.applications, without its classifier."""
@@ -204,13 +210,16 @@ def make_images(batch, size, centre):
 
 def find_images(networks, batch, size, share, vanilla_flops):
     """Bisection for images whose FLOPs are `share` of vanilla's; returns them and the share that was reached."""
+    # The blobs are those of any size, so the search runs on small images.
+    small = min(size, SEARCH_SIZE)
+    small_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(make_images(batch, small, EVERYWHERE)))
     low, high = -0.25, 1.25
     for _ in range(9):
         centre = (low + high) / 2
-        images = make_images(batch, size, centre)
-        reached = flops(networks.network("sact"), networks.engine("sact")(images)) / vanilla_flops
+        reached = networks.sact_flops(make_images(batch, small, centre)) / small_flops
         low, high = (centre, high) if reached > share else (low, centre)
-    return images, reached
+    images = make_images(batch, size, centre)
+    return images, networks.sact_flops(images) / vanilla_flops
 
 
 def flops(model, outputs):
@@ -222,7 +231,7 @@ def report(networks, batch, size):
     title = f"{networks.name}, batch {batch}, {size} x {size}"
     images = make_images(batch, size, EVERYWHERE)
     vanilla_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(images))
-    full = flops(networks.network("sact"), networks.engine("sact")(images)) / vanilla_flops
+    full = networks.sact_flops(images) / vanilla_flops
     shares = {name: full if "sact" in name else 1.0 for name in networks.runs()} | {"keras.applications": None}
     rows = {name: (make(), images, shares[name]) for name, make in networks.runs().items()}
     for share in map(float, FLAGS.shares):

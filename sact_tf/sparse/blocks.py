@@ -35,7 +35,7 @@ class SpatialRunner:
     """SACT: computes the rows of active positions."""
 
     def __init__(self, block):
-        self.units = [fold_unit(unit) for unit in block.units]
+        self.units = [fold_unit(unit, on_rows=index > 0) for index, unit in enumerate(block.units)]
         self.branches = fold_spatial_branches(block.halting_branches, self.units)
         self.epsilon = block.epsilon
         self.reach = max(unit.reach for unit in self.units)

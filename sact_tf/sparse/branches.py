@@ -45,7 +45,7 @@ class LinearBranches:
         for unit in units[1:-1]:
             index = len(self._steps)
             later = [kernel for kernel, _ in local[index:] + pooled[index:]]
-            self._steps.append(constant(unit.masked_expand @ np.concatenate(later, axis=1)))
+            self._steps.append(constant(unit.masked_expand.numpy() @ np.concatenate(later, axis=1)))
         self._count = count
 
     def start(self, features, grid):

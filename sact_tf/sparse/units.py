@@ -17,15 +17,19 @@ from sact_tf.sparse.folding import (
 from sact_tf.sparse.rows import gather_neighbours
 
 
-def fold_unit(unit):
+def fold_unit(unit, on_rows=False):
     """Returns the folded form of a built `BottleneckUnit` or `BasicUnit`.
+
+    Args:
+        unit: the layer.
+        on_rows: bool, whether rows of positions will be computed (`residual`) rather than whole maps.
 
     Raises:
         ValueError: for a layer of another kind.
     """
     for kind, folded in ((BottleneckUnit, FoldedBottleneck), (BasicUnit, FoldedBasic)):
         if isinstance(unit, kind):
-            return folded(unit)
+            return folded(unit, on_rows)
     raise ValueError(
         f"The engine knows BottleneckUnit and BasicUnit, and cannot skip positions in a {type(unit).__name__}. "
         "Use one of the two, or run the model itself."
@@ -41,24 +45,20 @@ class FoldedBottleneck:
 
     reach = 1
 
-    def __init__(self, unit):
+    def __init__(self, unit, on_rows=False):
         self.stride = unit.stride
         self.clip = Clip(Normalization.of(unit.preact))
         self.reduce = self._reduce(unit)
-        scale, shift = Normalization.of(unit.norm2)
-        self.middle = Kernel(kernel_of(unit.conv2) * scale, shift, tf.nn.relu)
-        self.expand = Kernel(kernel_of(unit.conv3), bias_of(unit.conv3))
         self.shortcut = self._shortcut(unit) if unit.projects else None
-        self._mask_with(unit)
-
-    def _mask_with(self, unit):
-        # One channel more, always 1: masked together with the others, it carries the last bias.
         scale, shift = Normalization.of(unit.norm2)
-        kernel = np.pad(kernel_of(unit.conv2) * scale, ((0, 0), (0, 0), (0, 0), (0, 1)))
-        self.masked_middle = Kernel(kernel, np.append(shift, 1.0), tf.nn.relu)
-        kernel = kernel_of(unit.conv3)[0, 0]
-        self.masked_expand = np.concatenate([kernel, bias_of(unit.conv3)[None]])
-        self._masked_expand = constant(self.masked_expand)
+        kernel = kernel_of(unit.conv2) * scale
+        if on_rows:
+            # One channel more, always 1: masked together with the others, it carries the last bias.
+            kernel, shift = np.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, 1))), np.append(shift, 1.0)
+            self.masked_expand = constant(np.concatenate([kernel_of(unit.conv3)[0, 0], bias_of(unit.conv3)[None]]))
+        else:
+            self.expand = Kernel(kernel_of(unit.conv3), bias_of(unit.conv3))
+        self.middle = Kernel(kernel, shift, tf.nn.relu)
 
     def _reduce(self, unit):
         kernel, bias = self.clip.after.followed_by(kernel_of(unit.conv1)[0, 0])
@@ -93,14 +93,14 @@ class FoldedBottleneck:
         reduced = self.reduce.on_rows(self.clip(rows.features))
 
         def everywhere():
-            narrow = self.masked_middle.on_map(grid.to_map(reduced))
+            narrow = self.middle.on_map(grid.to_map(reduced))
             return tf.reshape(narrow, (-1, narrow.shape[-1]))
 
         def gathered():
-            return self.masked_middle.on_rows(gather_neighbours(reduced, rows.table))
+            return self.middle.on_rows(gather_neighbours(reduced, rows.table))
 
         narrow = tf.cond(rows.complete, everywhere, gathered) * active
-        return tf.matmul(narrow, self._masked_expand), narrow
+        return tf.matmul(narrow, self.masked_expand), narrow
 
 
 class FoldedBasic:
@@ -108,7 +108,8 @@ class FoldedBasic:
 
     reach = 2
 
-    def __init__(self, unit):
+    def __init__(self, unit, on_rows=False):
+        del on_rows  # the same kernels serve both
         self.stride = unit.stride
         self.activated_shortcut = unit.activated_shortcut
         self.padding = unit.shortcut_padding
