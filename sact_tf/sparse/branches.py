@@ -33,7 +33,9 @@ class LinearBranches:
     def __init__(self, branches, units):
         count = len(branches)
         local = [Normalization.of(branch.local_bn).followed_by(_taps(branch)) for branch in branches]
-        pooled = [Normalization.of(branch.global_bn).followed_by(kernel_of(branch.global_conv)[0, 0]) for branch in branches]
+        pooled = [
+            Normalization.of(branch.global_bn).followed_by(kernel_of(branch.global_conv)[0, 0]) for branch in branches
+        ]
         self.biases = [bias_of(branch.local_conv)[0] for branch in branches]
         self._first = constant(np.concatenate([kernel for kernel, _ in local + pooled], axis=1))
         self._shift = constant(np.concatenate([shift for _, shift in local]))
@@ -66,7 +68,9 @@ class LinearBranches:
 
     def logits(self, index, rows, pooled):
         """Logits `(rows,)` of the halting probability after unit `index`."""
-        return _sum_taps(rows.columns[:, :TAPS], rows) + tf.gather(pooled[:, 0], rows.images) + float(self.biases[index])
+        return (
+            _sum_taps(rows.columns[:, :TAPS], rows) + tf.gather(pooled[:, 0], rows.images) + float(self.biases[index])
+        )
 
 
 class DirectBranches:

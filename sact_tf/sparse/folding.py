@@ -24,7 +24,8 @@ class Normalization(NamedTuple):
     @classmethod
     def of(cls, layer):
         gamma, beta, mean, variance = (
-            np.asarray(value, "float64") for value in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+            np.asarray(value, "float64")
+            for value in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
         )
         scale = gamma / np.sqrt(variance + layer.epsilon)
         return cls(scale, beta - mean * scale)
