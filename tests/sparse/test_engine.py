@@ -16,7 +16,7 @@ from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_haltin
 NETWORKS = {
     "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 2], num_classes=11, base_channels=8),
     "cifar": functools.partial(
-        sact_tf.cifar_resnet, [1, 3, 1], num_classes=11, base_channels=8, image_shape=(None, None, 3)
+        sact_tf.cifar_resnet, [2, 3, 1], num_classes=11, base_channels=8, image_shape=(None, None, 3)
     ),
 }
 
