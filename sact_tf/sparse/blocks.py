@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from sact_tf import halting
+from sact_tf.layers import GlobalHaltingBranch, SpatialHaltingBranch
 from sact_tf.sparse import rows as row_sets
 from sact_tf.sparse.branches import FoldedGlobalBranch, fold_spatial_branches
 from sact_tf.sparse.rows import Grid
@@ -14,9 +15,41 @@ COMPACT_BELOW = 0.9
 
 
 def make_runner(block):
-    """Returns a function from a block's features to its outputs, as `AdaptiveBlock.call` returns them."""
+    """Returns a function from a block's features to its outputs, as `AdaptiveBlock.call` returns them.
+
+    It computes in float32 whatever the block's dtype policy is, and returns features in the block's compute dtype.
+
+    Raises:
+        ValueError: for a block with units or branches that the engine does not know.
+    """
     kind = {"vanilla": VanillaRunner, "sact": SpatialRunner}.get(block.model_type, ImageRunner)
-    return kind(block)
+    _check_parts(block)
+    runner = kind(block)
+
+    def run(features):
+        outputs = runner(tf.cast(features, tf.float32))
+        return {**outputs, "features": tf.cast(outputs["features"], block.compute_dtype)}
+
+    return run
+
+
+def _check_parts(block):
+    branch_kind = SpatialHaltingBranch if block.model_type == "sact" else GlobalHaltingBranch
+    for branch in block.halting_branches:
+        # A subclass may compute something else.
+        if type(branch).call is not branch_kind.call:
+            raise ValueError(
+                f"The engine knows no halting branches of a {block.model_type} block but {branch_kind.__name__}. "
+                f"Received: {type(branch).__name__} in block '{block.name}'. Run the model itself."
+            )
+    for unit in block.units[1:] if block.model_type != "vanilla" else ():
+        stride, activated = getattr(unit, "stride", 1), getattr(unit, "activated_shortcut", False)
+        if stride != 1 or activated:
+            raise ValueError(
+                "The engine needs units after the first that only add to their input: stride=1 and "
+                f"activated_shortcut=False. Received: '{unit.name}' in block '{block.name}' with stride={stride} and "
+                f"activated_shortcut={activated}"
+            )
 
 
 class VanillaRunner:

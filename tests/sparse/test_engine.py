@@ -1,0 +1,324 @@
+"""The engine against the models that it is made of."""
+
+import functools
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import sact_tf
+from sact_tf import sparse
+from sact_tf.config import MODEL_TYPES
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
+
+NETWORKS = {
+    "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 2], num_classes=11, base_channels=8),
+    "cifar": functools.partial(
+        sact_tf.cifar_resnet, [2, 3, 1], num_classes=11, base_channels=8, image_shape=(None, None, 3)
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def networks(randomize, spread_halting):
+    """Function from a network's name and a model type to `(model, engine)`, made once."""
+
+    @functools.cache
+    def make(name, model_type):
+        keras.utils.set_random_seed(17)
+        model = NETWORKS[name](model_type=model_type)
+        spread_halting(randomize(model), gain=3.0 if model_type == "sact" else 30.0)
+        return model, sparse.compile(model)
+
+    return make
+
+
+def halting_varies(outputs):
+    return any(len(np.unique(value)) > 1 for name, value in outputs.items() if name.endswith("/num_units"))
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_engine_returns_what_the_model_returns_at_every_size(networks, make_images, assert_same, name, model_type):
+    model, engine = networks(name, model_type)
+    varied = []
+    for shape in ((3, 41, 67), (1, 64, 35), (3, 35, 32)):
+        # Images of different brightness, so that ACT tells them apart.
+        images = make_images(*shape) + np.linspace(2.0, -2.0, shape[0], dtype="float32")[:, None, None, None]
+        expected = model(images, training=False)
+        assert_same(engine(images), expected)
+        varied.append(halting_varies(expected))
+    assert any(varied) == (model_type != "vanilla")
+
+
+@pytest.mark.parametrize("name", ["imagenet_sact", "imagenet_act", "cifar_sact", "cifar_act"])
+def test_engine_returns_what_the_release_returned(reference, name):
+    network, model_type = name.split("_")
+    folder = reference / f"{'a' if network == 'imagenet' else 'c'}_{name}"
+    if network == "imagenet":
+        model = sact_tf.imagenet_resnet("2_3_4_2", model_type, 11, 8)
+    else:
+        model = sact_tf.cifar_resnet("3", model_type, base_channels=8)
+    sact_tf.load_release_checkpoint(model, folder)
+    with np.load(folder / "golden.npz") as golden:
+        theirs = {key: golden[key] for key in golden.files if not key.startswith("debug/")}
+    ours = sparse.compile(model)(theirs["inputs"])
+    compared = set(ours) & set(theirs)
+    assert {key.rpartition("/")[2] for key in compared} >= {"logits", "num_units", "ponder_cost"}
+    for key in compared:
+        if key.endswith("num_units"):
+            np.testing.assert_array_equal(ours[key], theirs[key], key)
+        else:
+            np.testing.assert_allclose(
+                ours[key], theirs[key], rtol=0, atol=1e-4 * np.abs(theirs[key]).max(), err_msg=key
+            )
+
+
+@pytest.mark.parametrize("model_type", ["sact", "act"])
+def test_empty_batch_gives_empty_outputs(networks, make_images, assert_same, model_type):
+    model, engine = networks("cifar", model_type)
+    images = make_images(3, 9, 6)[:0]
+    assert_same(engine(images), model(images, training=False))
+
+
+def test_engine_keeps_the_weights_that_it_was_compiled_with(make_images, assert_same, randomize, spread_halting):
+    model = sact_tf.cifar_resnet([2, 1, 1], "act", 5, 4, image_shape=(None, None, 3))
+    engine, images = sparse.compile(spread_halting(randomize(model))), make_images(2, 9, 14)
+    before = engine(images)
+    for variable in model.variables:
+        if variable.dtype == "float32":
+            variable.assign(variable + 1.0)
+    assert_same(engine(images), before, tolerance=0.0)
+    changed = np.abs(np.asarray(model(images, training=False)["logits"]) - before["logits"])
+    assert changed.max() > 0.1
+
+
+def test_threads_share_an_engine(networks, make_images, assert_same):
+    _, engine = networks("imagenet", "sact")
+    batches = [make_images(batch, 33 + 8 * batch, 49 - batch, seed=batch) for batch in (1, 2, 3, 4)]
+    expected, got = [engine(images) for images in batches], {}
+
+    def work(thread):
+        got[thread] = [engine(batches[(thread + turn) % 4]) for turn in range(4)]
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        for turn, outputs in enumerate(got[number]):
+            assert_same(outputs, expected[(number + turn) % 4], tolerance=1e-6)
+
+
+def test_saved_engine_gives_the_same_outputs(networks, make_images, assert_same, tmp_path):
+    _, engine = networks("imagenet", "sact")
+    tf.saved_model.save(engine, str(tmp_path))
+    reloaded = tf.saved_model.load(str(tmp_path))
+    for shape in ((2, 41, 33), (1, 36, 50)):
+        images = tf.constant(make_images(*shape))
+        assert_same(reloaded.serve(images), engine(images), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_images_of_every_floating_point_dtype_are_taken(networks, make_images, assert_same, dtype):
+    model, engine = networks("cifar", "sact")
+    images = tf.cast(make_images(2, 9, 14), dtype)
+    assert_same(engine(images), model(images, training=False))
+
+
+def bottlenecks(count, filters, model_type, stride=1, **kwargs):
+    units = [BottleneckUnit(filters, 4, stride=stride if unit == 0 else 1) for unit in range(count)]
+    return AdaptiveBlock(units, model_type, **kwargs)
+
+
+def basics(count, filters, model_type, **kwargs):
+    branches = make_halting_branches(model_type, count, activation="tanh")
+    return AdaptiveBlock([BasicUnit(filters) for _ in range(count)], model_type, halting_branches=branches, **kwargs)
+
+
+def functional_model(**kwargs):
+    images = keras.Input((None, None, 5))
+    features = keras.layers.Conv2D(8, 3, strides=2, activation="gelu")(images)
+    first = bottlenecks(3, 8, "sact", epsilon=0.1, **kwargs)(features)
+    features = keras.layers.LayerNormalization()(keras.layers.Dropout(0.5)(first["features"]))
+    second = basics(3, 10, "act", ponder_weight=0.1, **kwargs)(features)
+    pooled = keras.layers.GlobalMaxPooling2D()(second["features"])
+    return keras.Model(
+        images, {"scores": keras.layers.Dense(4)(pooled), "units": first["num_units"], "cost": second["ponder_cost"]}
+    )
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.inner = bottlenecks(3, 12, "sact", stride=2)
+        self.stages = [self.inner, basics(2, 12, "sact")]
+
+    def call(self, images, training=None):
+        outputs = {}
+        for stage in self.stages:
+            halting = stage(images, training=training)
+            images = halting["features"]
+            outputs[f"units_{len(outputs)}"] = halting["num_units"]
+        return {**outputs, "features": images}
+
+
+class Wrapper(keras.layers.Layer):
+    """A layer that hides a block."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = bottlenecks(2, 6, "vanilla")
+
+    def build(self, input_shape):
+        self.block.build(input_shape)
+
+    def call(self, features):
+        return self.block(features)["features"]
+
+
+def nested_model():
+    images = keras.Input((None, None, 5))
+    inner = keras.Model(images, bottlenecks(3, 6, "act_early_stopping")(images))
+    middle = keras.Model(images, {**inner(images), "wide": Wrapper()(images)})
+    outputs = middle(images)
+    again = inner(outputs["wide"][..., :5])
+    return keras.Model(images, {**outputs, "again": again["features"], "units_again": again["num_units"]})
+
+
+@pytest.mark.parametrize("make", [functional_model, Subclassed, nested_model])
+def test_models_of_any_kind_are_sped_up(make, make_images, assert_same, randomize, spread_halting):
+    model = make()
+    model(make_images(2, 12, 11, 5))
+    engine = sparse.compile(spread_halting(randomize(model)))
+    for shape in ((2, 12, 11), (3, 7, 16)):
+        images = make_images(*shape, 5)
+        assert_same(engine(images), model(images, training=False))
+
+
+def test_subclassed_model_that_fits_one_size_is_given_that_size(make_images, assert_same):
+    class Flat(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.block, self.flatten, self.dense = basics(2, 5, "act"), keras.layers.Flatten(), keras.layers.Dense(3)
+
+        def call(self, images, training=None):
+            return {"scores": self.dense(self.flatten(self.block(images, training=training)["features"]))}
+
+    model, images = Flat(), make_images(2, 6, 7, 5)
+    expected = model(images)
+    engine = sparse.compile(model, image_shape=(6, 7, 5))
+    assert_same(engine(images), expected)
+    with pytest.raises(ValueError, match=r"\(batch, 6, 7, 5\)(.|\n)*\(2, 7, 6, 5\)"):
+        engine(make_images(2, 7, 6, 5))
+
+
+@pytest.mark.parametrize("model_type", ["sact", "act", "vanilla"])
+def test_mixed_precision_blocks_compute_in_float32_and_return_their_own_dtype(
+    make_images, assert_same, randomize, spread_halting, model_type
+):
+    # What bfloat16 can hold: the block casts its input.
+    images = tf.cast(tf.cast(make_images(2, 9, 6, 8), "bfloat16"), "float32")
+    models = {}
+    for dtype in ("float32", "mixed_bfloat16"):
+        inputs = keras.Input((None, None, 8))
+        units = [BottleneckUnit(8, 4, dtype=dtype) for _ in range(3)]
+        models[dtype] = keras.Model(inputs, AdaptiveBlock(units, model_type, dtype=dtype)(inputs))
+    exact, mixed = models.values()
+    spread_halting(randomize(exact))
+    for target, source in zip(mixed.variables, exact.variables, strict=True):
+        target.assign(source)
+    ours, expected = sparse.compile(mixed)(images), exact(images, training=False)
+    assert ours["features"].dtype == mixed(images)["features"].dtype == tf.bfloat16
+    # bfloat16 has 8 bits.
+    np.testing.assert_allclose(
+        tf.cast(ours.pop("features"), "float32"), expected.pop("features"), rtol=2**-8, atol=1e-5
+    )
+    assert_same(ours, expected)
+
+
+def test_mixed_precision_network_keeps_names_shapes_and_dtypes(make_images):
+    model = sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4, image_shape=(None, None, 3), dtype="mixed_bfloat16")
+    images = make_images(2, 9, 14)
+    ours, theirs = sparse.compile(model)(images), model(images, training=False)
+    describe = {name: (value.dtype, value.shape) for name, value in ours.items()}
+    assert describe == {name: (value.dtype, value.shape) for name, value in theirs.items()}
+    np.testing.assert_allclose(ours["predictions"], theirs["predictions"], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((1, 40, 36, 3), "uint8"),
+        np.zeros((1, 40, 36, 3), "int32"),
+        np.zeros((40, 36, 3), "float32"),
+        np.zeros((1, 1, 40, 36, 3), "float32"),
+        np.zeros((2, 3, 40, 36), "float32"),
+        np.zeros((2, 40, 36, 1), "float32"),
+        np.zeros((2, 40, 31, 3), "float32"),
+        np.zeros((2, 40, 0, 3), "float32"),
+    ],
+)
+def test_images_that_do_not_fit_are_rejected_with_what_is_accepted(networks, images):
+    _, engine = networks("imagenet", "sact")
+    with pytest.raises(ValueError, match=r"floating point(.|\n)*\(batch, height, width, 3\)(.|\n)*32") as error:
+        engine(images)
+    assert str(images.shape) in str(error.value) and str(images.dtype) in str(error.value)
+
+
+class Doubling(BottleneckUnit):
+    """A unit that is one of ours by its class, but computes something else."""
+
+    def call(self, features, residual_mask=None, training=None):
+        return 2 * super().call(features, residual_mask=residual_mask, training=training)
+
+
+class Keeping(keras.layers.Layer):
+    def call(self, features, residual_mask=None):
+        return features
+
+
+class Half(keras.layers.Layer):
+    def call(self, features, training=None):
+        return 0.5 * keras.ops.ones_like(features[..., :1])
+
+
+def model_of(block):
+    images = keras.Input((None, None, 8))
+    return keras.Model(images, block(images))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: model_of(keras.layers.Dense(3)), "'functional.*' has none"),
+        (lambda: model_of(AdaptiveBlock([Keeping()], "sact")), "Keeping"),
+        (lambda: model_of(AdaptiveBlock([BottleneckUnit(8, 2), Keeping()], "act")), "Keeping"),
+        (lambda: model_of(AdaptiveBlock([BottleneckUnit(8, 2), Doubling(8, 2)], "vanilla")), "Doubling"),
+        (
+            lambda: model_of(AdaptiveBlock([BottleneckUnit(8, 2)] * 2, "sact", halting_branches=[Half()])),
+            "SpatialHaltingBranch(.|\n)*Half",
+        ),
+        (
+            lambda: model_of(AdaptiveBlock([BasicUnit(8), BasicUnit(8, activated_shortcut=True)], "act")),
+            "activated_shortcut=False(.|\n)*activated_shortcut=True",
+        ),
+        (lambda: model_of(AdaptiveBlock([BasicUnit(8), BasicUnit(8, stride=2)], "act")), "stride=1(.|\n)*stride=2"),
+        (Subclassed, "not built"),
+        (lambda: keras.Sequential([keras.layers.Conv2D(8, 3), Wrapper()]), "not built"),
+    ],
+)
+def test_model_that_cannot_be_sped_up_is_rejected_with_the_reason(make, message):
+    model = make()
+    with pytest.raises(ValueError, match=message):
+        sparse.compile(model)
+
+
+def test_model_of_several_inputs_is_rejected():
+    left, right = keras.Input((None, None, 8)), keras.Input((None, None, 8))
+    model = keras.Model([left, right], bottlenecks(2, 8, "sact")(left + right))
+    with pytest.raises(ValueError, match=r"one input(.|\n)*2"):
+        sparse.compile(model)

@@ -1,0 +1,125 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch, make_halting_branches
+from sact_tf.sparse.branches import DirectBranches, LinearBranches, fold_spatial_branches
+from sact_tf.sparse.folding import Clip, Kernel, Normalization, leaky_relu, twice_leaky_relu
+from sact_tf.sparse.units import fold_unit
+
+
+def clip(scale, shift):
+    return Clip(Normalization(np.asarray(scale, "float64"), np.asarray(shift, "float64")))
+
+
+def rectified(folded, features):
+    """What the clipped features stand for."""
+    return folded(tf.constant(features, tf.float32)) * folded.after.scale + folded.after.shift
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "expected"),
+    [
+        (2.0, 1.0, [0.0, 1.0, 7.0]),  # relu(2 x + 1) at x = -2, 0, 3
+        (-2.0, 1.0, [5.0, 1.0, 0.0]),
+        (2.0, -1.0, [0.0, 0.0, 5.0]),
+        (-0.5, 0.0, [1.0, 0.0, 0.0]),
+        (0.0, 1.5, [1.5, 1.5, 1.5]),
+        (0.0, -1.5, [0.0, 0.0, 0.0]),
+        (-0.0, 0.0, [0.0, 0.0, 0.0]),
+        (1e-30, 1.5, [1.5, 1.5, 1.5]),
+    ],
+)
+def test_clipping_is_a_rectified_normalization_up_to_a_linear_map(scale, shift, expected):
+    folded = clip([scale], [shift])
+    np.testing.assert_allclose(rectified(folded, [[-2.0], [0.0], [3.0]])[:, 0], expected, atol=1e-6)
+
+
+def test_every_channel_is_clipped_on_its_own_side():
+    generator = np.random.default_rng(4)
+    scale, shift = generator.normal(size=(2, 40))
+    scale[::5] = 0.0
+    features = generator.normal(size=(30, 40))
+    expected = np.maximum(features * scale + shift, 0.0)
+    np.testing.assert_allclose(rectified(clip(scale, shift), features), expected, atol=1e-6)
+
+
+def test_features_are_clipped_only_on_the_sides_that_occur():
+    features = tf.constant([[-5.0, 5.0]])
+    np.testing.assert_array_equal(clip([1.0, 2.0], [1.0, -4.0])(features), [[-1.0, 5.0]])
+    np.testing.assert_array_equal(clip([-1.0, -2.0], [1.0, 4.0])(features), [[-5.0, 2.0]])
+    assert clip([0.0, 0.0], [1.0, -1.0])(features) is features
+
+
+def test_normalization_is_that_of_the_layer():
+    layer = keras.layers.BatchNormalization(epsilon=0.5)
+    layer.build((None, 3))
+    for variable, values in zip(layer.variables, ([2, -1, 0], [1, 2, 3], [4, 5, 6], [3.5, 0.5, 0.5]), strict=True):
+        variable.assign(values)
+    # gamma / sqrt(variance + .5), beta - mean * scale
+    scale, shift = Normalization.of(layer)
+    np.testing.assert_allclose(scale, [1.0, -1.0, 0.0])
+    np.testing.assert_allclose(shift, [-3.0, 7.0, 3.0])
+    kernel, bias = Normalization(scale, shift).followed_by(np.array([[1.0], [10.0], [100.0]]))
+    np.testing.assert_allclose(kernel, [[1.0], [-10.0], [0.0]])
+    np.testing.assert_allclose(bias, [-3.0 + 70.0 + 300.0])
+
+
+def test_kernel_gives_the_same_on_maps_and_on_rows():
+    generator = np.random.default_rng(5)
+    kernel = Kernel(generator.normal(size=(1, 1, 3, 4)), generator.normal(size=4), tf.nn.relu)
+    features = tf.constant(generator.normal(size=(2, 3, 5, 3)), tf.float32)
+    on_map = tf.reshape(kernel.on_map(features), (-1, 4))
+    np.testing.assert_allclose(kernel.on_rows(tf.reshape(features, (-1, 3))), on_map, atol=1e-6)
+
+
+def test_leaky_relu_has_the_release_s_slope_once_and_squared():
+    np.testing.assert_allclose(leaky_relu(tf.constant([-2.0, 3.0])), [-0.2, 3.0])
+    np.testing.assert_allclose(twice_leaky_relu(tf.constant([-2.0, 3.0])), [-0.02, 3.0])
+
+
+UNITS = {
+    "bottleneck": lambda: BottleneckUnit(6, 3),
+    "bottleneck, projecting": lambda: BottleneckUnit(8, 3),
+    "bottleneck, stride 2": lambda: BottleneckUnit(6, 3, stride=2),
+    "bottleneck, stride 2, projecting": lambda: BottleneckUnit(8, 3, stride=2, norm_epsilon=0.1),
+    "basic": lambda: BasicUnit(6),
+    "basic, growing": lambda: BasicUnit(10, stride=2),
+    "basic, activated shortcut": lambda: BasicUnit(6, activated_shortcut=True, norm_epsilon=0.1),
+}
+
+
+@pytest.mark.parametrize("size", [(5, 8), (6, 7)])
+@pytest.mark.parametrize("name", UNITS)
+def test_folded_unit_is_the_unit(randomize, make_images, assert_same, name, size):
+    unit, features = UNITS[name](), make_images(2, *size, 6)
+    unit.build(features.shape)
+    expected = randomize(unit)(features)
+    assert_same({"features": fold_unit(unit).on_map(tf.constant(features))}, {"features": expected})
+
+
+def fold_branches(*kinds, activation=None):
+    units = [BottleneckUnit(6, 3) if kind == "bottleneck" else BasicUnit(6) for kind in kinds]
+    branches = make_halting_branches("sact", len(units), activation=activation)
+    for layer in (*units, *branches):
+        layer.build((None, None, None, 6))
+    return fold_spatial_branches(branches, [fold_unit(unit) for unit in units])
+
+
+def test_branches_are_linear_where_nothing_stands_between_normalization_and_convolution():
+    assert isinstance(fold_branches("bottleneck", "bottleneck"), LinearBranches)
+    assert isinstance(fold_branches("bottleneck", "bottleneck", activation="relu"), DirectBranches)
+    assert isinstance(fold_branches("bottleneck", "basic"), DirectBranches)
+    assert isinstance(fold_branches("basic", "bottleneck"), LinearBranches)
+
+
+def test_block_of_one_unit_has_no_branches():
+    assert make_halting_branches("sact", 1) == []
+    assert isinstance(fold_branches("bottleneck"), DirectBranches)
+    assert isinstance(fold_branches("basic"), DirectBranches)
+
+
+def test_unit_of_another_kind_is_rejected():
+    with pytest.raises(ValueError, match=r"BottleneckUnit and BasicUnit(.|\n)*SpatialHaltingBranch"):
+        fold_unit(SpatialHaltingBranch())
