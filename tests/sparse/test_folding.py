@@ -104,7 +104,7 @@ def fold_branches(*kinds, activation=None):
     branches = make_halting_branches("sact", len(units), activation=activation)
     for layer in (*units, *branches):
         layer.build((None, None, None, 6))
-    return fold_spatial_branches(branches, [fold_unit(unit) for unit in units])
+    return fold_spatial_branches(branches, [fold_unit(unit, on_rows=True) for unit in units])
 
 
 def test_branches_are_linear_where_nothing_stands_between_normalization_and_convolution():
