@@ -395,6 +395,47 @@ class ExportConfig:
                 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PonderMapConfig:
+    """Maps of photographs: by which network, from which checkpoint, of which files.
+
+    Attributes:
+        model: `ModelConfig` of model_type "sact".
+        dataset: a key of `DATASETS`; photographs are scaled as the network's images were in training on it.
+        checkpoint_dir: directory of a run or a release checkpoint, or the prefix of one checkpoint.
+        images_pattern: path with `*`, `?` and `**` of the photographs.
+        output_dir: directory for the pictures.
+        image_size: int, length in pixels that the longer edge is brought to; None to leave it.
+        engine: one of `ENGINES`.
+        overwrite: bool, whether pictures that are in `output_dir` already may be replaced.
+        use_moving_average: bool, whether to take the moving averages of the weights that the run kept.
+    """
+
+    model: ModelConfig
+    dataset: str
+    checkpoint_dir: str
+    images_pattern: str
+    output_dir: str
+    image_size: int | None = None
+    engine: str = "sparse"
+    overwrite: bool = False
+    use_moving_average: bool = False
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+        _check_choice("engine", self.engine, ENGINES)
+        if self.model.model_type != "sact":
+            raise ValueError(
+                "Only model_type='sact' decides by position and has ponder maps. Give a checkpoint of such a network, "
+                f"or its --model_type. Received: model_type={self.model.model_type!r}"
+            )
+        if self.image_size is not None:
+            _check_positive(self, "image_size")
+        for name in ("images_pattern", "output_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"`{name}` is missing. Give --{name}.")
+
+
 def differences(config, other):
     """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`."""
     left, right = _flatten(config), _flatten(other)
