@@ -97,6 +97,18 @@ def define_ponder_map_flags():
     flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")
 
 
+def define_map_export_flags():
+    """Flags of exports of maps alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("export_path", None, "HDF5 file to write.")
+    flags.DEFINE_string("split_name", None, "Split to compute.")
+    flags.DEFINE_integer("num_examples", None, "Number of images; any number.")
+    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
+    flags.DEFINE_alias("batch_size", "eval_batch_size")
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    flags.DEFINE_boolean("overwrite", False, "Replace the export at --export_path.")
+
+
 def _define_checkpoint_flags():
     flags.DEFINE_string("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
     flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")
@@ -198,6 +210,26 @@ def ponder_map_config():
         image_size=FLAGS.image_size,
         engine=FLAGS.engine,
         overwrite=FLAGS.overwrite,
+        use_moving_average=bool(_flag("use_moving_average", defaults)),
+    )
+
+
+def map_export_config():
+    """The `MapExportConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
+    dataset, checkpoint_dir, defaults = _run_and_defaults()
+    return configs.MapExportConfig(
+        model=model_config(defaults),
+        dataset=dataset,
+        image_size=_flag("image_size", defaults),
+        checkpoint_dir=checkpoint_dir,
+        export_path=FLAGS.export_path,
+        split_name=_flag("split_name", defaults),
+        num_examples=_flag("num_examples", defaults),
+        batch_size=_flag("eval_batch_size", defaults),
+        engine=FLAGS.engine,
+        overwrite=FLAGS.overwrite,
+        dataset_dir=_flag("dataset_dir", defaults),
+        skip_bad_records=FLAGS.skip_bad_records,
         use_moving_average=bool(_flag("use_moving_average", defaults)),
     )
 

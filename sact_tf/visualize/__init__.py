@@ -6,6 +6,7 @@ return arrays; nobody else draws.
 
 from sact_tf.visualize.figures import colour_bar, gallery, ponder_figure, save_gallery
 from sact_tf.visualize.maps import (
+    FIGURES,
     block_maps,
     box_mask,
     colour,
@@ -18,6 +19,7 @@ from sact_tf.visualize.maps import (
 )
 
 __all__ = [
+    "FIGURES",
     "block_maps",
     "box_mask",
     "colour",
