@@ -45,8 +45,8 @@ def write_maps(config, log=print_line):
         log: called with lines of text.
 
     Returns:
-        `(maps, skipped)`: dict from the path of a photograph to its `Computation`s figures `(minimum, mean, maximum,
-        flops)`; list of the paths of files that no map could be made of.
+        `(done, skipped)`: dict from the path of a photograph to its `(minimum, mean, maximum, flops)`, ponder costs as
+        floats and an int; list of the paths of files that no map could be made of.
 
     Raises:
         FileNotFoundError: if there are no such photographs, or no checkpoint.

@@ -12,6 +12,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from sact_tf import checkpoints, draw_maps, export_maps, flops, visualize
@@ -141,8 +142,6 @@ def test_damaged_images_are_left_out_up_to_a_number(config, model, tmp_path, mon
         return images[index].tobytes()
 
     def decode(record, seed):
-        import tensorflow as tf
-
         image = tf.reshape(tf.io.decode_raw(record, tf.uint8), (40, 40, 3))
         return {"image": pipeline.to_unit_range(image), "label": tf.constant(0, tf.int64)}
 
