@@ -43,8 +43,12 @@ def run(main):
     app.run(guarded)
 
 
-def define_model_flags():
-    """Flags that training and evaluation share. A flag that is not given takes the data set's default."""
+def define_model_flags(image_size="Height and width of the images in pixels."):
+    """Flags that all commands with a network share. A flag that is not given takes the data set's default.
+
+    Args:
+        image_size: text, what `--image_size` is to the command.
+    """
     flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set; sets the defaults below.")
     flags.DEFINE_enum("experiment", None, list(configs.EXPERIMENTS), f"Run of the release. {_published()}")
     flags.DEFINE_string("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
@@ -55,7 +59,7 @@ def define_model_flags():
     flags.DEFINE_float("tau", None, "Weight of the ponder cost in the loss, at least 0.")
     flags.DEFINE_integer("base_channels", None, "Channels of the first block.")
     flags.DEFINE_integer("stem_stride", None, "Stride of the cifar network's first convolution.")
-    flags.DEFINE_integer("image_size", None, "Height and width of the images in pixels.")
+    flags.DEFINE_integer("image_size", None, image_size)
     flags.DEFINE_float("label_smoothing", None, "Share of the target that is spread over all classes.")
     flags.DEFINE_enum("dtype", None, list(configs.DTYPES), "Precision of the features.")
 
@@ -82,6 +86,27 @@ def define_export_flags():
     )
     flags.DEFINE_string("labels", None, "Text file with the name of each class, a line each, from class 0 on.")
     flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
+
+
+def define_ponder_map_flags():
+    """Flags of maps of photographs alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("images_pattern", None, "Photographs (JPEG, PNG, GIF, BMP), in quotes: 'photos/*.jpg'.")
+    flags.DEFINE_string("output_dir", None, "Directory for the pictures.")
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")
+
+
+def define_map_export_flags():
+    """Flags of exports of maps alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("export_path", None, "HDF5 file to write.")
+    flags.DEFINE_string("split_name", None, "Split to compute.")
+    flags.DEFINE_integer("num_examples", None, "Number of images; any number.")
+    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
+    flags.DEFINE_alias("batch_size", "eval_batch_size")
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    flags.DEFINE_boolean("overwrite", False, "Replace the export at --export_path.")
 
 
 def _define_checkpoint_flags():
@@ -168,6 +193,43 @@ def export_config():
         engine=FLAGS.engine or ("sparse" if FLAGS.format == "saved_model" else None),
         labels=FLAGS.labels,
         overwrite=FLAGS.overwrite,
+        use_moving_average=bool(_flag("use_moving_average", defaults)),
+    )
+
+
+def ponder_map_config():
+    """The `PonderMapConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
+    dataset, checkpoint_dir, defaults = _run_and_defaults()
+    return configs.PonderMapConfig(
+        model=model_config(defaults),
+        dataset=dataset,
+        checkpoint_dir=checkpoint_dir,
+        images_pattern=FLAGS.images_pattern,
+        output_dir=FLAGS.output_dir,
+        # Photographs keep their size unless told otherwise; the run's is that of what it was trained on.
+        image_size=FLAGS.image_size,
+        engine=FLAGS.engine,
+        overwrite=FLAGS.overwrite,
+        use_moving_average=bool(_flag("use_moving_average", defaults)),
+    )
+
+
+def map_export_config():
+    """The `MapExportConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
+    dataset, checkpoint_dir, defaults = _run_and_defaults()
+    return configs.MapExportConfig(
+        model=model_config(defaults),
+        dataset=dataset,
+        image_size=_flag("image_size", defaults),
+        checkpoint_dir=checkpoint_dir,
+        export_path=FLAGS.export_path,
+        split_name=_flag("split_name", defaults),
+        num_examples=_flag("num_examples", defaults),
+        batch_size=_flag("eval_batch_size", defaults),
+        engine=FLAGS.engine,
+        overwrite=FLAGS.overwrite,
+        dataset_dir=_flag("dataset_dir", defaults),
+        skip_bad_records=FLAGS.skip_bad_records,
         use_moving_average=bool(_flag("use_moving_average", defaults)),
     )
 

@@ -395,6 +395,95 @@ class ExportConfig:
                 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PonderMapConfig:
+    """Maps of photographs: by which network, from which checkpoint, of which files.
+
+    Attributes:
+        model: `ModelConfig` of model_type "sact".
+        dataset: a key of `DATASETS`; photographs are scaled as the network's images were in training on it.
+        checkpoint_dir: directory of a run or a release checkpoint, or the prefix of one checkpoint.
+        images_pattern: path with `*`, `?` and `**` of the photographs.
+        output_dir: directory for the pictures.
+        image_size: int, length in pixels that the longer edge is brought to; None to leave it.
+        engine: one of `ENGINES`.
+        overwrite: bool, whether pictures that are in `output_dir` already may be replaced.
+        use_moving_average: bool, whether to take the moving averages of the weights that the run kept.
+    """
+
+    model: ModelConfig
+    dataset: str
+    checkpoint_dir: str
+    images_pattern: str
+    output_dir: str
+    image_size: int | None = None
+    engine: str = "sparse"
+    overwrite: bool = False
+    use_moving_average: bool = False
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+        _check_choice("engine", self.engine, ENGINES)
+        if self.model.model_type != "sact":
+            raise ValueError(
+                "Only model_type='sact' decides by position and has ponder maps. Give a checkpoint of such a network, "
+                f"or its --model_type. Received: model_type={self.model.model_type!r}"
+            )
+        if self.image_size is not None:
+            _check_positive(self, "image_size")
+        for name in ("images_pattern", "output_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"`{name}` is missing. Give --{name}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MapExportConfig:
+    """An export of the maps of a split: by which network, from which checkpoint, to what.
+
+    Attributes:
+        model: `ModelConfig`, of any model_type but "vanilla".
+        dataset: a key of `DATASETS`.
+        image_size: int, height and width of the images in pixels.
+        checkpoint_dir: directory of a run or a release checkpoint, or the prefix of one checkpoint.
+        export_path: HDF5 file to write.
+        split_name: split of the data set.
+        num_examples: int, images to compute.
+        batch_size: int, images at a time.
+        engine: one of `ENGINES`.
+        overwrite: bool, whether an export that is at `export_path` already may be replaced.
+        dataset_dir: directory of the data set; None for its default, or where it needs none.
+        skip_bad_records: int, how many damaged records may be left out before the export stops.
+        use_moving_average: bool, whether to take the moving averages of the weights that the run kept.
+    """
+
+    model: ModelConfig
+    dataset: str
+    image_size: int
+    checkpoint_dir: str
+    export_path: str
+    split_name: str
+    num_examples: int
+    batch_size: int
+    engine: str = "sparse"
+    overwrite: bool = False
+    dataset_dir: str | None = None
+    skip_bad_records: int = 0
+    use_moving_average: bool = False
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+        _check_choice("engine", self.engine, ENGINES)
+        _check_positive(self, "image_size", "num_examples", "batch_size")
+        _check_skip_bad_records(self.skip_bad_records)
+        if self.model.model_type == "vanilla":
+            raise ValueError(
+                "A vanilla network spends the same everywhere, so there is nothing to export. Give a checkpoint of an "
+                "ACT or SACT network, or its --model_type. Received: model_type='vanilla'"
+            )
+        if not self.export_path:
+            raise ValueError("`export_path`, the HDF5 file to write, is missing. Give --export_path.")
+
+
 def differences(config, other):
     """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`."""
     left, right = _flatten(config), _flatten(other)

@@ -10,9 +10,9 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "sact_tf"
 # From the top floor to the ground; a module imports from its own room and from rooms below.
 ROOMS = [
     {"__init__"},
-    {"export", "ponder_map", "studies"},
+    {"draw_maps", "export", "export_maps", "ponder_map", "studies"},
     {"command_line"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "inference"},
     {"session", "trainer", "strategies"},
     {"visualize"},
     {"checkpoints"},

@@ -1,7 +1,9 @@
 """Maps of computation."""
 
+import matplotlib
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sact_tf import cifar_resnet, imagenet_resnet, load_release_checkpoint, visualize
 
@@ -17,14 +19,20 @@ def test_maps_of_the_blocks_are_enlarged_by_nearest_neighbours_and_summed():
     np.testing.assert_array_equal(visualize.ponder_map(outputs, (3, 6)), [[first, first, second]])
 
 
-@pytest.mark.parametrize("figure", ["ponder_cost", "num_units"])
-def test_maps_equal_those_of_the_release(reference, figure):
+@pytest.fixture(scope="module")
+def of_the_release(reference):
+    """Images of the release's figures, and what our model says of them with the release's weights."""
     model = imagenet_resnet((2, 3, 4, 2), "sact", num_classes=11, base_channels=8)
     load_release_checkpoint(model, reference / "a_imagenet_sact")
     images = np.load(reference / "a_imagenet_sact" / "golden.npz")["inputs"]
+    return images, model(images)
+
+
+@pytest.mark.parametrize("figure", visualize.maps.FIGURES)
+def test_maps_equal_those_of_the_release(reference, of_the_release, figure):
+    images, outputs = of_the_release
     expected = np.load(reference / "g_sact_maps" / "golden.npz")[f"sact_map/{figure}"][..., 0]
-    actual = visualize.ponder_map(model(images), images.shape[1:], figure)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    np.testing.assert_allclose(visualize.ponder_map(outputs, images.shape[1:], figure), expected, rtol=1e-5)
 
 
 def test_models_that_decide_by_image_have_no_maps():
@@ -36,3 +44,115 @@ def test_models_that_decide_by_image_have_no_maps():
 def test_a_box_marks_the_pixels_from_its_minimum_up_to_but_not_its_maximum():
     mask = visualize.box_mask(np.array([[1, 0, 3, 2]], "int32"), (4, 3)).numpy()
     np.testing.assert_array_equal(mask[0], [[0, 0, 0], [1, 1, 0], [1, 1, 0], [0, 0, 0]])
+
+
+@pytest.mark.parametrize("figure", visualize.maps.FIGURES)
+@pytest.mark.parametrize(("num_images", "border", "alpha", "normalize"), [(2, 5, 0.75, True), (None, 10, 0.5, False)])
+def test_heat_maps_equal_those_of_the_release(reference, of_the_release, figure, num_images, border, alpha, normalize):
+    images, outputs = of_the_release
+    name = f"num_images={num_images},border={border},alpha={alpha},{'' if normalize else 'no'}normalize"
+    expected = np.load(reference / "g_sact_maps" / "golden.npz")[f"heatmap/{figure}/{name}"]
+    actual = visualize.heat_map(images, outputs, figure, num_images, alpha, border, normalize)
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+# Blocks of 3 and 2 units at two sizes, on images of 4 x 6 pixels.
+OUTPUTS = {
+    "block_1/ponder_cost": np.array(
+        [[[2.0, 4.0, 3.0], [2.0, 2.0, 3.5]], [[4.0, 4.0, 4.0], [2.0, 2.0, 2.0]]], "float32"
+    ),
+    "block_1/num_units": np.array([[[1, 3, 2], [1, 1, 3]], [[3, 3, 3], [1, 1, 1]]], "int32"),
+    "block_1/halting_distribution": np.zeros((2, 2, 3, 3), "float32"),
+    "block_2/ponder_cost": np.array([[[3.0]], [[2.0]]], "float32"),
+    "block_2/num_units": np.array([[[2]], [[1]]], "int32"),
+    "block_2/halting_distribution": np.zeros((2, 1, 1, 2), "float32"),
+}
+
+
+def test_each_block_has_a_map_and_they_sum_to_the_ponder_map():
+    maps = visualize.block_maps(OUTPUTS, (4, 6, 3))
+    assert list(maps) == ["block_1", "block_2"]
+    np.testing.assert_array_equal(maps["block_1"][0, 1], [2, 2, 4, 4, 3, 3])
+    np.testing.assert_array_equal(maps["block_2"][1], np.full((4, 6), 2.0))
+    np.testing.assert_array_equal(sum(maps.values()), visualize.ponder_map(OUTPUTS, (4, 6)))
+
+
+def test_largest_possible_is_all_units_and_a_remainder_for_each_block():
+    assert visualize.largest_possible(OUTPUTS) == 7
+    assert visualize.largest_possible(OUTPUTS, "num_units") == 5
+
+
+def test_heat_map_is_the_image_a_black_stripe_and_the_image_under_red():
+    images = np.stack([np.linspace(-3, 1, 72).reshape(4, 6, 3), np.full((4, 6, 3), 0.5)]).astype("float32")
+    picture = tf.function(visualize.heat_map)(images, OUTPUTS, num_images=1, border=2).numpy()
+    assert picture.shape == (1, 4, 14, 3)
+    np.testing.assert_allclose(picture[0, :, :6].ravel(), np.linspace(0, 1, 72), atol=1e-6)
+    assert (picture[:, :, 6:8] == 0).all()
+    # (1 - .75) of the image; .75 * (2 + 3) / 7 of red in the first pixel, all of which is black before.
+    np.testing.assert_allclose(picture[0, 0, 8], [0.75 * 5 / 7, 0.25 / 71, 0.25 * 2 / 71], rtol=1e-5)
+
+
+def test_an_image_of_a_single_value_is_black_and_no_nan():
+    assert (visualize.scale_images(np.full((2, 3, 4, 3), 0.5)).numpy() == 0).all()
+
+
+def test_overlay_takes_bytes_too_and_the_maps_own_maximum():
+    image, values = np.full((2, 3, 3), 51, "uint8"), np.array([[0.0, 1, 2], [4, 2, 1]])
+    picture = visualize.overlay(image, values, alpha=0.5).numpy()
+    np.testing.assert_allclose(picture[..., 1], 0.1, rtol=1e-6)
+    np.testing.assert_allclose(picture[..., 0], 0.1 + values / 8, rtol=1e-6)
+    np.testing.assert_array_equal(picture, visualize.overlay(image / 255, values, 0.5, maximum=4))
+    both = visualize.overlay(np.stack([image, image]), np.stack([values, 3 * values]), alpha=0.5)
+    np.testing.assert_allclose(both[1], picture, rtol=1e-6)
+
+
+def test_overlay_of_a_colour_map_runs_from_its_first_to_its_last_colour():
+    picture = visualize.overlay(np.zeros((1, 3, 3)), [[1.0, 2.0, 5.0]], 1.0, 5, 1, "viridis").numpy()[0]
+    first, last = matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]
+    np.testing.assert_allclose(picture[[0, 2]], [first, last], rtol=1e-6)
+    np.testing.assert_allclose(picture[1], matplotlib.colormaps["viridis"](0.25)[:3], rtol=1e-6)
+
+
+def test_colours_are_those_of_matplotlib_everywhere_and_of_a_flat_map_too():
+    values = np.linspace(-1, 9, 1001)
+    expected = matplotlib.colormaps["magma"](matplotlib.colors.Normalize(1, 7)(values))[:, :3]
+    np.testing.assert_allclose(visualize.colour(values, 1, 7, "magma"), expected, atol=0.02)
+    flat = visualize.colour([[3.0, 3.0]], 3, 3).numpy()
+    np.testing.assert_allclose(flat, np.broadcast_to(matplotlib.colormaps["viridis"](0)[:3], (1, 2, 3)), rtol=1e-6)
+
+
+MISTAKES = {
+    "another size": (dict(ponder_map=np.zeros((2, 4))), "same height and width.*ponder_map"),
+    "no colours": (dict(image=np.zeros((2, 3))), "same height and width"),
+    "two channels": (dict(image=np.zeros((2, 3, 2))), "same height and width"),
+    "too opaque": (dict(alpha=75), r"`alpha`.*\[0, 1\].*75"),
+    "no colour map": (dict(colour_map="veridis"), "'viridis'.*'veridis'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_in_an_overlay_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.overlay(**{"image": np.zeros((2, 3, 3)), "ponder_map": np.zeros((2, 3)), **changes})
+
+
+def test_bytes_are_rounded_and_clipped():
+    np.testing.assert_array_equal(visualize.to_bytes([[-0.1, 0.5, 1.2]]), [[0, 128, 255]])
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (400, 40), (40, 400)], ids=["photograph", "tower", "panorama"])
+def test_composed_figure_has_every_picture_and_no_enormous_size(shape):
+    maps = {f"block{number}": np.linspace(2, 3 + number, shape[0] * shape[1]).reshape(shape) for number in range(1, 5)}
+    picture = visualize.ponder_figure(np.full((*shape, 3), 0.5), maps, "a photograph")
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
+    assert 200 < picture.shape[0] < 1600 and 300 < picture.shape[1] < 1700
+    # The first and the last colour of viridis are on it, and the grey of the image.
+    for red, green, blue in [(68, 1, 84), (253, 231, 36), (128, 128, 128)]:
+        assert (np.abs(picture.astype(int) - (red, green, blue)).max(axis=-1) <= 3).sum() > 20
+
+
+def test_colour_bar_and_gallery_are_arrays():
+    assert visualize.colour_bar(3.5, 12.25).shape[0] > 300
+    maps = np.linspace(1, 5, 2 * 30 * 40).reshape(2, 30, 40)
+    picture = visualize.gallery(np.zeros((2, 30, 40, 3)), maps, ["one", "two"], limits=(1, 5))
+    assert picture.dtype == np.uint8 and picture.shape[1] > 300

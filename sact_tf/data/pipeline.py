@@ -84,9 +84,12 @@ def training_batches(source, batch_size, seed, first_step, worker=0, num_workers
     return source.training_examples(firsts.map(numbers), seed, skip_bad_records, log).prefetch(2)
 
 
-def evaluation_batches(source, batch_size, skip_bad_records=0, log=None):
-    """Every example once, in order; the last batch may be short. Damaged records are left out, up to a number."""
-    return source.evaluation_examples(batch_size, skip_bad_records, log).prefetch(2)
+def evaluation_batches(source, batch_size, skip_bad_records=0, log=None, first=0):
+    """Every example from number `first` on once, in order; the last batch may be short.
+
+    Damaged records are left out, up to a number.
+    """
+    return source.evaluation_examples(batch_size, skip_bad_records, log, first).prefetch(2)
 
 
 @contextlib.contextmanager

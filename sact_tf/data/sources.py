@@ -36,9 +36,9 @@ class Source(NamedTuple):
         """Dataset of batches of positions and indices to one of batches of examples; see `RecordSource`."""
         return numbers.map(lambda positions, indices: self.read(indices))
 
-    def evaluation_examples(self, batch_size, skip_bad_records=0, log=None):
-        """Dataset of every example once, in order, in batches."""
-        return tf.data.Dataset.range(self.num_examples).batch(batch_size).map(self.read)
+    def evaluation_examples(self, batch_size, skip_bad_records=0, log=None, first=0):
+        """Dataset of every example from number `first` on once, in order, in batches."""
+        return tf.data.Dataset.range(first, self.num_examples).batch(batch_size).map(self.read)
 
 
 class RecordSource(NamedTuple):
@@ -81,10 +81,10 @@ class RecordSource(NamedTuple):
 
         return self._decoded(numbers, decode, damage.replace).batch(batch_size, drop_remainder=True)
 
-    def evaluation_examples(self, batch_size, skip_bad_records=0, log=None):
-        """Dataset of every example once, in order, in batches; damaged ones are left out."""
+    def evaluation_examples(self, batch_size, skip_bad_records=0, log=None, first=0):
+        """Dataset of every example from number `first` on once, in order, in batches; damaged ones are left out."""
         damage = _Damage(self, skip_bad_records, log)
-        indices = tf.data.Dataset.range(self.num_examples).batch(batch_size)
+        indices = tf.data.Dataset.range(first, self.num_examples).batch(batch_size)
         numbers = tf.data.Dataset.zip(indices, indices)
         return self._decoded(numbers, lambda record, position: self.decode(record, None), damage.leave_out).batch(
             batch_size

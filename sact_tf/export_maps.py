@@ -1,0 +1,275 @@
+"""Writes what a network spends on each image of a split to one HDF5 file, laid out as the release's.
+
+  python -m sact_tf.export_maps --checkpoint_dir=runs/sact --export_path=maps.h5
+
+Data sets, the first axis of each the images: `images`, `flops`; for each block `<block>/ponder_cost`, `num_units`,
+`halting_distribution`, `flops`; for SACT `ponder_cost_map` and `num_units_map` `(images, height, width, 1)`. The
+attribute `block_scopes` lists the blocks. The file is there only once it is whole; started again after a stop, the
+command goes on.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+
+import h5py
+import numpy as np
+
+from sact_tf import checkpoints, command_line, inference, visualize
+from sact_tf.data import pipeline
+from sact_tf.training import print_line
+from sact_tf.version import __version__
+
+COMPRESSION = "lzf"
+BLOCK_SCOPES = "block_scopes"
+# Attribute with what was exported, which the release does not have.
+DESCRIPTION = "sact_tf"
+# After a kill as many batches are computed again, at the most.
+BATCHES_PER_PART = 8
+_PLAN_FILE = "plan.json"
+# Images that are in memory at a time when the parts are joined; numbers in a piece of a data set of one an image.
+_ROWS, _NUMBERS = 16, 1024
+
+
+def export_maps(config, log=print_line):
+    """Writes the file.
+
+    What is done is in parts in a directory beside it, `.<name>.parts`, which is gone in the end; the disk has to have
+    space for the parts and the file.
+
+    Args:
+        config: `MapExportConfig`.
+        log: called with lines of text.
+
+    Returns:
+        int, the number of images in the file.
+
+    Raises:
+        FileExistsError: if something is in the way that may not be replaced.
+        FileNotFoundError, ValueError, OSError: if checkpoint or data set are missing or do not fit, if parts of an
+            export with other settings are there, or a file cannot be written.
+    """
+    path = check_export_path(config.export_path, config.overwrite)
+    prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
+    source = pipeline.open_source(
+        config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
+    )
+    description = _describe(config, prefix, source.num_examples)
+    with _parts_directory(path, description) as directory, pipeline.plain_errors():
+        model = inference.load_model(dataclasses.replace(config, checkpoint_dir=prefix))
+        _write_parts(config, source, model, directory, log)
+        num_images = _join(path, directory, list(model.blocks), description)
+    log(f"{num_images} images, {os.path.getsize(path) / 1e6:.1f} MB: {config.export_path}")
+    return num_images
+
+
+def check_export_path(path, overwrite):
+    """Returns the absolute path if a file may be written there: nothing is, or with `overwrite` an earlier export.
+
+    Raises:
+        FileExistsError: if not.
+    """
+    resolved = os.path.realpath(os.path.expanduser(path))
+    if not os.path.lexists(resolved):
+        return resolved
+    if not is_export(resolved):
+        raise FileExistsError(f"{path} exists and is no export of maps, so it is never overwritten. Give another path.")
+    if not overwrite:
+        raise FileExistsError(f"{path} is there already. Give --overwrite to replace it, or another --export_path.")
+    return resolved
+
+
+def is_export(path):
+    """Whether there is an HDF5 file of this command, or of the release, at a path."""
+    if not os.path.isfile(path) or not h5py.is_hdf5(path):
+        return False
+    with h5py.File(path, "r") as file:
+        return BLOCK_SCOPES in file.attrs and "images" in file
+
+
+def _describe(config, prefix, num_examples):
+    """What figures depend on, as a dict of plain values."""
+    with open(f"{prefix}.index", "rb") as file:
+        # It has a checksum of every variable.
+        fingerprint = hashlib.sha256(file.read()).hexdigest()
+    return {
+        **dataclasses.asdict(config.model),
+        "dataset": config.dataset,
+        "dataset_dir": config.dataset_dir,
+        "split_name": config.split_name,
+        "image_size": config.image_size,
+        "num_examples": num_examples,
+        "engine": config.engine,
+        "use_moving_average": config.use_moving_average,
+        "checkpoint": os.path.basename(prefix),
+        "checkpoint_sha256": fingerprint,
+        "sact_tf": __version__,
+    }
+
+
+@contextlib.contextmanager
+def _parts_directory(path, description):
+    """Context with the directory of the parts of a file; removed if the context ends without an error."""
+    folder, name = os.path.split(path)
+    directory = os.path.join(folder, f".{name}.parts")
+    os.makedirs(directory, exist_ok=True)
+    lock = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _check_plan(directory, description)
+        yield directory
+        shutil.rmtree(directory)
+    except BlockingIOError as error:
+        raise OSError(f"Another process is writing {path} now. Wait for it, or give another --export_path.") from error
+    finally:
+        os.close(lock)
+
+
+def _check_plan(directory, description):
+    """Raises ValueError if there are parts of another export; notes what the parts are of."""
+    plan = os.path.join(directory, _PLAN_FILE)
+    if os.path.exists(plan):
+        with open(plan, encoding="utf-8") as file:
+            begun = json.load(file)
+        changes = [
+            f"{name}: {begun.get(name)!r}, now {value!r}"
+            for name, value in description.items()
+            if begun.get(name) != value
+        ]
+        if changes:
+            raise ValueError(
+                f"An export with other settings was begun and stopped. Go on with the same ones, give another "
+                f"--export_path, or remove {directory}.\n" + "\n".join(changes)
+            )
+        return
+    temporary = f"{plan}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(description, file)
+    os.replace(temporary, plan)
+
+
+def _write_parts(config, source, model, directory, log):
+    """Computes what no part has yet."""
+    first, skipped = _progress(directory)
+    if first:
+        log(f"Going on from image {first}")
+    predict = inference.predictor(model, config.engine)
+    while first < source.num_examples:
+        last = min(first + BATCHES_PER_PART * config.batch_size, source.num_examples)
+        temporary = os.path.join(directory, "part.tmp")
+        batches = pipeline.evaluation_batches(
+            source._replace(num_examples=last), config.batch_size, config.skip_bad_records - skipped, log, first
+        )
+        with h5py.File(temporary, "w") as file:
+            done = 0
+            for batch in batches:
+                done += _append(file, _values(model, predict, batch["image"]))
+        skipped += last - first - done
+        _sync(temporary)
+        os.replace(temporary, os.path.join(directory, f"{first:09d}-{last:09d}-{done}.h5"))
+        first = last
+        log(f"{first}/{source.num_examples} images" + (f", {skipped} damaged ones left out" if skipped else ""))
+
+
+def _parts(directory):
+    """Yields first and last number in the split, rows and path of each part, up to the first that is missing."""
+    following = 0
+    for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.h5"))):
+        first, last, rows = map(int, re.fullmatch(r"(\d+)-(\d+)-(\d+)\.h5", os.path.basename(path)).groups())
+        if first != following:
+            return
+        following = last
+        yield first, last, rows, path
+
+
+def _progress(directory):
+    """How many images of the split are done, and how many of them were damaged and left out."""
+    parts = list(_parts(directory))
+    return (parts[-1][1] if parts else 0), sum(last - first - rows for first, last, rows, _ in parts)
+
+
+def _values(model, predict, images):
+    """Dict from the name of a data set to an array of one batch."""
+    outputs = predict(images)
+    names = ["flops"]
+    for block in model.blocks:
+        names += [f"{block}/{key}" for key in ("ponder_cost", "num_units", "halting_distribution", "flops")]
+    values = {"images": images, **{name: outputs[name] for name in names}}
+    if model.backbone.model_type == "sact":
+        for figure in visualize.FIGURES:
+            values[f"{figure}_map"] = visualize.ponder_map(outputs, images.shape[1:3], figure)[..., None]
+    return {name: value.numpy() for name, value in values.items()}
+
+
+def _append(file, values):
+    """Appends a batch to the data sets of a file, which are made if need be; returns how many images it has."""
+    for name, value in values.items():
+        if name not in file:
+            _create(file, name, (0, *value.shape[1:]), value.dtype, maxshape=(None, *value.shape[1:]))
+        data = file[name]
+        data.resize(len(data) + len(value), axis=0)
+        data[-len(value) :] = value
+    return len(values["images"])
+
+
+def _create(file, name, shape, dtype, **arguments):
+    # One image in a piece, as it is looked at; single numbers many at a time.
+    chunks = (1, *shape[1:]) if len(shape) > 1 else (min(shape[0] or _NUMBERS, _NUMBERS),)
+    return file.create_dataset(name, shape, dtype, compression=COMPRESSION, chunks=chunks, **arguments)
+
+
+def _join(path, directory, blocks, description):
+    """Makes the file of its parts; returns the number of images."""
+    parts = [part for part in _parts(directory) if part[2]]
+    num_images = sum(rows for _, _, rows, _ in parts)
+    if not parts:
+        raise ValueError("All images were damaged and left out; there is nothing to write.")
+    temporary = os.path.join(directory, "whole.tmp")
+    with h5py.File(temporary, "w") as file:
+        # Bytes, as the release has them; its own scripts and other programs read them so.
+        file.attrs[BLOCK_SCOPES] = np.array(blocks, "S")
+        file.attrs[DESCRIPTION] = json.dumps(description)
+        begin = 0
+        for _, _, rows, part_path in parts:
+            with h5py.File(part_path, "r") as part:
+                for name in _data_sets(part):
+                    if begin == 0:
+                        _create(file, name, (num_images, *part[name].shape[1:]), part[name].dtype)
+                    for row in range(0, rows, _ROWS):
+                        end = min(row + _ROWS, rows)
+                        file[name][begin + row : begin + end] = part[name][row:end]
+            begin += rows
+    _sync(temporary)
+    os.replace(temporary, path)
+    return num_images
+
+
+def _data_sets(file):
+    names = []
+    file.visititems(lambda name, value: names.append(name) if isinstance(value, h5py.Dataset) else None)
+    return names
+
+
+def _sync(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def main():
+    """Flags to configuration to one call."""
+    export_maps(command_line.map_export_config())
+
+
+if __name__ == "__main__":
+    command_line.define_model_flags()
+    command_line.define_map_export_flags()
+    command_line.run(main)

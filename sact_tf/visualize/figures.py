@@ -1,0 +1,144 @@
+"""Pictures with text: several maps beside each other under labelled colour bars, as arrays."""
+
+import io
+
+import numpy as np
+
+from sact_tf.visualize.maps import overlay, to_bytes
+
+LABEL = "ponder cost: residual units run, plus remainder"
+# Of one picture in a composed figure, in inches; very wide and very tall photographs stay within.
+_PANEL_WIDTH, _PANEL_HEIGHTS = 3.0, (0.7, 5.0)
+_DPI = 120
+
+
+def ponder_figure(image, maps, title=""):
+    """Composes a photograph, its overlay, its ponder map and the maps of the blocks under labelled colour bars.
+
+    Args:
+        image: float `(height, width, 3)` in [0, 1], or uint8.
+        maps: dict from a block's name to its ponder cost, float `(height, width)`, in residual units; see
+            `block_maps`.
+        title: text above.
+
+    Returns:
+        uint8 array `(figure height, figure width, 3)`.
+    """
+    maps = {name: np.asarray(value) for name, value in maps.items()}
+    total = sum(maps.values())
+    limits = total.min(), total.max()
+    pictures = {
+        "image": to_bytes(image),
+        "overlay": to_bytes(overlay(image, total, 0.6, limits[1], limits[0], "viridis")),
+        "sum of the blocks": total,
+    }
+    figure = _new_figure(*_size(total.shape, (len(pictures), len(maps))))
+    figure.suptitle(title, fontsize=11)
+    above, below = figure.subfigures(2, 1)
+    _row(above, pictures, limits)
+    _row(below, maps, (min(value.min() for value in maps.values()), max(value.max() for value in maps.values())))
+    return _render(figure)
+
+
+def _size(shape, counts):
+    """Width and height in inches of a figure of two rows of pictures of a shape."""
+    panel = np.clip(_PANEL_WIDTH * shape[0] / shape[1], *_PANEL_HEIGHTS)
+    width = _PANEL_WIDTH * max(min(shape[1] / shape[0], 1.0), 0.5) if panel == _PANEL_HEIGHTS[1] else _PANEL_WIDTH
+    # Besides the pictures: their titles, and the colour bars below them.
+    return width * max(counts), 2 * (panel + 0.9) + 0.4
+
+
+def _row(figure, pictures, limits):
+    """Draws pictures, uint8 `(height, width, 3)` or maps, beside each other."""
+    axes = figure.subplots(1, len(pictures), squeeze=False)[0]
+    for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
+        drawn = _show(axis, picture, limits)
+        axis.set_title(name, fontsize=10)
+    _add_colour_bar(figure, drawn, axes)
+
+
+def _show(axis, picture, limits):
+    axis.set_axis_off()
+    if picture.ndim == 3:
+        return axis.imshow(picture)
+    return axis.imshow(picture, cmap="viridis", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+
+
+def _add_colour_bar(figure, drawn, axes):
+    # Below: beside wide photographs, which are low, a label would be longer than the row is high.
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.5, aspect=45, pad=0.04)
+    bar.set_label(LABEL, fontsize=9)
+    bar.ax.tick_params(labelsize=9)
+    bar.outline.set_visible(False)
+
+
+def colour_bar(minimum, maximum, label=LABEL):
+    """A colour bar by itself, viridis from `minimum` to `maximum` in residual units; uint8 `(height, width, 3)`."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    figure = _new_figure(1.1, 3.2)
+    bar = figure.colorbar(ScalarMappable(Normalize(minimum, maximum), "viridis"), cax=figure.subplots())
+    bar.set_label(label, fontsize=9)
+    bar.outline.set_visible(False)
+    return _render(figure)
+
+
+def gallery(images, maps, titles, boxes=None, limits=None):
+    """Images above their ponder maps, under one colour bar.
+
+    Args:
+        images: float `(count, height, width, 3)` in [-1, 1].
+        maps: float `(count, height, width)`, in residual units.
+        titles: list of text, one an image.
+        boxes: int `(count, 4)`, drawn on the maps; ymin, xmin, ymax, xmax in pixels; None for none.
+        limits: two floats, the values of the first and the last colour; None for the .1 and 99.9 percentiles.
+
+    Returns:
+        uint8 array `(height, width, 3)`.
+    """
+    from matplotlib.patches import Rectangle
+
+    count = len(images)
+    figure = _new_figure(1.6 * count, 4.3)
+    axes = figure.subplots(2, count, squeeze=False)
+    limits = np.percentile(maps, [0.1, 99.9]) if limits is None else limits
+    for column in range(count):
+        axes[0, column].imshow(np.clip((images[column] + 1) / 2, 0, 1), interpolation="nearest")
+        axes[0, column].set_axis_off()
+        axes[0, column].set_title(titles[column], fontsize=13)
+        drawn = _show(axes[1, column], np.asarray(maps[column]), limits)
+        for ymin, xmin, ymax, xmax in () if boxes is None else (boxes[column],):
+            corner, width, height = (xmin - 0.5, ymin - 0.5), xmax - xmin, ymax - ymin
+            frame = Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=0.8, alpha=0.8)
+            axes[1, column].add_patch(frame)
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=45)
+    bar.set_label(LABEL, fontsize=13)
+    bar.ax.tick_params(labelsize=12)
+    bar.outline.set_visible(False)
+    return _render(figure)
+
+
+def save_gallery(path, images, maps, boxes, titles):
+    """Writes a `gallery` to a PNG file."""
+    from PIL import Image
+
+    Image.fromarray(gallery(images, maps, titles, boxes)).save(path, "PNG")
+
+
+def _new_figure(width, height):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _render(figure):
+    """uint8 array `(height, width, 3)`, without the empty rim."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DPI, bbox_inches="tight", facecolor="white")
+    return np.asarray(Image.open(file).convert("RGB"))

@@ -1,0 +1,197 @@
+"""Maps of computation, as arrays at the resolution of the images."""
+
+import functools
+
+import tensorflow as tf
+
+FIGURES = ("ponder_cost", "num_units")
+
+
+def ponder_map(outputs, image_shape, figure="ponder_cost"):
+    """Sums the maps of all blocks at the resolution of the image; arguments and errors as in `block_maps`.
+
+    Returns:
+        float32 tensor `(batch, height, width)`, in residual units.
+    """
+    return tf.add_n(list(block_maps(outputs, image_shape, figure).values()))
+
+
+def block_maps(outputs, image_shape, figure="ponder_cost"):
+    """The map of each block at the resolution of the image.
+
+    A map is enlarged with nearest neighbours in TensorFlow 1's convention (position `floor(i * h / H)`), as in the
+    release.
+
+    Args:
+        outputs: dict of a SACT model, with `<block>/ponder_cost` float32 and `<block>/num_units` int32
+            `(batch, h, w)`; tensors or arrays.
+        image_shape: `(height, width)` of the result in pixels; further entries are ignored.
+        figure: "ponder_cost" (residual units executed plus remainder) or "num_units".
+
+    Returns:
+        dict from a block's name to a float32 tensor `(batch, height, width)`, in residual units.
+
+    Raises:
+        ValueError: if there are no maps of that kind, as for models that do not halt by position.
+    """
+    height, width = image_shape[:2]
+    suffix = f"/{figure}"
+    maps = {
+        name.removesuffix(suffix): value
+        for name, value in outputs.items()
+        if name.endswith(suffix) and len(value.shape) == 3
+    }
+    if not maps:
+        raise ValueError(
+            f"These outputs have no maps `<block>/{figure}` of shape (batch, height, width); only model_type='sact' "
+            f"decides by position. Received outputs: {sorted(outputs)}"
+        )
+    return {
+        name: tf.cast(_enlarge(tf.convert_to_tensor(value), height, width), tf.float32) for name, value in maps.items()
+    }
+
+
+def _enlarge(value, height, width):
+    rows = tf.range(height) * tf.shape(value)[1] // height
+    columns = tf.range(width) * tf.shape(value)[2] // width
+    return tf.gather(tf.gather(value, rows, axis=1), columns, axis=2)
+
+
+def largest_possible(outputs, figure="ponder_cost"):
+    """What a pixel of `ponder_map` has where nothing halts early: all units and, of ponder cost, 1 for each block.
+
+    Args:
+        outputs: dict of a SACT model; `<block>/halting_distribution` `(batch, h, w, units)` is looked at.
+        figure: "ponder_cost" or "num_units".
+
+    Returns:
+        int, in residual units.
+    """
+    units = [value.shape[-1] for name, value in outputs.items() if name.endswith("/halting_distribution")]
+    return sum(units) + (len(units) if figure == "ponder_cost" else 0)
+
+
+def colour(values, minimum, maximum, colour_map="viridis"):
+    """Colours of values.
+
+    Args:
+        values: float of any shape `(...)`.
+        minimum: float, what has the first colour, and so has everything below.
+        maximum: float, what has the last colour; equal to `minimum` for a map without any contrast.
+        colour_map: name of one of Matplotlib's colour maps.
+
+    Returns:
+        float32 tensor `(..., 3)` in [0, 1]: red, green, blue.
+    """
+    share = tf.math.divide_no_nan(tf.cast(values, tf.float32) - minimum, tf.cast(maximum, tf.float32) - minimum)
+    table = tf.constant(_colours(colour_map))
+    count = tf.shape(table)[0]
+    # Compared before it becomes an int, whose range a float may exceed.
+    places = tf.clip_by_value(share * tf.cast(count, tf.float32), 0.0, tf.cast(count - 1, tf.float32))
+    return tf.gather(table, tf.cast(places, tf.int32))
+
+
+@functools.cache
+def _colours(colour_map):
+    import matplotlib
+    import numpy as np
+
+    if colour_map not in matplotlib.colormaps:
+        raise ValueError(
+            "`colour_map` must be the name of a colour map of Matplotlib, such as 'viridis' or 'magma'. "
+            f"Received: colour_map={colour_map!r}"
+        )
+    chosen = matplotlib.colormaps[colour_map]
+    return chosen(np.arange(chosen.N))[:, :3].astype("float32")
+
+
+def overlay(image, ponder_map, alpha=0.75, maximum=None, minimum=0.0, colour_map=None):
+    """Lays a map over its image: `image * (1 - alpha) + colours of the map * alpha`.
+
+    Args:
+        image: float `(..., height, width, 3)`, as a rule in [0, 1], or uint8.
+        ponder_map: float `(..., height, width)`, see `ponder_map`.
+        alpha: float in [0, 1], share of the map.
+        maximum: float, what has the full colour, for instance `largest_possible(outputs)`; None for the largest value
+            of each map.
+        minimum: float, what has no colour, or the first of a colour map.
+        colour_map: name of one of Matplotlib's colour maps; None for red alone, black at the minimum, as in the
+            release.
+
+    Returns:
+        float32 tensor of the shape of `image`; in [0, 1] if the image is, and no value is above the maximum.
+
+    Raises:
+        ValueError: if image and map are not of the same height and width.
+    """
+    image, ponder_map = _unit_range(image), tf.cast(ponder_map, tf.float32)
+    if not image.shape[:-1].is_compatible_with(ponder_map.shape) or image.shape[-1] not in (3, None):
+        raise ValueError(
+            "An image (..., height, width, 3) and its map (..., height, width) must have the same height and width; "
+            f"`sact_tf.visualize.ponder_map(outputs, image.shape)` brings it there. Received: image {image.shape}, "
+            f"ponder_map {ponder_map.shape}"
+        )
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"`alpha`, the share of the map, must lie in [0, 1]. Received: alpha={alpha!r}")
+    if maximum is None:
+        maximum = tf.reduce_max(ponder_map, axis=(-2, -1), keepdims=True)
+    if colour_map is not None:
+        return image * (1 - alpha) + colour(ponder_map, minimum, maximum, colour_map) * alpha
+    share = tf.math.divide_no_nan(ponder_map - minimum, tf.cast(maximum, tf.float32) - minimum)
+    return image * (1 - alpha) + share[..., None] * tf.constant([alpha, 0.0, 0.0])
+
+
+def heat_map(images, outputs, figure="ponder_cost", num_images=5, alpha=0.75, border=5, normalize=True):
+    """The release's pictures for TensorBoard: an image, a black stripe, and the image under its map in red.
+
+    Full red is what a position costs where nothing halts early, so pictures of different images compare.
+
+    Args:
+        images: float `(batch, height, width, 3)` as the network takes them.
+        outputs: dict that a SACT model returned for them.
+        figure: "ponder_cost" or "num_units".
+        num_images: int, how many of the batch to draw; None for all.
+        alpha: float in [0, 1], share of the map.
+        border: int, width of the stripe in pixels.
+        normalize: bool, whether to scale each image to [0, 1]; else it has to be there already.
+
+    Returns:
+        float32 tensor `(min(num_images, batch), height, 2 * width + border, 3)`.
+
+    Raises:
+        ValueError: see `block_maps`.
+    """
+    images = tf.convert_to_tensor(images)[:num_images]
+    images = scale_images(images) if normalize else tf.cast(images, tf.float32)
+    height, width = tf.unstack(tf.shape(images)[1:3])
+    maps = ponder_map(outputs, (height, width), figure)[:num_images]
+    covered = overlay(images, maps, alpha, largest_possible(outputs, figure))
+    stripe = tf.zeros(tf.stack([tf.shape(images)[0], height, border, 3]))
+    return tf.concat([images, stripe, covered], axis=2)
+
+
+def scale_images(images):
+    """Scales each image `(..., height, width, 3)` by itself to [0, 1]; one of a single value becomes black."""
+    images = tf.cast(images, tf.float32)
+    images -= tf.reduce_min(images, axis=(-3, -2, -1), keepdims=True)
+    return tf.math.divide_no_nan(images, tf.reduce_max(images, axis=(-3, -2, -1), keepdims=True))
+
+
+def to_bytes(picture):
+    """float `(..., 3)` in [0, 1] (what lies outside is clipped), or uint8, to a uint8 array for a file."""
+    picture = tf.convert_to_tensor(picture)
+    if picture.dtype == tf.uint8:
+        return picture.numpy()
+    return tf.cast(tf.round(tf.clip_by_value(tf.cast(picture, tf.float32), 0.0, 1.0) * 255.0), tf.uint8).numpy()
+
+
+def _unit_range(image):
+    image = tf.convert_to_tensor(image)
+    return tf.cast(image, tf.float32) / 255.0 if image.dtype == tf.uint8 else tf.cast(image, tf.float32)
+
+
+def box_mask(boxes, image_shape):
+    """Marks the pixels inside boxes: int `(batch, 4)`, ymin, xmin, ymax, xmax, half open, to bool `(batch, h, w)`."""
+    ymin, xmin, ymax, xmax = tf.unstack(boxes[:, :, None, None], axis=1)
+    rows, columns = tf.range(image_shape[0])[:, None], tf.range(image_shape[1])[None]
+    return (rows >= ymin) & (rows < ymax) & (columns >= xmin) & (columns < xmax)
