@@ -21,7 +21,7 @@ import tensorflow as tf
 from PIL import Image
 from timing import describe_machine
 
-from sact_tf.data import convert, imagenet, pipeline, preprocessing
+from sact_tf.data import colour, convert, imagenet, pipeline, preprocessing
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 SIZE = (500, 375)
@@ -50,6 +50,15 @@ def write_photographs(directory, count):
     convert.convert(os.path.dirname(folder), "tfrecord", "imagenet", directory, num_shards=4, log=lambda text: None)
 
 
+def distort_colour(image, order, draws):
+    """`colour.distort` as the release has it: one operation of TensorFlow for each change."""
+    adjust = {name: getattr(tf.image, f"adjust_{name}") for name in order}
+    amounts = colour.amounts_of(draws)
+    for name in order:
+        image = adjust[name](image, amounts[name])
+    return tf.clip_by_value(image, 0.0, 1.0)
+
+
 def decode_then_crop(directory):
     """Batches as the release makes them."""
 
@@ -63,11 +72,9 @@ def decode_then_crop(directory):
         image = preprocessing._one_of(
             draws[0], lambda method: preprocessing.resize(crop, IMAGE_SIZE, method), preprocessing.RESIZE_METHODS
         )
-        image = tf.cond(draws[1] < 0.5, lambda: image[:, ::-1], lambda: image)
+        image = tf.cond(draws[1] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
         image = preprocessing._one_of(
-            draws[2],
-            lambda order: preprocessing.distort_colour(image, order, draws[3:]),
-            preprocessing.COLOUR_ORDERS,
+            draws[2], lambda order: distort_colour(image, order, draws[3:]), colour.COLOUR_ORDERS
         )
         return {"image": (tf.ensure_shape(image, (IMAGE_SIZE, IMAGE_SIZE, 3)) - 0.5) * 2.0, "label": label}
 
