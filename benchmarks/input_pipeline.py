@@ -5,6 +5,7 @@
 Both read the same TFRecord shards of photographs of 500x375 pixels, ImageNet's typical size, and make the same
 distorted images of 224x224. The other one is of the release's form: whole image decoded, made float, then cropped.
 The processor time of the process is counted, so that other work on the machine matters less, and cores don't.
+Beside it stands the processor time of a training step of ResNet-50, `sact`, so that the input's share of it shows.
 """
 
 import argparse
@@ -19,14 +20,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from timing import describe_machine
+from timing import describe_machine, interleave, median
 
-from sact_tf.data import convert, imagenet, pipeline, preprocessing
+from sact_tf.config import ModelConfig, TrainingConfig
+from sact_tf.data import colour, convert, imagenet, pipeline, preprocessing
+from sact_tf.trainer import Trainer
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 SIZE = (500, 375)
 IMAGE_SIZE = 224
 BATCH_SIZE = 32
+STEP_BATCH_SIZE = 8
 
 
 def write_photographs(directory, count):
@@ -50,6 +54,15 @@ def write_photographs(directory, count):
     convert.convert(os.path.dirname(folder), "tfrecord", "imagenet", directory, num_shards=4, log=lambda text: None)
 
 
+def distort_colour(image, order, draws):
+    """`colour.distort` as the release has it: one operation of TensorFlow for each change."""
+    adjust = {name: getattr(tf.image, f"adjust_{name}") for name in order}
+    amounts = colour.amounts_of(draws)
+    for name in order:
+        image = adjust[name](image, amounts[name])
+    return tf.clip_by_value(image, 0.0, 1.0)
+
+
 def decode_then_crop(directory):
     """Batches as the release makes them."""
 
@@ -63,11 +76,9 @@ def decode_then_crop(directory):
         image = preprocessing._one_of(
             draws[0], lambda method: preprocessing.resize(crop, IMAGE_SIZE, method), preprocessing.RESIZE_METHODS
         )
-        image = tf.cond(draws[1] < 0.5, lambda: image[:, ::-1], lambda: image)
+        image = tf.cond(draws[1] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
         image = preprocessing._one_of(
-            draws[2],
-            lambda order: preprocessing.distort_colour(image, order, draws[3:]),
-            preprocessing.COLOUR_ORDERS,
+            draws[2], lambda order: distort_colour(image, order, draws[3:]), colour.COLOUR_ORDERS
         )
         return {"image": (tf.ensure_shape(image, (IMAGE_SIZE, IMAGE_SIZE, 3)) - 0.5) * 2.0, "label": label}
 
@@ -82,6 +93,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="how often each pipeline is timed, in turns")
     parser.add_argument("--batches", type=int, default=12, help="batches of 32 images in each of them")
+    parser.add_argument("--steps", type=int, default=5, help="training steps that are timed for the share; 0 for none")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         write_photographs(directory, 128)
@@ -96,6 +108,33 @@ def main():
         print(f"{name}: {statistics.median(values):.0f} images/s per core (median of {len(values)})")
     ratios = [a / b for a, b in zip(images_per_second["sact_tf"], images_per_second["decode, then crop"], strict=True)]
     print(f"ratio: {statistics.median(ratios):.2f}")
+    if arguments.steps:
+        report_share(1e3 / statistics.median(images_per_second["sact_tf"]), arguments.steps)
+
+
+def report_share(input_milliseconds, steps):
+    """Prints the processor time of a training step beside that of its input, both of one image."""
+    config = TrainingConfig(
+        model=ModelConfig(
+            network="imagenet", model="50", model_type="sact", tau=0.005, num_classes=1001, base_channels=64
+        ),
+        dataset="imagenet",
+        image_size=IMAGE_SIZE,
+        batch_size=STEP_BATCH_SIZE,
+        # So small that weights hardly move: time is the question here.
+        learning_rate=1e-6,
+        max_number_of_steps=1,
+    )
+    trainer = Trainer(config, tf.distribute.get_strategy())
+    images = tf.random.stateless_uniform((STEP_BATCH_SIZE, IMAGE_SIZE, IMAGE_SIZE, 3), (0, 0), -1.0, 1.0)
+    batch = {"image": images, "label": tf.range(1, STEP_BATCH_SIZE + 1, dtype=tf.int64)}
+    seconds = interleave({"step": lambda: trainer.train_step(batch)["loss"].numpy()}, steps)["step"]
+    step_milliseconds = 1e3 * median(seconds, "processor") / STEP_BATCH_SIZE
+    share = input_milliseconds / (input_milliseconds + step_milliseconds)
+    print(
+        f"per image: input {input_milliseconds:.2f} ms, ResNet-50 sact training step at batch {STEP_BATCH_SIZE} "
+        f"{step_milliseconds:.1f} ms; the input is {100 * share:.1f} % of both"
+    )
 
 
 def measure(datasets, rounds, batches):
@@ -104,16 +143,25 @@ def measure(datasets, rounds, batches):
     iterators = {name: iter(dataset) for name, dataset in datasets.items()}
     for iterator in iterators.values():
         next(iterator)
-    # The pauses fill the buffers of all: nothing is read ahead at another's cost.
+    # Once all buffers are full, what one pipeline reads ahead is counted as its own.
+    settle()
     for _ in range(rounds):
         for name, iterator in iterators.items():
-            time.sleep(0.5)
             start = time.process_time()
             for _ in range(batches):
                 next(iterator)
-            time.sleep(0.5)
+            settle()
             results[name].append(batches * BATCH_SIZE / (time.process_time() - start))
     return results
+
+
+def settle():
+    """Waits until this process has nothing left to do."""
+    quiet = 0
+    while quiet < 3:
+        start = time.process_time()
+        time.sleep(0.1)
+        quiet = quiet + 1 if time.process_time() - start < 0.005 else 0
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ BOX = "image/object/bbox/"
 RELEASE_FEATURES = {
     IMAGE: tf.io.FixedLenFeature([], tf.string),
     LABEL: tf.io.FixedLenFeature([], tf.int64),
-    **{BOX + side: tf.io.VarLenFeature(tf.float32) for side in ("ymin", "xmin", "ymax", "xmax")},
+    **{
+        BOX + side: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True)
+        for side in ("ymin", "xmin", "ymax", "xmax")
+    },
 }
 TFDS_FEATURES = {"image": tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
 
@@ -76,7 +79,7 @@ def _decoder(form, image_size):
 
 def _parse_release(record):
     example = tf.io.parse_single_example(record, RELEASE_FEATURES)
-    sides = [tf.sparse.to_dense(example[BOX + side]) for side in ("ymin", "xmin", "ymax", "xmax")]
+    sides = [example[BOX + side] for side in ("ymin", "xmin", "ymax", "xmax")]
     return example[IMAGE], example[LABEL], tf.stack(sides, axis=-1)
 
 

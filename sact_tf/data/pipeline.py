@@ -11,6 +11,8 @@ from sact_tf.data.sources import Source, plain_error
 
 # Data sets on disk, each with a function `open_split`.
 _ON_DISK = {"imagenet": imagenet, "cifar10": cifar10}
+# `tf.random.experimental.index_shuffle` puts it before its seeds. That takes one epoch at a time, not a batch's.
+SHUFFLE_SALT = 498247692
 
 
 def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None, log=None):
@@ -72,14 +74,13 @@ def training_batches(source, batch_size, seed, first_step, worker=0, num_workers
         lambda step: step * batch_size + worker * share
     )
 
-    def shuffled_index(position):
-        epoch, place = position // source.num_examples, position % source.num_examples
-        key = tf.stack([tf.cast(seed, tf.int64), epoch])
-        return tf.random.experimental.index_shuffle(place, key, tf.cast(source.num_examples - 1, tf.int64))
-
     def numbers(first):
         positions = first + tf.range(share, dtype=tf.int64)
-        return positions, tf.map_fn(shuffled_index, positions)
+        epochs, places = positions // source.num_examples, positions % source.num_examples
+        same = tf.zeros_like(epochs)
+        keys = tf.stack([same + SHUFFLE_SALT, same + tf.cast(seed, tf.int64), epochs], axis=1)
+        last = tf.cast(source.num_examples - 1, tf.int64)
+        return positions, tf.raw_ops.RandomIndexShuffle(index=places, seed=keys, max_index=last, rounds=4)
 
     return source.training_examples(firsts.map(numbers), seed, skip_bad_records, log).prefetch(2)
 

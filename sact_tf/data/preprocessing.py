@@ -8,6 +8,8 @@ import functools
 
 import tensorflow as tf
 
+from sact_tf.data import colour
+
 # Release: the sides of the evaluation crop are 87.5 % of the image's.
 CROP_MARGIN = 16
 # Szegedy et al. 2015 (arXiv 1409.4842) as the release has it.
@@ -15,30 +17,15 @@ MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (0.75, 1.33)
 AREA_RANGE = (0.05, 1.0)
 MAX_ATTEMPTS = 100
-MAX_BRIGHTNESS_DELTA = 32.0 / 255.0
-FACTOR_RANGE = (0.5, 1.5)
-MAX_HUE_DELTA = 0.2
 # Pixels of zeros around a CIFAR picture before it is cut to size again.
 CIFAR_PADDING = 2
 
 RESIZE_METHODS = ("bilinear", "nearest", "bicubic", "area")
-COLOUR_ORDERS = (
-    ("brightness", "saturation", "hue", "contrast"),
-    ("saturation", "brightness", "contrast", "hue"),
-    ("contrast", "hue", "brightness", "saturation"),
-    ("hue", "saturation", "contrast", "brightness"),
-)
 _RESIZE = {
     "bilinear": tf.raw_ops.ResizeBilinear,
     "nearest": tf.raw_ops.ResizeNearestNeighbor,
     "bicubic": tf.raw_ops.ResizeBicubic,
     "area": tf.raw_ops.ResizeArea,
-}
-_ADJUST = {
-    "brightness": tf.image.adjust_brightness,
-    "saturation": tf.image.adjust_saturation,
-    "hue": tf.image.adjust_hue,
-    "contrast": tf.image.adjust_contrast,
 }
 
 
@@ -105,10 +92,9 @@ def imagenet_training_image(encoded, seed, boxes, image_size):
     crop = decode_and_crop(encoded, seed, boxes)
     # Another stream than the one that the window is drawn from.
     draws = tf.random.stateless_uniform([7], tf.random.experimental.stateless_fold_in(seed, 1))
-    image = _one_of(draws[0], lambda method: resize(crop, image_size, method), RESIZE_METHODS) / 255.0
-    image = tf.cond(draws[1] < 0.5, lambda: image[:, ::-1], lambda: image)
-    image = _one_of(draws[2], lambda order: distort_colour(image, order, draws[3:]), COLOUR_ORDERS)
-    return (image - 0.5) * 2.0
+    image = _one_of(draws[0], lambda method: resize(crop, image_size, method), RESIZE_METHODS)
+    image = tf.cond(draws[1] < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
+    return _one_of(draws[2], lambda order: colour.distort(image, order, draws[3:]), colour.COLOUR_ORDERS)
 
 
 def imagenet_evaluation_image(encoded, image_size):
@@ -135,27 +121,10 @@ def resize(image, image_size, method):
     Returns:
         float32 `(image_size, image_size, 3)`, of the range of `image`.
     """
+    if method != "nearest":
+        # They compute in float32 anyway, and convert a byte each time they meet it.
+        image = tf.cast(image, tf.float32)
     return tf.cast(_RESIZE[method](images=image[None], size=(image_size, image_size))[0], tf.float32)
-
-
-def distort_colour(image, order, draws):
-    """Changes brightness, saturation, hue and contrast one after the other, then clips to [0, 1].
-
-    Args:
-        image: float32 `(height, width, 3)`.
-        order: one of `COLOUR_ORDERS`.
-        draws: float32 `(4,)` in [0, 1): where in its range each change lies, in the order of the first sentence.
-    """
-    low, high = FACTOR_RANGE
-    amounts = {
-        "brightness": (2.0 * draws[0] - 1.0) * MAX_BRIGHTNESS_DELTA,
-        "saturation": low + (high - low) * draws[1],
-        "hue": (2.0 * draws[2] - 1.0) * MAX_HUE_DELTA,
-        "contrast": low + (high - low) * draws[3],
-    }
-    for name in order:
-        image = _ADJUST[name](image, amounts[name])
-    return tf.clip_by_value(image, 0.0, 1.0)
 
 
 def _one_of(draw, function, choices):
@@ -177,7 +146,7 @@ def cifar_training_image(image, seed):
     draws = tf.random.stateless_uniform([3], seed)
     shift = tf.cast(draws[:2] * (2 * CIFAR_PADDING + 1), tf.int32)
     crop = tf.slice(padded, tf.concat([shift, [0]], axis=0), (height, width, channels))
-    crop = tf.cond(draws[2] < 0.5, lambda: crop[:, ::-1], lambda: crop)
+    crop = tf.cond(draws[2] < 0.5, lambda: tf.reverse(crop, [1]), lambda: crop)
     return tf.image.per_image_standardization(crop)
 
 

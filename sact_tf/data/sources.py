@@ -1,6 +1,7 @@
 """What a data set is to those who read it: examples by number, and what happens to the damaged ones."""
 
 import concurrent.futures
+import functools
 import os
 import re
 import threading
@@ -16,6 +17,7 @@ MAX_REPLACEMENTS = 20
 MAX_MESSAGE = 200
 # Of reading, which waits for the disk; decoding takes as many as there are processors.
 FETCH_THREADS = 8
+THREADS = os.cpu_count() or 1
 _FETCHERS = concurrent.futures.ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="fetch")
 
 
@@ -73,50 +75,58 @@ class RecordSource(NamedTuple):
             skip_bad_records: int, how many damaged records others may take the place of.
             log: called with a line of text for each of them, or None.
         """
-        batch_size = numbers.element_spec[0].shape[0]
         damage = _Damage(self, skip_bad_records, log)
 
         def decode(record, position):
             return self.decode(record, tf.stack([tf.cast(seed, tf.int64), position]))
 
-        return self._decoded(numbers, decode, damage.replace).batch(batch_size, drop_remainder=True)
+        return self._batches(numbers, decode, damage.replace)
 
     def evaluation_examples(self, batch_size, skip_bad_records=0, log=None, first=0):
-        """Dataset of every example from number `first` on once, in order, in batches; damaged ones are left out."""
+        """Dataset of every example from number `first` on once, in order, in batches.
+
+        Damaged ones are left out, and their batch is short.
+        """
         damage = _Damage(self, skip_bad_records, log)
         indices = tf.data.Dataset.range(first, self.num_examples).batch(batch_size)
         numbers = tf.data.Dataset.zip(indices, indices)
-        return self._decoded(numbers, lambda record, position: self.decode(record, None), damage.leave_out).batch(
-            batch_size
-        )
+        return self._batches(numbers, lambda record, position: self.decode(record, None), damage.leave_out)
 
-    def _decoded(self, numbers, decode, mend):
-        """Examples in the order of their numbers; `mend` is called for a damaged record and returns what to take."""
+    def _batches(self, numbers, decode, mend):
+        """Batches of examples in the order of their numbers; `mend` is called for a damaged record, see `_mended`."""
+        share = numbers.element_spec[0].shape[0]
 
         def fetch(positions, indices):
             (records,) = tf.numpy_function(self._fetch_batch, [indices], [tf.string], stateful=False)
             return positions, indices, tf.ensure_shape(records, indices.shape)
 
-        def mended(index):
-            (records,) = tf.numpy_function(mend, [index], [tf.string], stateful=False)
-            return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(records, (None,)))
+        def decoded(positions, indices, records):
+            examples = tf.data.Dataset.from_tensor_slices((positions, indices, records))
+            size = tf.shape(indices, tf.int64)[0]
+            # One failure leaves the first data set empty, and only then is the second asked. To be ready for a
+            # failure costs something for each data set made: for each batch little, for each example a third of it.
+            whole = examples.map(
+                lambda position, index, record: decode(record, position),
+                num_parallel_calls=THREADS,
+                deterministic=True,
+            )
+            mended = examples.interleave(
+                functools.partial(_mended, decode, mend),
+                cycle_length=THREADS,
+                block_length=1,
+                num_parallel_calls=THREADS,
+                deterministic=True,
+            )
+            whole = whole.batch(size, drop_remainder=True).ignore_errors()
+            return whole.concatenate(mended.batch(size)).take(1)
 
-        def decoded(position, index, record):
-            def decode_here(record):
-                return decode(record, position)
-
-            # A failure leaves the first data set empty; only then is the second asked, and reads the record again.
-            whole = tf.data.Dataset.from_tensors(record).map(decode_here).ignore_errors()
-            instead = tf.data.Dataset.from_tensors(index).flat_map(mended).map(decode_here)
-            return whole.concatenate(instead).take(1)
-
-        threads = os.cpu_count() or 1
-        return (
+        batches = (
             numbers.map(fetch)
             .prefetch(1)
-            .unbatch()
-            .interleave(decoded, cycle_length=threads, block_length=1, num_parallel_calls=threads, deterministic=True)
+            # Two, so that no thread waits for the last example of a batch.
+            .interleave(decoded, cycle_length=2, block_length=1, num_parallel_calls=2, deterministic=True)
         )
+        return batches.map(lambda batch: {name: _with_size(value, share) for name, value in batch.items()})
 
     def _fetch_batch(self, indices):
         # Threads of Python: of its own, TensorFlow makes this one call after the other where ops are deterministic.
@@ -132,6 +142,26 @@ class RecordSource(NamedTuple):
         except BadRecord:
             # Cannot be decoded either, so that one place deals with both kinds of damage.
             return b""
+
+
+def _mended(decode, mend, position, index, record):
+    """Dataset of one example, or, if its record is damaged, of what `mend` returns the records of."""
+
+    def decode_here(record):
+        return decode(record, position)
+
+    def records_instead(index):
+        (records,) = tf.numpy_function(mend, [index], [tf.string], stateful=False)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(records, (None,)))
+
+    whole = tf.data.Dataset.from_tensors(record).map(decode_here).ignore_errors()
+    instead = tf.data.Dataset.from_tensors(index).flat_map(records_instead).map(decode_here)
+    return whole.concatenate(instead).take(1)
+
+
+def _with_size(value, size):
+    """A batch of `size` examples, which may be None, with this size as a static one."""
+    return tf.ensure_shape(value, (size, *value.shape[1:]))
 
 
 class _Damage:

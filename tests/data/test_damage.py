@@ -204,3 +204,16 @@ def test_damaged_cifar_files_never_crash(cifar_directories, tmp_path, form, name
             continue
         for _, reason, label in outcomes(source):
             assert name in reason if reason else 0 <= label <= 9
+
+
+def test_damage_costs_no_batch_its_place_or_its_size(write, jpeg):
+    contents = [example(jpeg, label) for label in range(1, 13)]
+    clean = [batch["label"].numpy() for batch in pipeline.training_batches(write(contents), 5, 4, 0).take(7)]
+    contents[6] = example(jpeg[:300], 7)
+    source = write(contents)
+    batches = list(pipeline.training_batches(source, 5, 4, 0, skip_bad_records=1).take(7))
+    assert batches[0]["image"].shape == (5, 32, 32, 3)
+    for batch, expected in zip(batches, clean, strict=True):
+        assert [label for label in expected if label != 7] == [
+            label for label, old in zip(batch["label"].numpy(), expected, strict=True) if old != 7
+        ]

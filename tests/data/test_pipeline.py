@@ -30,6 +30,16 @@ def test_reading_from_a_later_step_gives_what_reading_from_the_start_would_have_
     assert labels(pipeline.training_batches(source, 4, seed=5, first_step=6), 3) == from_start[6:]
 
 
+def test_the_order_is_that_of_index_shuffle_with_seed_and_epoch():
+    # A batch that spans three epochs; runs of earlier versions go on in the order that they began with.
+    (row,) = labels(pipeline.training_batches(counting_source(7), 20, seed=3, first_step=1), 1)
+    expected = [
+        int(tf.random.experimental.index_shuffle(tf.constant(place % 7, tf.int64), [3, place // 7], 6))
+        for place in range(20, 40)
+    ]
+    assert row == expected
+
+
 def test_another_seed_gives_another_order():
     first, second = (labels(pipeline.training_batches(counting_source(50), 50, seed, 0), 1) for seed in (0, 1))
     assert first != second

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sact_tf.data import preprocessing
+from sact_tf.data import colour, preprocessing
 
 NO_BOXES = np.zeros((0, 4), np.float32)
 
@@ -55,37 +55,6 @@ def test_resizing_bytes_is_resizing_their_values():
     for method in preprocessing.RESIZE_METHODS:
         from_bytes = preprocessing.resize(image, 24, method)
         np.testing.assert_allclose(from_bytes, preprocessing.resize(image.astype(np.float32), 24, method), atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    "name, amount",
-    [
-        ("brightness", -0.125490),
-        ("brightness", 0.07),
-        ("saturation", 0.5),
-        ("saturation", 1.5),
-        ("contrast", 0.5),
-        ("contrast", 1.5),
-        ("hue", -0.2),
-        ("hue", 0.13),
-    ],
-)
-def test_each_change_of_colour_is_the_release_s(blocks, name, amount):
-    (key,) = (key for key in blocks if key.startswith(name) and abs(float(key.partition("_")[2]) - amount) < 1e-6)
-    actual = preprocessing._ADJUST[name](blocks["image"], amount)
-    np.testing.assert_allclose(actual, blocks[key], rtol=0, atol=1e-5)
-
-
-def test_draws_are_spread_over_the_ranges_and_colours_change_in_the_order_that_is_named():
-    image = tf.constant(np.random.default_rng(1).uniform(0.3, 0.6, (5, 6, 3)), tf.float32)
-    draws = tf.constant([0.25, 0.75, 0.9, 0.1])
-    # 0.25 and 0.9 of the way from -max to max; 0.75 and 0.1 of the way from 0.5 to 1.5.
-    expected = tf.image.adjust_hue(image, 0.8 * 0.2)
-    expected = tf.image.adjust_saturation(expected, 1.25)
-    expected = tf.image.adjust_contrast(expected, 0.6)
-    expected = tf.image.adjust_brightness(expected, -0.5 * 32 / 255)
-    actual = preprocessing.distort_colour(image, preprocessing.COLOUR_ORDERS[3], draws)
-    np.testing.assert_allclose(actual, np.clip(expected, 0, 1), atol=1e-5)
 
 
 def test_the_window_has_the_release_s_areas_and_aspects():
@@ -158,9 +127,24 @@ def test_training_images_lie_in_the_range_and_half_of_them_are_flipped(training_
     assert 140 < (slope > 0).sum() < 260
 
 
+def test_a_training_image_is_made_of_the_steps_of_the_release_in_their_order(photograph):
+    encoded, size = encode(photograph), 48
+    for seed in seeds(12):
+        crop = tf.cast(preprocessing.decode_and_crop(encoded, seed, NO_BOXES), tf.float32) / 255.0
+        draws = tf.random.stateless_uniform([7], tf.random.experimental.stateless_fold_in(seed, 1)).numpy()
+        expected = preprocessing.resize(crop, size, preprocessing.RESIZE_METHODS[int(draws[0] * 4)])
+        if draws[1] < 0.5:
+            expected = tf.image.flip_left_right(expected)
+        for name in colour.COLOUR_ORDERS[int(draws[2] * 4)]:
+            expected = getattr(tf.image, f"adjust_{name}")(expected, colour.amounts_of(draws[3:])[name])
+        expected = (tf.clip_by_value(expected, 0.0, 1.0) - 0.5) * 2.0
+        actual = preprocessing.imagenet_training_image(encoded, seed, NO_BOXES, size)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+
+
 def test_every_method_and_every_order_is_drawn_equally_often(monkeypatch):
     draws = np.linspace(0, 0.999, 400)
-    for choices in (preprocessing.RESIZE_METHODS, preprocessing.COLOUR_ORDERS):
+    for choices in (preprocessing.RESIZE_METHODS, colour.COLOUR_ORDERS):
         chosen = [preprocessing._one_of(tf.constant(draw, tf.float32), choices.index, choices) for draw in draws]
         assert np.bincount([int(choice) for choice in chosen]).tolist() == [100] * 4
 
