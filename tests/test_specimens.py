@@ -186,6 +186,17 @@ def test_saved_model(prepared, tmp_path):
     assert_equal(prepared.run(reloaded.serve, prepared.images), prepared.outputs)
 
 
+def test_engine(prepared):
+    if not any(isinstance(layer, AdaptiveBlock) for layer in (prepared.layer, *prepared.model._flatten_layers())):
+        with pytest.raises(ValueError, match="The engine speeds up AdaptiveBlocks"):
+            sact_tf.sparse.compile(prepared.model)
+        return
+    height, width = prepared.specimen.size
+    engine = sact_tf.sparse.compile(prepared.model)
+    for images in (prepared.images, prepared.images_of(2, height + 5, width + 2)):
+        assert_equal(prepared.run(engine, images), prepared.run(prepared.model, images, training=False), 1e-4)
+
+
 def test_trains_under_a_mirrored_strategy(prepared):
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     strategy = tf.distribute.MirroredStrategy(devices)

@@ -3,15 +3,17 @@
 import tensorflow as tf
 
 from sact_tf import halting
-from sact_tf.layers import GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers import BasicUnit, GlobalHaltingBranch, SpatialHaltingBranch
 from sact_tf.sparse import rows as row_sets
-from sact_tf.sparse.branches import FoldedGlobalBranch, fold_spatial_branches
+from sact_tf.sparse.branches import FoldedGlobalBranch, FoldedSpatialBranch, fold_spatial_branches
 from sact_tf.sparse.rows import Grid
 from sact_tf.sparse.units import fold_unit
 
 # Halted rows are taken away once less than this part of the rows is active: to move the others costs about as much as
 # a tenth of a unit.
 COMPACT_BELOW = 0.9
+# Where each position has fewer channels, gathering its neighbours costs more than computing all of it.
+NARROW = 128
 
 
 def make_runner(block):
@@ -22,15 +24,22 @@ def make_runner(block):
     Raises:
         ValueError: for a block with units or branches that the engine does not know.
     """
-    kind = {"vanilla": VanillaRunner, "sact": SpatialRunner}.get(block.model_type, ImageRunner)
     _check_parts(block)
-    runner = kind(block)
+    runner = _kind_of_runner(block)(block)
 
     def run(features):
         outputs = runner(tf.cast(features, tf.float32))
         return {**outputs, "features": tf.cast(outputs["features"], block.compute_dtype)}
 
     return run
+
+
+def _kind_of_runner(block):
+    if block.model_type == "sact":
+        # A bottleneck gathers few channels for many; only two wide convolutions in a row gather what they compute.
+        narrow = all(isinstance(unit, BasicUnit) and unit.filters < NARROW for unit in block.units)
+        return MaskedRunner if narrow else SpatialRunner
+    return {"vanilla": VanillaRunner}.get(block.model_type, ImageRunner)
 
 
 def _check_parts(block):
@@ -141,6 +150,49 @@ class SpatialRunner:
             "num_units": grid.crop(state.num_units),
             "halting_distribution": grid.crop(tf.stack(weights, -1)),
         }
+
+
+class MaskedRunner:
+    """SACT of few channels: computes whole maps and masks what has halted, until nothing is active."""
+
+    def __init__(self, block):
+        self.units = [fold_unit(unit) for unit in block.units]
+        self.branches = [FoldedSpatialBranch(branch) for branch in block.halting_branches]
+        self.epsilon = block.epsilon
+
+    def __call__(self, features):
+        features = self.units[0].on_map(features)
+        state, weight = self._halt(0, features, halting.initial_state(tf.shape(features)[:3]))
+        output, weights = features, [weight]
+        for index in range(1, len(self.units)):
+            features, output, state, weight = self._step(index, features, output, state)
+            weights.append(weight)
+        return {
+            "features": output,
+            "ponder_cost": state.ponder_cost,
+            "num_units": state.num_units,
+            "halting_distribution": tf.stack(weights, -1),
+        }
+
+    def _halt(self, index, features, state):
+        if index == len(self.units) - 1:
+            return halting.advance(state, None, self.epsilon)
+        return halting.advance(state, tf.sigmoid(self.branches[index].logit(features)), self.epsilon)
+
+    def _step(self, index, features, output, state):
+        """Unit `index` > 0, unless nobody is active any more."""
+        active = halting.is_active(state, self.epsilon)
+
+        def run():
+            remaining = (1.0 - state.cumulative_probability)[..., None]
+            residual = self.units[index].residual_on_map(features) * tf.cast(active, tf.float32)[..., None]
+            after = features + residual
+            return after, output + residual * remaining, *self._halt(index, after, state)
+
+        def skip():
+            return features, output, state, tf.zeros_like(state.ponder_cost)
+
+        return tf.cond(tf.reduce_any(active), run, skip)
 
 
 class ImageRunner:

@@ -114,6 +114,22 @@ class _DirectBranch:
         return self.pooled.logit(mean) + self.bias
 
 
+class FoldedSpatialBranch:
+    """The branch that reads whole maps."""
+
+    def __init__(self, branch):
+        self.scale, self.shift = map(constant, Normalization.of(branch.local_bn))
+        self.kernel, self.bias = constant(kernel_of(branch.local_conv)), constant(bias_of(branch.local_conv))
+        self.pooled = FoldedGlobalBranch(branch)
+        self.activation = branch.activation
+
+    def logit(self, features):
+        """Logits `(batch, height, width)` from features `(batch, height, width, channels)`."""
+        normalized = self.activation(features * self.scale + self.shift)
+        local = tf.nn.conv2d(normalized, self.kernel, 1, "SAME")[..., 0] + self.bias
+        return local + self.pooled.logit(tf.reduce_mean(features, (1, 2)))[:, None, None]
+
+
 class FoldedGlobalBranch:
     """The branch that reads the mean features of an image."""
 

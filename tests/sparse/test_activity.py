@@ -5,6 +5,7 @@ reads hardly anything else.
 """
 
 import functools
+from unittest import mock
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from sact_tf import sparse
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
+from sact_tf.sparse import blocks as engine_blocks
 
 UNITS, CHANNELS = 4, 12
 HEIGHT, WIDTH = 6, 7
@@ -25,6 +27,7 @@ BLOCKS = {
     "bottleneck": ([bottleneck] * UNITS, None),
     "bottleneck, activated branches": ([bottleneck] * UNITS, "relu"),
     "basic, activated branches": ([basic] * UNITS, "leaky_relu"),
+    "basic, whole maps": ([basic] * UNITS, "leaky_relu"),
     "basic among bottlenecks": ([bottleneck, basic, bottleneck, bottleneck], None),
 }
 
@@ -112,9 +115,15 @@ def blocks(randomize):
         force(randomize(block), np.random.default_rng(1))
         signature = [tf.TensorSpec(inputs.shape, "float32")]
         forward = tf.function(lambda features: model(features, training=False), input_signature=signature)
-        return model, forward, sparse.compile(model)
+        return model, forward, compile_engine(model, kind)
 
     return make
+
+
+def compile_engine(model, kind):
+    # So few channels would always be computed everywhere.
+    with mock.patch.object(engine_blocks, "NARROW", CHANNELS + 1 if kind == "basic, whole maps" else 0):
+        return sparse.compile(model)
 
 
 def features_for(units, generator):
@@ -155,7 +164,10 @@ def test_images_that_halt_leave_the_batch_and_come_back_in_order(blocks, assert_
     assert_same(engine(features), expected)
 
 
-@pytest.mark.parametrize(("kind", "model_type"), [("bottleneck", "sact"), ("basic, activated branches", "act")])
+@pytest.mark.parametrize(
+    ("kind", "model_type"),
+    [("bottleneck", "sact"), ("basic, whole maps", "sact"), ("basic, activated branches", "act")],
+)
 def test_units_that_nothing_needs_are_not_executed(blocks, assert_same, kind, model_type):
     model, forward, _ = blocks(kind, model_type)
     features = features_for(at(outside=3), np.random.default_rng(9))
@@ -163,7 +175,7 @@ def test_units_that_nothing_needs_are_not_executed(blocks, assert_same, kind, mo
     bias = model.layers[-1].units[-1].preact.beta
     sound = bias.numpy()
     bias.assign(np.full(bias.shape, np.nan))
-    engine = sparse.compile(model)
+    engine = compile_engine(model, kind)
     bias.assign(sound)
     assert_same(engine(features), expected)
     assert np.isnan(engine(features_for(at(outside=UNITS), np.random.default_rng(9)))["features"]).any()

@@ -53,8 +53,12 @@ def test_engine_returns_what_the_model_returns_at_every_size(networks, make_imag
     assert any(varied) == (model_type != "vanilla")
 
 
-@pytest.mark.parametrize("name", ["imagenet_sact", "imagenet_act", "cifar_sact", "cifar_act"])
-def test_engine_returns_what_the_release_returned(reference, name):
+@pytest.mark.parametrize(
+    ("name", "narrow"),
+    [("imagenet_sact", 0), ("imagenet_act", 0), ("cifar_sact", 0), ("cifar_sact", 128), ("cifar_act", 0)],
+)
+def test_engine_returns_what_the_release_returned(reference, monkeypatch, name, narrow):
+    monkeypatch.setattr("sact_tf.sparse.blocks.NARROW", narrow)
     network, model_type = name.split("_")
     folder = reference / f"{'a' if network == 'imagenet' else 'c'}_{name}"
     if network == "imagenet":
