@@ -1,0 +1,123 @@
+"""The plain network that is worth comparing with: as many units per block as an adaptive one runs on average.
+
+  python -m sact_tf.studies.baseline --checkpoint_dir=runs/cluttered_digits/sact --run_dir=runs/baseline
+
+Evaluates the adaptive run, rounds its mean number of units of each block, trains the plain ResNet of these depths as
+long and in the same way, from scratch, and compares (SPEC.md 9: the baseline of Figurnov et al. 2017). Writes the plain
+run, `baseline.csv`, `baseline.png` and `baseline.svg`. Started again, it goes on where it was stopped.
+"""
+
+import dataclasses
+import os
+
+from absl import flags
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sact_tf import command_line, training
+from sact_tf.studies import runs
+
+FLAGS = flags.FLAGS
+
+
+def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=training.print_line):
+    """Trains and evaluates the plain network.
+
+    Args:
+        checkpoint_dir: directory of a trained adaptive run.
+        run_dir: directory for everything that is written.
+        steps: int, of the plain training; None for as many as the adaptive run and the one that it started from had.
+        num_examples: int, held-out images to evaluate on; None for all.
+        log: called with lines of text.
+
+    Returns:
+        list of two dicts, the rows of `baseline.csv`, the adaptive run and the plain one.
+
+    Raises:
+        ValueError: if the run is of a plain network, or not one of ours.
+    """
+    adaptive = training.read_config(checkpoint_dir)
+    if adaptive.model.model_type == "vanilla":
+        raise ValueError(
+            f"A baseline is made for an adaptive network, and {checkpoint_dir} has a plain one. "
+            "Name the directory of an act or sact run."
+        )
+    os.makedirs(run_dir, exist_ok=True)
+    path = os.path.join(run_dir, "baseline")
+    metrics = runs.evaluate_once(
+        adaptive, checkpoint_dir, os.path.join(run_dir, "adaptive.json"), num_examples, log=log
+    )
+    units = mean_units(metrics)
+    depth = "_".join(str(max(1, round(mean))) for mean in units)
+    log(f"Mean units per block: {', '.join(f'{mean:.2f}' for mean in units)}; plain network: {depth}")
+    model = dataclasses.replace(adaptive.model, model=depth, model_type="vanilla")
+    plain = dataclasses.replace(
+        adaptive, model=model, finetune_path=None, max_number_of_steps=steps or _steps_in_all(adaptive)
+    )
+    log(f"== Training {depth}: {plain.max_number_of_steps} steps of {plain.batch_size} images")
+    directory = os.path.join(run_dir, f"vanilla_{depth}")
+    rows = [_row(adaptive, metrics), _row(plain, runs.train_and_evaluate(plain, directory, num_examples, log))]
+    runs.write_table(f"{path}.csv", rows)
+    runs.save_figure(draw(rows), path)
+    log("| network | units | FLOPs, millions | accuracy |")
+    log("|---|---|---|---|")
+    for row in rows:
+        log(f"| {row['model_type']} | {row['model']} | {row['flops'] / 1e6:.1f} | {row['accuracy']:.2%} |")
+    log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
+    return rows
+
+
+def mean_units(metrics):
+    """Mean number of executed units of each block, in the order of the blocks, from an evaluation's metrics."""
+    return [value for name, value in metrics.items() if name.endswith("/num_units_mean")]
+
+
+def _steps_in_all(config):
+    """Steps of a run and of those that it started from, as far as they can be read."""
+    steps = config.max_number_of_steps
+    if config.finetune_path and os.path.exists(os.path.join(config.finetune_path, training.CONFIG_FILE)):
+        steps += _steps_in_all(training.read_config(config.finetune_path))
+    return steps
+
+
+def _row(config, metrics):
+    return {
+        "model_type": config.model.model_type,
+        "model": config.model.model,
+        "tau": "" if config.model.model_type == "vanilla" else config.model.tau,
+        "steps": config.max_number_of_steps,
+        "flops": metrics[runs.FLOPS],
+        "accuracy": metrics[runs.ACCURACY],
+    }
+
+
+def draw(rows):
+    """Matplotlib figure of both networks: accuracy and FLOPs side by side."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    labels = [f"{row['model_type']} {row['model']}" for row in rows]
+    panels = (
+        ("FLOPs per image, millions", [row["flops"] / 1e6 for row in rows]),
+        ("accuracy, %", [100 * row["accuracy"] for row in rows]),
+    )
+    for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
+        bars = axes.bar(labels, values, color=["tab:blue", "grey"])
+        axes.bar_label(bars, fmt="%.2f")
+        axes.set_title(title)
+        axes.margins(y=0.15)
+    return figure
+
+
+def main():
+    """Flags to one call."""
+    if not FLAGS.checkpoint_dir:
+        raise ValueError("--checkpoint_dir is needed: the directory of an act or sact run.")
+    run(FLAGS.checkpoint_dir, FLAGS.run_dir, FLAGS.steps, FLAGS.num_examples)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("checkpoint_dir", None, "Directory of a trained act or sact run.")
+    flags.DEFINE_string("run_dir", "runs/baseline", "Directory for everything that is written.")
+    flags.DEFINE_integer("steps", None, "Steps of the plain training; by default all that the adaptive network had.")
+    flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
+    command_line.run(main)

@@ -1,0 +1,111 @@
+"""What the studies share: runs that are trained and evaluated once, tables and figures that are there whole or not."""
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+
+from sact_tf import config as configs
+from sact_tf import evaluation, training
+
+METRICS_FILE = "metrics.json"
+ACCURACY, FLOPS = "eval/Accuracy", "Total Flops/mean"
+
+
+def training_config(dataset, model=None, **changes):
+    """`TrainingConfig` of a data set's defaults.
+
+    Args:
+        dataset: name of a data set.
+        model: dict of `ModelConfig` fields that differ from the data set's defaults.
+        **changes: `TrainingConfig` fields that do; None stands for the default.
+    """
+    defaults = {
+        **configs.check_dataset(dataset),
+        **{name: value for name, value in changes.items() if value is not None},
+    }
+    parts = {name: defaults[name] for name in configs.ModelConfig.__dataclass_fields__ if name in defaults}
+    fields = {name: defaults[name] for name in configs.TrainingConfig.__dataclass_fields__ if name in defaults}
+    fields.update(model=configs.ModelConfig(**{**parts, **(model or {})}), dataset=dataset)
+    return configs.TrainingConfig(**fields)
+
+
+def train_and_evaluate(config, directory, num_examples=None, log=training.print_line):
+    """Metrics of a run on the held-out split, which is trained first, or further, as far as that was not done.
+
+    Args:
+        config: `TrainingConfig`.
+        directory: of the run.
+        num_examples: int, held-out images to evaluate on; None for all.
+        log: called with lines of text.
+
+    Returns:
+        dict, see `sact_tf.evaluation.evaluate`, and "Training Seconds", those of the last start.
+
+    Raises:
+        ValueError: if the directory has a run with another configuration.
+    """
+    trained = training.train(config, directory, save_interval_secs=60, log=log)
+    metrics = evaluate_once(config, directory, os.path.join(directory, METRICS_FILE), num_examples, log=log)
+    return {**metrics, "Training Seconds": trained["seconds"]}
+
+
+def evaluate_once(config, directory, path, num_examples=None, image_size=None, log=training.print_line):
+    """Metrics of a trained run, read from a file if it has those of the same evaluation, and else written there.
+
+    Args:
+        config: `TrainingConfig` of the run.
+        directory: of the run.
+        path: of the JSON file.
+        num_examples: int, held-out images to evaluate on; None for all.
+        image_size: int, pixels, if it differs from training.
+        log: called with lines of text.
+    """
+    defaults = configs.check_dataset(config.dataset)
+    evaluated = configs.EvaluationConfig(
+        model=config.model,
+        dataset=config.dataset,
+        image_size=image_size or config.image_size,
+        checkpoint_dir=directory,
+        eval_dir=directory,
+        split_name=defaults["split_name"],
+        num_examples=num_examples or defaults["num_examples"],
+        batch_size=defaults["eval_batch_size"],
+        use_moving_average=config.moving_average_decay is not None,
+        dataset_dir=config.dataset_dir,
+    )
+    asked = json.loads(json.dumps({**dataclasses.asdict(evaluated), "steps": config.max_number_of_steps}))
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            stored = json.load(file)
+        if stored["evaluation"] == asked:
+            log(f"Already evaluated: {path}")
+            return stored["metrics"]
+    metrics = {name: float(value) for name, value in evaluation.evaluate(evaluated, directory, log).items()}
+    with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump({"evaluation": asked, "metrics": metrics}, file, indent=2)
+    return metrics
+
+
+def write_table(path, rows):
+    """Writes dicts with the same keys as a CSV file."""
+    with written(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def save_figure(figure, path):
+    """Writes a Matplotlib figure as `path` with the endings .png and .svg."""
+    for ending in ("png", "svg"):
+        with written(f"{path}.{ending}") as temporary:
+            figure.savefig(temporary, format=ending, dpi=150)
+
+
+@contextlib.contextmanager
+def written(path):
+    """Context in which a file is written under another name; afterwards, and only if all went well, it is at `path`."""
+    temporary = f"{path}.tmp"
+    yield temporary
+    os.replace(temporary, path)

@@ -1,0 +1,178 @@
+"""Accuracy against FLOPs: plain networks of several depths beside ACT and SACT with several weights of the ponder cost.
+
+  python -m sact_tf.studies.tradeoff --run_dir=runs/tradeoff
+
+Adaptive networks start from the deepest plain one, so that a short training is enough. Writes a directory for each run,
+`tradeoff.csv`, `tradeoff.png` and `tradeoff.svg`, anew after each run. Started again, it goes on where it was stopped.
+"""
+
+import os
+
+from absl import flags
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from sact_tf import command_line, training
+from sact_tf.studies import runs
+
+FLAGS = flags.FLAGS
+STYLES = {
+    "vanilla": ("plain ResNets", "black", "s--"),
+    "act": ("ACT", "tab:orange", "o-"),
+    "sact": ("SACT", "tab:blue", "o-"),
+}
+
+
+def run(
+    run_dir,
+    vanilla_models=("1", "2", "3", "5"),
+    taus=(0.02, 0.04, 0.08, 0.16),
+    model_types=("act", "sact"),
+    dataset="cluttered_digits",
+    steps=None,
+    adaptive_steps=600,
+    num_examples=None,
+    log=training.print_line,
+    **changes,
+):
+    """Trains and evaluates all networks, one after the other.
+
+    Args:
+        run_dir: directory for everything that is written.
+        vanilla_models: depths of the plain networks, as for `--model`; the last is what adaptive ones are made of.
+        taus: floats > 0, weights of the ponder cost.
+        model_types: adaptive kinds, "act" or "sact".
+        dataset: name of a data set.
+        steps: int, of each plain training; None for the data set's.
+        adaptive_steps: int, of each adaptive training.
+        num_examples: int, held-out images to evaluate on; None for all.
+        log: called with lines of text.
+        **changes: other `TrainingConfig` fields of all runs.
+
+    Returns:
+        list of dicts, the rows of `tradeoff.csv`: FLOPs are means over the images, a multiplication and an addition
+        being two; accuracy is a part of 1.
+
+    Raises:
+        ValueError: for an unknown kind of network, and before anything is trained.
+    """
+    unknown = [kind for kind in model_types if kind not in ("act", "sact")]
+    if unknown or not vanilla_models:
+        raise ValueError(
+            "tradeoff takes the model types act and sact and at least one plain depth. "
+            f"Received: model_types={list(model_types)}, vanilla_models={list(vanilla_models)}"
+        )
+    start = os.path.join(run_dir, f"vanilla_{vanilla_models[-1]}")
+    planned = []
+    for depth in vanilla_models:
+        config = runs.training_config(
+            dataset, {"model": depth, "model_type": "vanilla"}, max_number_of_steps=steps, **changes
+        )
+        planned.append((f"vanilla_{depth}", None, config))
+    for tau in taus:
+        for kind in model_types:
+            config = runs.training_config(
+                dataset,
+                {"model": vanilla_models[-1], "model_type": kind, "tau": tau},
+                max_number_of_steps=adaptive_steps,
+                finetune_path=start,
+                **changes,
+            )
+            planned.append((f"{kind}_{tau:g}", tau, config))
+    rows, path = [], os.path.join(run_dir, "tradeoff")
+    for number, (name, tau, config) in enumerate(planned, 1):
+        log(f"== {number}/{len(planned)} {name}: {config.max_number_of_steps} steps of {config.batch_size} images")
+        metrics = runs.train_and_evaluate(config, os.path.join(run_dir, name), num_examples, log)
+        rows.append(
+            {
+                "run": name,
+                "model_type": config.model.model_type,
+                "model": config.model.model,
+                "tau": "" if tau is None else tau,
+                "steps": config.max_number_of_steps,
+                "flops": metrics[runs.FLOPS],
+                "accuracy": metrics[runs.ACCURACY],
+            }
+        )
+        runs.write_table(f"{path}.csv", rows)
+        runs.save_figure(draw(rows), path)
+    for line in table(rows):
+        log(line)
+    log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
+    return rows
+
+
+def draw(rows):
+    """Matplotlib figure of accuracy against FLOPs, a curve for each kind of network."""
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for kind, (label, colour, style) in STYLES.items():
+        chosen = sorted((row for row in rows if row["model_type"] == kind), key=lambda row: row["flops"])
+        if not chosen:
+            continue
+        axes.plot(
+            [row["flops"] / 1e6 for row in chosen],
+            [100 * row["accuracy"] for row in chosen],
+            style,
+            color=colour,
+            label=label,
+        )
+        for row in chosen:
+            note = f"depth {row['model']}" if kind == "vanilla" else f"τ {row['tau']:g}"
+            place = (row["flops"] / 1e6, 100 * row["accuracy"])
+            axes.annotate(
+                note, place, xytext=(5, -11), textcoords="offset points", fontsize=7, color=colour, clip_on=False
+            )
+    axes.set(xlabel="FLOPs per image, millions", ylabel="accuracy, %")
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def table(rows):
+    """Lines of a Markdown table."""
+    yield "| network | FLOPs, millions | accuracy |"
+    yield "|---|---|---|"
+    for row in rows:
+        yield f"| {row['run']} | {row['flops'] / 1e6:.1f} | {row['accuracy']:.2%} |"
+
+
+def main():
+    """Flags to one call."""
+    run(
+        FLAGS.run_dir,
+        FLAGS.vanilla_models,
+        [_tau(text) for text in FLAGS.taus],
+        FLAGS.model_types,
+        FLAGS.dataset,
+        FLAGS.steps,
+        FLAGS.adaptive_steps,
+        FLAGS.num_examples,
+        dataset_dir=FLAGS.dataset_dir,
+        batch_size=FLAGS.batch_size,
+        seed=FLAGS.seed,
+    )
+
+
+def _tau(text):
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"--taus takes numbers separated by commas. Received: {text!r}") from None
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("run_dir", "runs/tradeoff", "Directory for everything that is written.")
+    flags.DEFINE_list("vanilla_models", ["1", "2", "3", "5"], "Depths of plain networks; the last becomes adaptive.")
+    flags.DEFINE_list("taus", ["0.02", "0.04", "0.08", "0.16"], "Weights of the ponder cost.")
+    flags.DEFINE_list("model_types", ["act", "sact"], "Adaptive kinds: act, sact.")
+    flags.DEFINE_string("dataset", "cluttered_digits", "Data set: cluttered_digits, cifar10 or imagenet.")
+    flags.DEFINE_string("dataset_dir", None, "Directory of the data set, if it is not the embedded one.")
+    flags.DEFINE_integer("steps", None, "Steps of each plain training; the data set's by default.")
+    flags.DEFINE_integer("adaptive_steps", 600, "Steps of each adaptive training, which starts from a plain network.")
+    flags.DEFINE_integer("batch_size", None, "Images of a step; the data set's by default.")
+    flags.DEFINE_integer("seed", None, "Of weights and of the order of the images.")
+    flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
+    command_line.run(main)

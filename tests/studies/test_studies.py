@@ -1,0 +1,161 @@
+"""The studies, with networks and trainings as small as they come, in processes as users start them."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from sact_tf.studies import baseline, resolution, runs, tradeoff
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SMALL = {"dataset": "cluttered_digits", "num_examples": 20}
+
+
+def read_table(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_figures(path):
+    with Image.open(f"{path}.png") as picture:
+        picture.load()
+        assert min(picture.size) > 300
+        assert len(picture.getcolors(picture.width * picture.height)) > 10
+    assert "<svg" in pathlib.Path(f"{path}.svg").read_text()
+
+
+@pytest.fixture(scope="module")
+def traded(tmp_path_factory):
+    """Directory, rows and lines of a whole trade-off of four networks."""
+    directory, lines = tmp_path_factory.mktemp("tradeoff"), []
+    rows = tradeoff.run(
+        str(directory), ["1"], [0.05, 1e-6], steps=2, adaptive_steps=1, batch_size=4, log=lines.append, **SMALL
+    )
+    return directory, rows, lines
+
+
+def test_tradeoff_trains_all_networks_and_writes_what_it_found(traded):
+    directory, rows, lines = traded
+    names = ["vanilla_1", "act_0.05", "sact_0.05", "act_1e-06", "sact_1e-06"]
+    assert [row["run"] for row in rows] == names
+    written = read_table(directory / "tradeoff.csv")
+    assert [row["run"] for row in written] == names
+    for row in written:
+        stored = json.loads((directory / row["run"] / runs.METRICS_FILE).read_text())["metrics"]
+        assert float(row["flops"]) == stored[runs.FLOPS]
+        assert float(row["accuracy"]) == stored[runs.ACCURACY]
+        config = json.loads((directory / row["run"] / "config.json").read_text())
+        assert config["finetune_path"] == (None if row["run"] == "vanilla_1" else str(directory / "vanilla_1"))
+    assert_figures(directory / "tradeoff")
+    assert sum(line.startswith("== ") for line in lines) == 5
+
+
+def test_tradeoff_started_again_reads_what_it_has(traded):
+    directory, rows, _ = traded
+    lines = []
+    again = tradeoff.run(
+        str(directory), ["1"], [0.05, 1e-6], steps=2, adaptive_steps=1, batch_size=4, log=lines.append, **SMALL
+    )
+    assert again == rows
+    assert sum("Already evaluated" in line for line in lines) == 5
+    assert not any(line.startswith("step ") for line in lines)
+
+
+def test_tradeoff_evaluates_again_where_another_number_of_images_is_asked_for(traded):
+    directory, _, _ = traded
+    config = runs.training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
+    path = directory / "other.json"
+    lines = []
+    first = runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 20, log=lines.append)
+    runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 10, log=lines.append)
+    assert not any("Already" in line for line in lines)
+    assert runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 20, log=lines.append) == first
+
+
+def test_killed_study_goes_on(tmp_path):
+    command = [sys.executable, "-m", "sact_tf.studies.tradeoff", f"--run_dir={tmp_path}", "--vanilla_models=1"]
+    command += ["--taus=0.05", "--model_types=sact", "--steps=2", "--adaptive_steps=2", "--batch_size=4"]
+    command += ["--num_examples=10"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "tradeoff.csv").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert [row["run"] for row in read_table(tmp_path / "tradeoff.csv")] == ["vanilla_1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert f"Already evaluated: {tmp_path}/vanilla_1/metrics.json" in done.stdout
+    assert [row["run"] for row in read_table(tmp_path / "tradeoff.csv")] == ["vanilla_1", "sact_0.05"]
+    assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
+
+
+def test_tradeoff_rejects_other_kinds_before_it_trains(tmp_path):
+    with pytest.raises(ValueError, match="takes the model types act and sact"):
+        tradeoff.run(str(tmp_path / "runs"), model_types=["vanilla"])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_baseline_has_the_mean_units_rounded(traded, tmp_path):
+    directory, _, _ = traded
+    rows = baseline.run(str(directory / "sact_1e-06"), str(tmp_path), num_examples=20, log=lambda line: None)
+    adaptive, plain = rows
+    # Two units a block at most, and hardly anything halts in the first one after a single step.
+    metrics = json.loads((tmp_path / "adaptive.json").read_text())["metrics"]
+    expected = "_".join(str(max(1, round(metrics[f"block{number}/num_units_mean"]))) for number in (1, 2, 3))
+    assert plain["model"] == expected
+    assert (adaptive["model_type"], plain["model_type"]) == ("sact", "vanilla")
+    # The adaptive run's one step and the two of the plain run that it started from.
+    assert (adaptive["steps"], plain["steps"]) == (1, 3)
+    assert_figures(tmp_path / "baseline")
+
+
+def test_mean_units_come_in_the_order_of_the_blocks():
+    metrics = {"eval/Accuracy": 0.5, "block1/num_units_mean": 1.6, "block1/num_units_std": 9.0}
+    assert baseline.mean_units({**metrics, "block2/num_units_mean": 4.4}) == [1.6, 4.4]
+
+
+def test_baseline_of_a_plain_network_is_refused(traded, tmp_path):
+    with pytest.raises(ValueError, match="has a plain one"):
+        baseline.run(str(traded[0] / "vanilla_1"), str(tmp_path))
+
+
+def test_resolution_evaluates_at_every_size(traded, tmp_path):
+    directory, _, _ = traded
+    names = [str(directory / "vanilla_1"), str(directory / "sact_0.05")]
+    rows = resolution.run(names, [48, 64], str(tmp_path), num_examples=10, log=lambda line: None)
+    assert [(row["run"], row["image_size"]) for row in rows] == [(name, size) for name in names for size in (48, 64)]
+    small, large = (row["flops"] for row in rows[:2])
+    # All but the classifier grows with the area; the pooled features don't.
+    assert large / small == pytest.approx((64 / 48) ** 2, rel=1e-2)
+    assert len(read_table(tmp_path / "resolution.csv")) == 4
+    assert_figures(tmp_path / "resolution")
+
+
+def test_curve_of_each_kind_is_drawn():
+    row = {"model": "1", "flops": 2e6, "accuracy": 0.5}
+    figure = tradeoff.draw([{**row, "model_type": "vanilla"}, {**row, "model_type": "act", "tau": 0.01}])
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert labels == ["plain ResNets", "ACT"]
+
+
+@pytest.mark.parametrize(
+    ("study", "flag", "message"),
+    [
+        ("tradeoff", "--taus=a", "--taus takes numbers"),
+        ("baseline", "--steps=1", "--checkpoint_dir is needed"),
+        ("resolution", "--image_sizes=x", "--checkpoint_dirs is needed"),
+    ],
+)
+def test_wrong_flags_are_named(study, flag, message):
+    command = [sys.executable, "-m", f"sact_tf.studies.{study}", flag]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert message in done.stderr
