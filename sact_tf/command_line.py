@@ -74,6 +74,8 @@ def define_evaluation_flags():
     flags.DEFINE_alias("batch_size", "eval_batch_size")
     flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
     flags.DEFINE_float("eval_interval_secs", 60, "Seconds between two evaluations at the least.")
+    flags.DEFINE_string("report_dir", None, "Directory for report.html, figures and pictures on one page.")
+    flags.DEFINE_string("report_vanilla_dir", None, "Run of the plain network that the report compares with.")
 
 
 def define_export_flags():
@@ -174,6 +176,8 @@ def evaluation_config():
         batch_size=_flag("eval_batch_size", defaults),
         evaluate_once=FLAGS.evaluate_once,
         eval_interval_secs=FLAGS.eval_interval_secs,
+        report_dir=FLAGS.report_dir,
+        report_vanilla_dir=FLAGS.report_vanilla_dir,
         dataset_dir=_flag("dataset_dir", defaults),
         skip_bad_records=FLAGS.skip_bad_records,
         use_moving_average=bool(_flag("use_moving_average", defaults)),

@@ -328,6 +328,8 @@ class EvaluationConfig:
         use_moving_average: bool, whether to evaluate the moving averages of the weights that the run kept.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
         skip_bad_records: int, how many damaged records may be left out before evaluation stops.
+        report_dir: directory for a report as an HTML page; None for none.
+        report_vanilla_dir: checkpoint of the plain network of the same size that the report compares with, or None.
     """
 
     model: ModelConfig
@@ -343,6 +345,8 @@ class EvaluationConfig:
     use_moving_average: bool = False
     dataset_dir: str | None = None
     skip_bad_records: int = 0
+    report_dir: str | None = None
+    report_vanilla_dir: str | None = None
 
     def __post_init__(self):
         check_dataset(self.dataset)

@@ -1,19 +1,25 @@
 """Evaluation of a checkpoint: accuracy, loss, FLOPs and ponder cost over a whole split, under the release's names."""
 
+import dataclasses
 import os
 
+import numpy as np
 import tensorflow as tf
 
-from sact_tf import checkpoints, flops, losses
+from sact_tf import checkpoints, flops, losses, report, visualize
 from sact_tf.data import pipeline
 from sact_tf.metrics import Moments
 from sact_tf.models.build import build_model
 from sact_tf.session import Timer
+from sact_tf.survey import Survey
 from sact_tf.training import CONFIG_FILE, print_line, read_config
 from sact_tf.visualize import box_mask, ponder_map
 
 # What is reported of each figure of a block.
 _KEYS = {"flops": ("mean", "std"), "ponder_cost": ("mean", "std"), "num_units": ("mean", "std", "max")}
+
+# Images of which heat maps are made.
+_SHOWN = 8
 
 
 def evaluate_run(config, log=print_line):
@@ -32,12 +38,13 @@ def evaluate_run(config, log=print_line):
         FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
     """
     results = None
+    if config.report_dir:
+        report.check_directory(config.report_dir)
     try:
         for checkpoint in _checkpoints(config, log):
-            results = evaluate(config, checkpoint, log)
-            _summarize(config.eval_dir, checkpoint, results)
+            results = _evaluate_and_show(config, checkpoint, log)
             for name, value in results.items():
-                log(f"{name}[{value:.8g}]")
+                log(f"{name}[{report.show(value)}]")
     except KeyboardInterrupt:
         log("Stopped.")
     return results
@@ -69,12 +76,52 @@ def _step(checkpoint):
     return int(text) if text.isdigit() else 0
 
 
-def _summarize(eval_dir, checkpoint, results):
-    writer = tf.summary.create_file_writer(eval_dir)
+def _evaluate_and_show(config, checkpoint, log):
+    """Metrics of a checkpoint, which are also written for TensorBoard, with pictures, and as a report if asked for."""
+    model, source = _prepare(config, checkpoint, log)
+    seen = Survey(model)
+    with pipeline.plain_errors():
+        results = evaluate_model(model, source, config.batch_size, log, config.skip_bad_records, seen)
+        shown = next(iter(pipeline.evaluation_batches(source, min(config.batch_size, _SHOWN), config.skip_bad_records)))
+    writer = tf.summary.create_file_writer(config.eval_dir)
     with writer.as_default(step=_step(checkpoint)):
         for name, value in results.items():
             tf.summary.scalar(name, value)
+        visualize.write_pictures(model, shown["image"], model(shown["image"], training=False))
+        if seen.num_units:
+            tf.summary.histogram("Total Flops", seen.flops)
+            for name, counts in seen.num_units.items():
+                tf.summary.histogram(f"{name}/num_units", _values(counts))
     writer.close()
+    if config.report_dir:
+        title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
+        path = report.write(config.report_dir, title, results, _plain(config, log), seen, _settings(config, checkpoint))
+        log(f"Report: {path}")
+    return results
+
+
+def _values(counts):
+    """About 10,000 values, or as many as there are, distributed like the counted ones."""
+    share = min(1.0, 1e4 / max(1, counts.sum()))
+    return np.repeat(np.arange(len(counts)), np.ceil(counts * share).astype(np.int64))
+
+
+def _plain(config, log):
+    """FLOPs of the plain network of the same size, and its evaluation where the report names its checkpoint."""
+    plain = dataclasses.replace(config.model, model_type="vanilla")
+    network = build_model(plain, config.image_size)
+    blank = np.zeros((1, config.image_size, config.image_size, 3), np.float32)
+    metrics = None
+    if config.report_vanilla_dir:
+        log(f"Evaluating the plain network: {config.report_vanilla_dir}")
+        metrics = evaluate(dataclasses.replace(config, model=plain), config.report_vanilla_dir, log)
+    return {"flops": int(flops.count(network, network(blank, training=False))["flops"][0]), "metrics": metrics}
+
+
+def _settings(config, checkpoint):
+    settings = dataclasses.asdict(config)
+    settings.update(settings.pop("model"), checkpoint=checkpoint)
+    return settings
 
 
 def evaluate(config, checkpoint, log=None):
@@ -95,6 +142,13 @@ def evaluate(config, checkpoint, log=None):
     Raises:
         FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
     """
+    model, source = _prepare(config, checkpoint, log)
+    with pipeline.plain_errors():
+        return evaluate_model(model, source, config.batch_size, log, config.skip_bad_records)
+
+
+def _prepare(config, checkpoint, log):
+    """The network with the checkpoint's weights, and the data."""
     model = build_model(config.model, config.image_size)
     checkpoints.load_release_checkpoint(model, checkpoint)
     if config.use_moving_average:
@@ -102,23 +156,29 @@ def evaluate(config, checkpoint, log=None):
     source = pipeline.open_source(
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
-    with pipeline.plain_errors():
-        return evaluate_model(model, source, config.batch_size, log, config.skip_bad_records)
+    return model, source
 
 
-def evaluate_model(model, source, batch_size, log=None, skip_bad_records=0):
-    """Evaluates a `Classifier` on a `Source`, without its damaged records if that is allowed; see `evaluate`."""
+def evaluate_model(model, source, batch_size, log=None, skip_bad_records=0, survey=None):
+    """Evaluates a `Classifier` on a `Source`, without its damaged records if that is allowed; see `evaluate`.
+
+    A `Survey` is given every batch too.
+    """
     moments = {}
 
     @tf.function(reduce_retracing=True)
     def step(batch):
         outputs = model(batch["image"], training=False)
-        return _observations(model, batch, {**outputs, **flops.count(model, outputs)})
+        outputs.update(flops.count(model, outputs))
+        return _observations(model, batch, outputs), Survey.wanted(outputs) if survey else {}
 
     done, timer = 0, Timer(10)
     for batch in pipeline.evaluation_batches(source, batch_size, skip_bad_records, log):
-        for name, values in step(batch).items():
+        observations, outputs = step(batch)
+        for name, values in observations.items():
             moments.setdefault(name, Moments(name.replace("/", "_"))).update_state(values)
+        if survey:
+            survey.add(batch, outputs)
         done += len(batch["label"])
         if log and (done == source.num_examples or timer.is_due()):
             log(f"evaluated {done}/{source.num_examples} images")

@@ -9,6 +9,7 @@ import time
 
 import tensorflow as tf
 
+from sact_tf import visualize
 from sact_tf.data import pipeline
 
 # What the collectives of several workers raise when one of them is gone.
@@ -44,6 +45,7 @@ class Session:
     """
 
     LOG_SECS = 10
+    SHOWN_IMAGES = 16
 
     def __init__(self, trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log):
         self.trainer = trainer
@@ -106,7 +108,7 @@ class Session:
             elif self.log_timer.is_due() or step == self.config.max_number_of_steps:
                 self._report(step, results, (step - steady_step) / (time.monotonic() - steady))
             if self.summary_timer.is_due() or step == self.config.max_number_of_steps:
-                self._summarize(step, results, (step - steady_step) / (time.monotonic() - steady))
+                self._summarize(step, batch, results, (step - steady_step) / (time.monotonic() - steady))
             self.results = results
             yield
 
@@ -176,16 +178,29 @@ class Session:
             parts.append(f"{steps_per_second * self.config.batch_size:.0f} images/s, {_duration(left)} left")
         self.log(", ".join(parts))
 
-    def _summarize(self, step, results, steps_per_second):
+    def _summarize(self, step, batch, results, steps_per_second):
+        if not self.chief:
+            return
         try:
             with self.writer.as_default(step=step):
                 for name, value in results.items():
                     tf.summary.scalar(name if "/" in name else f"losses/{name}", value)
                 tf.summary.scalar("training/Learning Rate", self.trainer.optimizer.learning_rate)
                 tf.summary.scalar("training/Images per Second", steps_per_second * self.config.batch_size)
+                self._show(batch)
             self.writer.flush()
         except (tf.errors.OpError, OSError) as error:
             raise OSError(f"The summaries of step {step} cannot be written: {error}. {self._way_out()}") from error
+
+    def _show(self, batch):
+        """Heat maps and distributions of some images of the step, as the network is now, computed for inference."""
+        model = self.trainer.model
+        if model.backbone.model_type == "vanilla":
+            return
+        images = self.trainer.strategy.experimental_local_results(batch["image"])[0][: self.SHOWN_IMAGES]
+        outputs = model(images, training=False)
+        visualize.write_pictures(model, images, outputs)
+        visualize.write_distributions(model, outputs)
 
     def _save(self, step):
         self._check_finite()

@@ -14,6 +14,8 @@ ROOMS = [
     {"command_line"},
     {"training", "evaluation", "inference"},
     {"session", "trainer", "strategies"},
+    {"report"},
+    {"survey"},
     {"visualize"},
     {"checkpoints"},
     {"sparse"},

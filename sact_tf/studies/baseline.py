@@ -11,11 +11,10 @@ import dataclasses
 import os
 
 from absl import flags
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from sact_tf import command_line, training
 from sact_tf.studies import runs
+from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
 
@@ -58,7 +57,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=training.pri
     directory = os.path.join(run_dir, f"vanilla_{depth}")
     rows = [_row(adaptive, metrics), _row(plain, runs.train_and_evaluate(plain, directory, num_examples, log))]
     runs.write_table(f"{path}.csv", rows)
-    runs.save_figure(draw(rows), path)
+    runs.save_figure(charts.comparison(rows), path)
     log("| network | units | FLOPs, millions | accuracy |")
     log("|---|---|---|---|")
     for row in rows:
@@ -89,23 +88,6 @@ def _row(config, metrics):
         "flops": metrics[runs.FLOPS],
         "accuracy": metrics[runs.ACCURACY],
     }
-
-
-def draw(rows):
-    """Matplotlib figure of both networks: accuracy and FLOPs side by side."""
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    labels = [f"{row['model_type']} {row['model']}" for row in rows]
-    panels = (
-        ("FLOPs per image, millions", [row["flops"] / 1e6 for row in rows]),
-        ("accuracy, %", [100 * row["accuracy"] for row in rows]),
-    )
-    for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
-        bars = axes.bar(labels, values, color=["tab:blue", "grey"])
-        axes.bar_label(bars, fmt="%.2f")
-        axes.set_title(title)
-        axes.margins(y=0.15)
-    return figure
 
 
 def main():

@@ -9,11 +9,10 @@ on where it was stopped. Adaptive networks spend more on larger images, and wher
 import os
 
 from absl import flags
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from sact_tf import command_line, training
 from sact_tf.studies import runs
+from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
 
@@ -55,32 +54,13 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=training.p
                 }
             )
             runs.write_table(f"{path}.csv", rows)
-            runs.save_figure(draw(rows), path)
+            runs.save_figure(charts.resolution(rows), path)
     log("| run | image size | FLOPs, millions | accuracy |")
     log("|---|---|---|---|")
     for row in rows:
         log(f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {row['accuracy']:.2%} |")
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
-
-
-def draw(rows):
-    """Matplotlib figure: accuracy and FLOPs over the size of the images, a line for each run."""
-    figure = Figure(figsize=(8, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    for name in dict.fromkeys(row["run"] for row in rows):
-        chosen = [row for row in rows if row["run"] == name]
-        sizes = [row["image_size"] for row in chosen]
-        left.plot(sizes, [100 * row["accuracy"] for row in chosen], "o-", label=name)
-        right.plot(sizes, [row["flops"] / 1e6 for row in chosen], "o-", label=name)
-    for axes, title in ((left, "accuracy, %"), (right, "FLOPs per image, millions")):
-        axes.axvline(rows[0]["trained_size"], color="grey", linestyle=":", label="trained at")
-        axes.set(title=title, xlabel="height and width of the images, pixels")
-        axes.grid(alpha=0.3)
-    right.set_ylim(bottom=0)
-    right.legend(fontsize=7)
-    return figure
 
 
 def main():

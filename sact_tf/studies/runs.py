@@ -8,6 +8,7 @@ import os
 
 from sact_tf import config as configs
 from sact_tf import evaluation, training
+from sact_tf.visualize import save_chart
 
 METRICS_FILE = "metrics.json"
 ACCURACY, FLOPS = "eval/Accuracy", "Total Flops/mean"
@@ -100,7 +101,7 @@ def save_figure(figure, path):
     """Writes a Matplotlib figure as `path` with the endings .png and .svg."""
     for ending in ("png", "svg"):
         with written(f"{path}.{ending}") as temporary:
-            figure.savefig(temporary, format=ending, dpi=150)
+            save_chart(figure, temporary, ending)
 
 
 @contextlib.contextmanager

@@ -9,18 +9,12 @@ Adaptive networks start from the deepest plain one, so that a short training is 
 import os
 
 from absl import flags
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from sact_tf import command_line, training
 from sact_tf.studies import runs
+from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
-STYLES = {
-    "vanilla": ("plain ResNets", "black", "s--"),
-    "act": ("ACT", "tab:orange", "o-"),
-    "sact": ("SACT", "tab:blue", "o-"),
-}
 
 
 def run(
@@ -95,40 +89,11 @@ def run(
             }
         )
         runs.write_table(f"{path}.csv", rows)
-        runs.save_figure(draw(rows), path)
+        runs.save_figure(charts.tradeoff(rows), path)
     for line in table(rows):
         log(line)
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
-
-
-def draw(rows):
-    """Matplotlib figure of accuracy against FLOPs, a curve for each kind of network."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for kind, (label, colour, style) in STYLES.items():
-        chosen = sorted((row for row in rows if row["model_type"] == kind), key=lambda row: row["flops"])
-        if not chosen:
-            continue
-        axes.plot(
-            [row["flops"] / 1e6 for row in chosen],
-            [100 * row["accuracy"] for row in chosen],
-            style,
-            color=colour,
-            label=label,
-        )
-        for row in chosen:
-            note = f"depth {row['model']}" if kind == "vanilla" else f"τ {row['tau']:g}"
-            place = (row["flops"] / 1e6, 100 * row["accuracy"])
-            axes.annotate(
-                note, place, xytext=(5, -11), textcoords="offset points", fontsize=7, color=colour, clip_on=False
-            )
-    axes.set(xlabel="FLOPs per image, millions", ylabel="accuracy, %")
-    axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
-    return figure
 
 
 def table(rows):

@@ -1,9 +1,11 @@
 """Maps of computation as arrays and as pictures.
 
-`maps` has functions of TensorFlow, which work in graphs too; `figures` draws with Matplotlib, off screen. All of them
-return arrays; nobody else draws.
+`maps` has functions of TensorFlow, which work in graphs too; `figures` draws pictures with Matplotlib, off screen, and
+returns arrays; `charts` draws curves and histograms and returns Matplotlib figures; `summaries` writes for TensorBoard.
+Nobody else draws.
 """
 
+from sact_tf.visualize.charts import chart_svg, save_chart
 from sact_tf.visualize.figures import colour_bar, gallery, ponder_figure, save_gallery
 from sact_tf.visualize.maps import (
     FIGURES,
@@ -17,11 +19,13 @@ from sact_tf.visualize.maps import (
     scale_images,
     to_bytes,
 )
+from sact_tf.visualize.summaries import write_distributions, write_pictures
 
 __all__ = [
     "FIGURES",
     "block_maps",
     "box_mask",
+    "chart_svg",
     "colour",
     "colour_bar",
     "gallery",
@@ -30,7 +34,10 @@ __all__ = [
     "overlay",
     "ponder_figure",
     "ponder_map",
+    "save_chart",
     "save_gallery",
     "scale_images",
     "to_bytes",
+    "write_distributions",
+    "write_pictures",
 ]

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from sact_tf.studies import baseline, resolution, runs, tradeoff
+from sact_tf.visualize import charts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SMALL = {"dataset": "cluttered_digits", "num_examples": 20}
@@ -109,7 +110,7 @@ def test_baseline_has_the_mean_units_rounded(traded, tmp_path):
     adaptive, plain = rows
     # Two units a block at most, and hardly anything halts in the first one after a single step.
     metrics = json.loads((tmp_path / "adaptive.json").read_text())["metrics"]
-    expected = "_".join(str(max(1, round(metrics[f"block{number}/num_units_mean"]))) for number in (1, 2, 3))
+    expected = "_".join(str(max(1, round(metrics[f"block_{number}/num_units_mean"]))) for number in (1, 2, 3))
     assert plain["model"] == expected
     assert (adaptive["model_type"], plain["model_type"]) == ("sact", "vanilla")
     # The adaptive run's one step and the two of the plain run that it started from.
@@ -141,7 +142,7 @@ def test_resolution_evaluates_at_every_size(traded, tmp_path):
 
 def test_curve_of_each_kind_is_drawn():
     row = {"model": "1", "flops": 2e6, "accuracy": 0.5}
-    figure = tradeoff.draw([{**row, "model_type": "vanilla"}, {**row, "model_type": "act", "tau": 0.01}])
+    figure = charts.tradeoff([{**row, "model_type": "vanilla"}, {**row, "model_type": "act", "tau": 0.01}])
     labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert labels == ["plain ResNets", "ACT"]
 

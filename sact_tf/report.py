@@ -1,0 +1,170 @@
+"""A report of an evaluation: one HTML page that needs nothing but itself."""
+
+import base64
+import html
+import io
+import os
+import re
+
+import numpy as np
+
+from sact_tf.survey import MATRIX_CLASSES
+from sact_tf.visualize import charts, gallery
+
+PAGE = "report.html"
+LISTED_MISTAKES = 20
+FLOPS_BINS = 40
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d2330; --paper: #ffffff; --line: #d5d9e0; --faint: #667085; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e7ec; --paper: #14171d; --line: #3a4150; --faint: #98a2b3; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); }
+.note, figcaption { color: var(--faint); font-size: .9rem; }
+figure { margin: 1rem 0; } figure svg, figure img { max-width: 100%; height: auto; } img { border-radius: 4px; }
+"""
+
+
+def check_directory(report_dir):
+    """Creates the directory and tries to write in it, before anything is computed.
+
+    Raises:
+        OSError: if that cannot be done.
+    """
+    os.makedirs(report_dir, exist_ok=True)
+    probe = os.path.join(report_dir, f".{PAGE}.tmp")
+    with open(probe, "w", encoding="utf-8"):
+        pass
+    os.remove(probe)
+
+
+def write(report_dir, title, metrics, plain, survey, settings):
+    """Writes the page, in one step.
+
+    Args:
+        report_dir: directory.
+        title: text.
+        metrics: dict of `sact_tf.evaluation.evaluate`.
+        plain: dict with `flops`, those of the plain network of the same size, and `metrics`, its evaluation or None.
+        survey: `Survey` of the evaluation.
+        settings: dict from a setting's name to its value.
+
+    Returns:
+        Path of the page.
+    """
+    path = os.path.join(report_dir, PAGE)
+    body = "".join(_sections(title, metrics, plain, survey, settings))
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+    )
+    temporary = os.path.join(report_dir, f".{PAGE}.tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(page)
+    os.replace(temporary, path)
+    return path
+
+
+def _sections(title, metrics, plain, survey, settings):
+    yield f"<h1>{html.escape(title)}</h1>\n"
+    yield _summary(metrics, plain, len(survey.flops))
+    edges = _edges(survey.flops)
+    panels = {"FLOPs of an image": (edges, np.histogram(np.asarray(survey.flops) / 1e6, edges)[0], "millions")}
+    yield _chart("Computation", charts.histograms(panels), "Part of the images.")
+    if survey.num_units:
+        units = {
+            name: (np.arange(len(counts) + 1) - 0.5, counts, "residual units")
+            for name, counts in survey.num_units.items()
+        }
+        kind = "positions" if survey.most and survey.most[0]["map"] is not None else "images"
+        yield _chart("Executed units of each block", charts.histograms(units), f"Part of the {kind}.")
+        ponder = {name: (*values, "residual units + remainder") for name, values in survey.ponder_cost.items()}
+        yield _chart("Ponder cost of each block", charts.histograms(ponder), f"Part of the {kind}.")
+        yield _images("Images with the least computation", survey.least)
+        yield _images("Images with the most computation", survey.most)
+    yield from _mistakes(survey.mistakes)
+    yield "<h2>All metrics</h2>\n" + _table(("metric", "value"), [(name, show(each)) for name, each in metrics.items()])
+    yield "<h2>Configuration</h2>\n" + _table(("setting", "value"), settings.items())
+
+
+def show(value):
+    """A metric's value as text, as evaluation prints it."""
+    return f"{value:.8g}"
+
+
+def _summary(metrics, plain, num_images):
+    rows = [("this network", metrics["eval/Accuracy"], metrics["Total Flops/mean"])]
+    other = plain["metrics"]
+    rows.append(("plain network of the same size", other and other["eval/Accuracy"], plain["flops"]))
+    cells = [
+        (
+            name,
+            "not given" if accuracy is None else f"{100 * accuracy:.2f} %",
+            f"{flops / 1e6:.1f} million",
+            f"{100 * flops / plain['flops']:.1f} %",
+        )
+        for name, accuracy, flops in rows
+    ]
+    text = f'<p class="note">{num_images} images. FLOPs: a multiplication and an addition are two.</p>\n'
+    return text + _table(("network", "accuracy", "mean FLOPs", "of the plain network"), cells)
+
+
+def _edges(flops):
+    values = np.asarray(flops) / 1e6
+    low, high = values.min(), values.max()
+    # One value alone, of a plain network, is a bar of its own.
+    return np.linspace(low, high, FLOPS_BINS + 1) if high > low else np.array([low - 1, low - 0.5, low + 0.5, low + 1])
+
+
+def _images(title, entries):
+    if entries[0]["map"] is None:
+        headings = ("image", "label", "read as", "FLOPs, millions")
+        rows = [(each["index"], each["label"], each["read"], f"{each['flops'] / 1e6:.1f}") for each in entries]
+        return f"<h2>{title}</h2>\n" + _table(headings, rows)
+    titles = [f"{each['label']}, read as {each['read']}\n{each['flops'] / 1e6:.1f} M" for each in entries]
+    picture = gallery([each["image"] for each in entries], [each["map"] for each in entries], titles)
+    numbers = ", ".join(str(each["index"]) for each in entries)
+    caption = f"Above their ponder maps; label, what was read, FLOPs. Numbers in the split: {numbers}."
+    return f"<h2>{title}</h2>\n<figure>{_png(picture, title)}<figcaption>{caption}</figcaption></figure>\n"
+
+
+def _mistakes(counts):
+    if len(counts) <= MATRIX_CLASSES:
+        yield _chart("What is read as what", charts.matrix(counts, list(range(len(counts)))), "Numbers of images.")
+        return
+    wrong = counts - np.diag(np.diag(counts))
+    places = np.argsort(wrong, axis=None, kind="stable")[::-1][:LISTED_MISTAKES]
+    pairs = [np.unravel_index(place, wrong.shape) for place in places]
+    rows = [(label, read, wrong[label, read], counts[label].sum()) for label, read in pairs if wrong[label, read]]
+    yield "<h2>The most frequent mistakes</h2>\n" + _table(("label", "read as", "images", "of"), rows)
+
+
+def _chart(title, figure, caption):
+    svg = charts.chart_svg(figure)
+    # Several drawings on a page must not share names of their parts.
+    prefix = re.sub(r"\W+", "_", title.lower())
+    svg = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{prefix}_", svg)
+    return f"<h2>{title}</h2>\n<figure>{svg}<figcaption>{caption}</figcaption></figure>\n"
+
+
+def _png(picture, alternative):
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img alt="{html.escape(alternative)}" src="data:image/png;base64,{data}">'
+
+
+def _table(headings, rows):
+    head = "".join(f"<th>{html.escape(str(each))}</th>" for each in headings)
+    lines = []
+    for row in rows:
+        cells = "".join(f"<td>{html.escape(str(each))}</td>" for each in row)
+        lines.append(f"<tr>{cells}</tr>\n")
+    return f'<div class="wide"><table>\n<tr>{head}</tr>\n{"".join(lines)}</table></div>\n'

@@ -1,0 +1,138 @@
+"""Curves, bars and histograms as Matplotlib figures, off screen; `save_chart` and `chart_svg` make files of them."""
+
+import io
+
+STYLES = {
+    "vanilla": ("plain ResNets", "tab:gray", "s--"),
+    "act": ("ACT", "tab:orange", "o-"),
+    "sact": ("SACT", "tab:blue", "o-"),
+}
+
+
+def tradeoff(rows):
+    """Accuracy against FLOPs, a curve for each kind of network.
+
+    Args:
+        rows: dicts with `model_type`, `model`, `tau`, `flops` and `accuracy`, a part of 1.
+    """
+    figure = _new_chart(6.4, 4.4)
+    axes = figure.add_subplot()
+    for kind, (label, colour, style) in STYLES.items():
+        chosen = sorted((row for row in rows if row["model_type"] == kind), key=lambda row: row["flops"])
+        if not chosen:
+            continue
+        places = [(row["flops"] / 1e6, 100 * row["accuracy"]) for row in chosen]
+        axes.plot(*zip(*places, strict=True), style, color=colour, label=label)
+        for row, place in zip(chosen, places, strict=True):
+            note = f"{row['model']} units" if kind == "vanilla" else f"τ {row['tau']:g}"
+            below = -11 if kind != "act" else 6
+            axes.annotate(note, place, xytext=(5, below), textcoords="offset points", fontsize=7, color=colour)
+    axes.set(xlabel="FLOPs per image, millions", ylabel="accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def comparison(rows):
+    """FLOPs and accuracy of a few networks side by side, as bars; `rows` as for `tradeoff`."""
+    figure = _new_chart(6.4, 3.2)
+    labels = [f"{row['model_type']} {row['model']}" for row in rows]
+    panels = (
+        ("FLOPs per image, millions", [row["flops"] / 1e6 for row in rows]),
+        ("accuracy, %", [100 * row["accuracy"] for row in rows]),
+    )
+    for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
+        bars = axes.bar(labels, values, color=[STYLES[row["model_type"]][1] for row in rows])
+        axes.bar_label(bars, fmt="%.2f")
+        axes.set_title(title)
+        axes.margins(y=0.15)
+    return figure
+
+
+def resolution(rows):
+    """Accuracy and FLOPs over the size of the images, a line for each run.
+
+    Args:
+        rows: dicts with `run`, `trained_size`, `image_size`, `flops` and `accuracy`, a part of 1.
+    """
+    figure = _new_chart(8, 3.4)
+    left, right = figure.subplots(1, 2)
+    for name in dict.fromkeys(row["run"] for row in rows):
+        chosen = [row for row in rows if row["run"] == name]
+        sizes = [row["image_size"] for row in chosen]
+        left.plot(sizes, [100 * row["accuracy"] for row in chosen], "o-", label=name)
+        right.plot(sizes, [row["flops"] / 1e6 for row in chosen], "o-", label=name)
+    for axes, title in ((left, "accuracy, %"), (right, "FLOPs per image, millions")):
+        axes.axvline(rows[0]["trained_size"], color="tab:gray", linestyle=":", label="trained at")
+        axes.set(title=title, xlabel="height and width of the images, pixels")
+        axes.grid(alpha=0.3)
+    right.set_ylim(bottom=0)
+    right.legend(fontsize=7)
+    return figure
+
+
+def histograms(panels, columns=4):
+    """Several histograms.
+
+    Args:
+        panels: dict from a title to `(edges, counts, label)`: `(n + 1,)` and `(n,)` numbers and the axis' text.
+        columns: int, panels in a row at most.
+    """
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = _new_chart(3.0 * columns + 0.6, 2.4 * rows)
+    places = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (title, (edges, counts, label)) in zip(places, panels.items(), strict=False):
+        total = max(1, sum(counts))
+        axes.stairs([100 * count / total for count in counts], edges, fill=True, color="tab:blue")
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel(label, fontsize=8)
+        axes.set_ylabel("%", fontsize=8)
+        axes.tick_params(labelsize=7)
+    for axes in list(places):
+        axes.set_axis_off()
+    return figure
+
+
+def matrix(counts, names):
+    """A confusion matrix `(classes, classes)`, rows the true class, columns what was read; parts of each row."""
+    figure = _new_chart(4.2, 3.8)
+    axes = figure.add_subplot()
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    axes.imshow(shares, vmin=0, vmax=1)
+    for row, column in zip(*counts.nonzero(), strict=True):
+        colour = "black" if shares[row, column] > 0.5 else "white"
+        axes.text(column, row, int(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
+    axes.set_xticks(range(len(names)), names, fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set_xlabel("read as", fontsize=8)
+    axes.set_ylabel("is", fontsize=8)
+    return figure
+
+
+def save_chart(figure, file, ending):
+    """Writes a figure of this module to a path or file, as "png" or "svg"."""
+    figure.savefig(file, format=ending, dpi=150)
+
+
+def chart_svg(figure):
+    """A figure of this module as text of an SVG element that has the colour of the text around it."""
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "sact_tf"}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    for black in ("stroke: #000000", "fill: #000000"):
+        text = text.replace(black, black.split(":")[0] + ": currentColor")
+    return text.replace("<text ", '<text fill="currentColor" ')
+
+
+def _new_chart(width, height):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure

@@ -1,0 +1,247 @@
+"""The report of an evaluation, what it is made from, and the pictures for TensorBoard."""
+
+import dataclasses
+import html.parser
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sact_tf import checkpoints, evaluation, flops, report, training
+from sact_tf.config import EvaluationConfig, ModelConfig
+from sact_tf.models.build import build_model
+from sact_tf.studies import runs
+from sact_tf.survey import Survey
+
+NUM_IMAGES = 23
+
+
+class Page(html.parser.HTMLParser):
+    """The tables of a page as lists of cells, its headings, its figures, and everything that it refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.headings, self.references, self.pictures = [], [], [], 0
+        self._open = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.references += [attributes[name] for name in ("src", "href", "xlink:href") if name in attributes]
+        self.pictures += tag in ("svg", "img")
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        self._open = tag
+
+    def handle_endtag(self, tag):
+        self._open = None
+
+    def handle_data(self, data):
+        if self._open in ("td", "th"):
+            self.tables[-1][-1].append(data)
+        elif self._open == "h2":
+            self.headings.append(data)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, spread_halting):
+    """Directory of a plain run and of a SACT checkpoint whose halting varies, and the SACT `ModelConfig`."""
+    directory = tmp_path_factory.mktemp("report")
+    config = runs.training_config("cluttered_digits", {"model": "2"}, max_number_of_steps=1, batch_size=4)
+    training.train(config, str(directory / "plain"), log=lambda line: None)
+    model_config = dataclasses.replace(config.model, model_type="sact")
+    model = build_model(model_config, 64)
+    spread_halting(model, bias=-0.5)
+    checkpoints.save_release_checkpoint(model, str(directory / "sact"), 7)
+    return directory, model_config
+
+
+def evaluation_of(trained, **changes):
+    directory, model_config = trained
+    fields = {
+        "model": model_config,
+        "dataset": "cluttered_digits",
+        "image_size": 64,
+        "checkpoint_dir": str(directory / "sact"),
+        "eval_dir": str(directory / "eval"),
+        "split_name": "test",
+        "num_examples": NUM_IMAGES,
+        "batch_size": 10,
+    }
+    return EvaluationConfig(**{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def reported(trained):
+    """The page, the lines that were printed, and the metrics."""
+    lines, directory = [], trained[0]
+    config = evaluation_of(trained, report_dir=str(directory / "report"), report_vanilla_dir=str(directory / "plain"))
+    metrics = evaluation.evaluate_run(config, lines.append)
+    return (directory / "report" / report.PAGE).read_text(encoding="utf-8"), lines, metrics
+
+
+def test_every_number_of_the_report_is_the_one_that_was_printed(reported):
+    text, lines, metrics = reported
+    page = Page(text)
+    printed = dict(re.fullmatch(r"(.+)\[(.+)\]", line).groups() for line in lines if line.endswith("]"))
+    assert set(printed) == set(metrics)
+    (values,) = (table[1:] for table in page.tables if table[0] == ["metric", "value"])
+    assert dict(values) == printed
+    network, plain = page.tables[0][1:]
+    assert network[1] == f"{100 * float(printed['eval/Accuracy']):.2f} %"
+    assert network[2] == f"{float(printed['Total Flops/mean']) / 1e6:.1f} million"
+    share = float(printed["Total Flops/mean"]) / 1e4 / float(plain[2].split()[0])
+    assert float(network[3].split()[0]) == pytest.approx(share, abs=0.1)
+    assert plain[3] == "100.0 %"
+
+
+def test_report_compares_with_the_plain_network(reported, trained):
+    directory, model_config = trained
+    plain = evaluation_of(
+        trained,
+        model=dataclasses.replace(model_config, model_type="vanilla"),
+        checkpoint_dir=str(directory / "plain"),
+        eval_dir=str(directory / "plain" / "eval"),
+    )
+    metrics = evaluation.evaluate(plain, plain.checkpoint_dir)
+    row = Page(reported[0]).tables[0][2]
+    assert row[1:3] == [f"{100 * metrics['eval/Accuracy']:.2f} %", f"{metrics['Total Flops/mean'] / 1e6:.1f} million"]
+
+
+def test_report_has_its_figures_and_needs_no_network(reported):
+    page = Page(reported[0])
+    assert page.headings == [
+        "Computation",
+        "Executed units of each block",
+        "Ponder cost of each block",
+        "Images with the least computation",
+        "Images with the most computation",
+        "What is read as what",
+        "All metrics",
+        "Configuration",
+    ]
+    assert page.pictures == 6
+    assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in page.references)
+    assert not re.search(r"@import|url\((?!#)|<script|<link", reported[0])
+    names = re.findall(r'\bid="([^"]+)"', reported[0])
+    assert len(names) == len(set(names))
+
+
+def test_report_of_a_plain_network_has_no_maps(trained):
+    directory, model_config = trained
+    config = evaluation_of(
+        trained,
+        model=dataclasses.replace(model_config, model_type="vanilla"),
+        checkpoint_dir=str(directory / "plain"),
+        eval_dir=str(directory / "plain" / "eval"),
+        report_dir=str(directory / "plain" / "report"),
+    )
+    evaluation.evaluate_run(config, lambda line: None)
+    page = Page((directory / "plain" / "report" / report.PAGE).read_text(encoding="utf-8"))
+    assert page.headings == ["Computation", "What is read as what", "All metrics", "Configuration"]
+    assert page.tables[0][2][1] == "not given"
+
+
+def test_report_that_cannot_be_written_is_noticed_before_evaluation(trained, tmp_path):
+    (tmp_path / "file").write_text("kept")
+    lines = []
+    with pytest.raises(OSError, match="file"):
+        evaluation.evaluate_run(evaluation_of(trained, report_dir=str(tmp_path / "file")), lines.append)
+    assert lines == []
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_survey_counts_what_the_network_returned(trained):
+    directory, model_config = trained
+    model = build_model(model_config, 64)
+    checkpoints.load_release_checkpoint(model, str(directory / "sact"))
+    images = np.random.default_rng(4).uniform(-1, 1, (9, 64, 64, 3)).astype("float32")
+    images *= np.linspace(0.1, 1.0, 9, dtype="float32")[:, None, None, None]
+    outputs = model(images, training=False)
+    outputs.update(flops.count(model, outputs))
+    labels = np.arange(9)
+    seen = Survey(model, kept=2)
+    for part in (slice(0, 4), slice(4, 9)):
+        seen.add({"image": images[part], "label": labels[part]}, {key: value[part] for key, value in outputs.items()})
+    counted = np.asarray(outputs["flops"])
+    assert seen.flops == counted.tolist()
+    assert len(set(seen.flops)) > 4
+    for name, counts in seen.num_units.items():
+        units = np.asarray(outputs[f"{name}/num_units"])
+        assert counts.tolist() == [(units == number).sum() for number in range(3)]
+        edges, bins = seen.ponder_cost[name]
+        assert (edges[0], edges[-1], bins.sum()) == (0.0, 3.0, units.size)
+    assert [each["index"] for each in seen.least] == np.argsort(counted, kind="stable")[:2].tolist()
+    assert [each["flops"] for each in seen.most] == sorted(counted)[::-1][:2]
+    read = np.argmax(outputs["logits"], -1)
+    assert seen.mistakes.sum() == 9
+    assert seen.mistakes[labels[3], read[3]] == 1
+    worst = seen.most[0]
+    assert worst["map"].shape == (64, 64)
+    np.testing.assert_array_equal(worst["image"], images[worst["index"]])
+
+
+def test_many_classes_give_a_list_of_mistakes():
+    counts = np.zeros((30, 30), np.int64)
+    counts[3, 4], counts[3, 3], counts[9, 1] = 2, 5, 7
+    table = Page("".join(report._mistakes(counts))).tables[0]
+    assert table == [["label", "read as", "images", "of"], ["9", "1", "7", "7"], ["3", "4", "2", "7"]]
+
+
+def test_text_is_escaped():
+    page = report._table(("<b>",), [("a & b",)])
+    assert "&lt;b&gt;" in page
+    assert "a &amp; b" in page
+
+
+def events_of(directory):
+    events = EventAccumulator(str(directory), size_guidance={"tensors": 0})
+    events.Reload()
+    return {tag: tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto) for tag in events.Tags()["tensors"]}
+
+
+def pictures_of(values):
+    """Width and height of the pictures of an image summary, and their pixels."""
+    width, height, *pictures = values
+    return int(width), int(height), [tf.io.decode_png(picture).numpy() for picture in pictures]
+
+
+def test_evaluation_shows_heat_maps_and_distributions(reported, trained):
+    events = events_of(trained[0] / "eval")
+    for figure in ("ponder_cost", "num_units"):
+        width, height, pictures = pictures_of(events[f"Heat Map/{figure}"])
+        assert (width, height, len(pictures)) == (2 * 64 + 5, 64, 5)
+        # The stripe between the image and its map.
+        assert not pictures[0][:, 64:69].any()
+        assert pictures[0][:, 69:, 0].astype(int).sum() > pictures[0][:, 69:, 2].astype(int).sum()
+    histogram = events["Total Flops"]
+    assert histogram[:, 2].sum() == NUM_IMAGES
+    metrics = reported[2]
+    units = events["block_1/num_units"]
+    assert units[-1, 1] == pytest.approx(metrics["block_1/num_units_max"], abs=1e-6)
+
+
+def test_training_shows_heat_maps_and_distributions(trained, tmp_path):
+    config = runs.training_config(
+        "cluttered_digits", {"model": "2", "model_type": "sact"}, max_number_of_steps=1, batch_size=4
+    )
+    training.train(config, str(tmp_path), log=lambda line: None)
+    events = events_of(tmp_path)
+    assert len(pictures_of(events["Heat Map/ponder_cost"])[2]) == 4
+    assert events["Total Flops"][:, 2].sum() == 4
+    assert events["block_3/num_units"][:, 2].sum() == 4 * 8 * 8
+
+
+@pytest.mark.parametrize(("model_type", "shown"), [("vanilla", set()), ("act", {"Total Flops", "block_1/num_units"})])
+def test_only_sact_has_heat_maps(tmp_path, model_type, shown):
+    model = ModelConfig(network="cifar", model="1", model_type=model_type, num_classes=10, base_channels=4)
+    config = runs.training_config("cluttered_digits", max_number_of_steps=1, batch_size=4)
+    training.train(dataclasses.replace(config, model=model), str(tmp_path), log=lambda line: None)
+    events = events_of(tmp_path)
+    assert not any(tag.startswith("Heat Map") for tag in events)
+    assert shown <= set(events)
+    assert ("Total Flops" in events) == (model_type == "act")
