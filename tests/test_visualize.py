@@ -151,6 +151,14 @@ def test_composed_figure_has_every_picture_and_no_enormous_size(shape):
         assert (np.abs(picture.astype(int) - (red, green, blue)).max(axis=-1) <= 3).sum() > 20
 
 
+def test_gallery_gives_equal_maps_equal_colours():
+    picture = visualize.gallery(np.zeros((2, 30, 40, 3)), np.full((2, 30, 40), 6.0), ["one", "two"])
+    middle_of_viridis = (33, 145, 140)
+    columns = np.abs(picture.astype(int) - middle_of_viridis).max(-1) <= 3
+    left, right = np.array_split(columns, 2, axis=1)
+    assert min(left.sum(), right.sum()) > 1000
+
+
 def test_colour_bar_and_gallery_are_arrays():
     assert visualize.colour_bar(3.5, 12.25).shape[0] > 300
     maps = np.linspace(1, 5, 2 * 30 * 40).reshape(2, 30, 40)

@@ -1,6 +1,7 @@
 """Curves, bars and histograms as Matplotlib figures, off screen; `save_chart` and `chart_svg` make files of them."""
 
 import io
+import re
 
 STYLES = {
     "vanilla": ("plain ResNets", "tab:gray", "s--"),
@@ -89,6 +90,7 @@ def histograms(panels, columns=4):
         axes.set_xlabel(label, fontsize=8)
         axes.set_ylabel("%", fontsize=8)
         axes.tick_params(labelsize=7)
+        axes.locator_params(axis="x", nbins=6, steps=[1, 2, 5, 10], integer=edges[-1] - edges[0] > 1)
     for axes in list(places):
         axes.set_axis_off()
     return figure
@@ -101,7 +103,8 @@ def matrix(counts, names):
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, vmin=0, vmax=1)
     for row, column in zip(*counts.nonzero(), strict=True):
-        colour = "black" if shares[row, column] > 0.5 else "white"
+        # Not black itself, which takes the colour of the page.
+        colour = "#111111" if shares[row, column] > 0.5 else "#eeeeee"
         axes.text(column, row, int(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
     axes.set_xticks(range(len(names)), names, fontsize=7)
     axes.set_yticks(range(len(names)), names, fontsize=7)
@@ -126,7 +129,7 @@ def chart_svg(figure):
     text = text[text.index("<svg") :]
     for black in ("stroke: #000000", "fill: #000000"):
         text = text.replace(black, black.split(":")[0] + ": currentColor")
-    return text.replace("<text ", '<text fill="currentColor" ')
+    return re.sub(r"<text (?![^>]*fill: #)", '<text fill="currentColor" ', text)
 
 
 def _new_chart(width, height):

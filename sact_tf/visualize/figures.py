@@ -103,6 +103,9 @@ def gallery(images, maps, titles, boxes=None, limits=None):
     figure = _new_figure(1.6 * count, 4.3)
     axes = figure.subplots(2, count, squeeze=False)
     limits = np.percentile(maps, [0.1, 99.9]) if limits is None else limits
+    if limits[0] == limits[1]:
+        # Of one value alone Matplotlib makes a range for each map by itself.
+        limits = limits[0] - 0.5, limits[1] + 0.5
     for column in range(count):
         axes[0, column].imshow(np.clip((images[column] + 1) / 2, 0, 1), interpolation="nearest")
         axes[0, column].set_axis_off()
