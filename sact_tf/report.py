@@ -23,9 +23,13 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
-th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line);
+  overflow-wrap: anywhere; }
+th { overflow-wrap: normal; }
 .note, figcaption { color: var(--faint); font-size: .9rem; }
-figure { margin: 1rem 0; } figure svg, figure img { max-width: 100%; height: auto; } img { border-radius: 4px; }
+figure { margin: 1rem 0; overflow-x: auto; } figure svg, figure img { max-width: 100%; height: auto; }
+@media (max-width: 45rem) { figure svg { max-width: none; } figure img { max-width: none; width: 45rem; } }
+img { border-radius: 4px; }
 """
 
 
@@ -75,16 +79,16 @@ def _sections(title, metrics, plain, survey, settings):
     yield _summary(metrics, plain, len(survey.flops))
     edges = _edges(survey.flops)
     panels = {"FLOPs of an image": (edges, np.histogram(np.asarray(survey.flops) / 1e6, edges)[0], "millions")}
-    yield _chart("Computation", charts.histograms(panels), "Part of the images.")
+    yield _chart("Computation", charts.histograms(panels), "Share of the images.")
     if survey.num_units:
         units = {
             name: (np.arange(len(counts) + 1) - 0.5, counts, "residual units")
             for name, counts in survey.num_units.items()
         }
         kind = "positions" if survey.most and survey.most[0]["map"] is not None else "images"
-        yield _chart("Executed units of each block", charts.histograms(units), f"Part of the {kind}.")
+        yield _chart("Executed units of each block", charts.histograms(units), f"Share of the {kind}.")
         ponder = {name: (*values, "residual units + remainder") for name, values in survey.ponder_cost.items()}
-        yield _chart("Ponder cost of each block", charts.histograms(ponder), f"Part of the {kind}.")
+        yield _chart("Ponder cost of each block", charts.histograms(ponder), f"Share of the {kind}.")
         yield _images("Images with the least computation", survey.least)
         yield _images("Images with the most computation", survey.most)
     yield from _mistakes(survey.mistakes)

@@ -16,6 +16,8 @@ def tradeoff(rows):
     Args:
         rows: dicts with `model_type`, `model`, `tau`, `flops` and `accuracy`, a part of 1.
     """
+    from matplotlib.patheffects import withStroke
+
     figure = _new_chart(6.4, 4.4)
     axes = figure.add_subplot()
     for kind, (label, colour, style) in STYLES.items():
@@ -25,9 +27,12 @@ def tradeoff(rows):
         places = [(row["flops"] / 1e6, 100 * row["accuracy"]) for row in chosen]
         axes.plot(*zip(*places, strict=True), style, color=colour, label=label)
         for row, place in zip(chosen, places, strict=True):
-            note = f"{row['model']} units" if kind == "vanilla" else f"τ {row['tau']:g}"
+            units = "unit" if str(row["model"]) == "1" else "units"
+            note = f"{row['model']} {units}" if kind == "vanilla" else f"τ {row['tau']:g}"
             below = -11 if kind != "act" else 6
-            axes.annotate(note, place, xytext=(5, below), textcoords="offset points", fontsize=7, color=colour)
+            text = axes.annotate(note, place, xytext=(5, below), textcoords="offset points", fontsize=7, color=colour)
+            text.set_path_effects([withStroke(linewidth=2, foreground="white")])
+    axes.margins(x=0.1, y=0.08)
     axes.set(xlabel="FLOPs per image, millions", ylabel="accuracy, %")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
