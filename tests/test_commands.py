@@ -1,6 +1,8 @@
 """The scripts, started as a user starts them."""
 
 import functools
+import itertools
+import json
 import os
 import re
 import signal
@@ -22,6 +24,45 @@ def start(*words):
     )
 
 
+# A process that has imported what the scripts import, and runs each of its lines in a copy of itself.
+WARM = """
+import json, os, runpy, sys
+import sact_tf.evaluation, sact_tf.report, sact_tf.training
+
+for line in sys.stdin:
+    words, output, errors = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def finish_warm(tmp_path_factory):
+    """Function that runs a script like `finish(start(...))` and does not pay for the imports each time."""
+    directory = tmp_path_factory.mktemp("warm")
+    process = subprocess.Popen(
+        [sys.executable, "-c", WARM], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    numbers = itertools.count()
+
+    def run(*words):
+        output, errors = (directory / f"{next(numbers)}.txt" for _ in range(2))
+        print(json.dumps([words, str(output), str(errors)]), file=process.stdin, flush=True)
+        returncode = process.stdout.readline()
+        assert returncode, "the warm process has ended"
+        return int(returncode), output.read_text(), errors.read_text()
+
+    yield run
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+
+
 def finish(process):
     output, errors = process.communicate(timeout=180)
     return process.returncode, output, errors
@@ -39,7 +80,7 @@ def run_directory(tmp_path_factory):
     return directory
 
 
-def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(run_directory, tmp_path):
+def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(finish_warm, run_directory, tmp_path):
     directory = f"--train_log_dir={tmp_path / 'new'}"
     mistakes = [
         (("train.py", "--model_type=fast", directory), r"`model_type` must be one of .*Received: model_type='fast'"),
@@ -57,18 +98,16 @@ def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(r
             r"does not fit(.|\n)*missing from it:\n  resnet_residual/block_1/unit_1/halting_proba/global_bn/beta",
         ),
     ]
-    for first in range(0, len(mistakes), 2):
-        processes = [(start(*words), words, expected) for words, expected in mistakes[first : first + 2]]
-        for process, words, expected in processes:
-            returncode, _, errors = finish(process)
-            assert returncode != 0, words
-            assert re.search(expected, errors), (words, errors)
-            assert "Traceback" not in errors, (words, errors)
+    for words, expected in mistakes:
+        returncode, _, errors = finish_warm(*words)
+        assert returncode != 0, words
+        assert re.search(expected, errors), (words, errors)
+        assert "Traceback" not in errors, (words, errors)
 
 
-def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_names(run_directory):
-    returncode, output, errors = finish(
-        start("eval.py", f"--checkpoint_dir={run_directory}", "--num_examples=6", "--batch_size=4")
+def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_names(finish_warm, run_directory):
+    returncode, output, errors = finish_warm(
+        "eval.py", f"--checkpoint_dir={run_directory}", "--num_examples=6", "--batch_size=4"
     )
     # The run is complete, so evaluation ends though it was not told to stop after one checkpoint.
     assert returncode == 0, errors
