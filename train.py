@@ -7,6 +7,7 @@ python train.py --dataset=cluttered_digits --model_type=sact --finetune_path=run
 from absl import flags
 
 from sact_tf import command_line, training
+from sact_tf.progress import print_line
 
 FLAGS = flags.FLAGS
 command_line.define_model_flags()
@@ -23,7 +24,7 @@ def main():
         strategy=FLAGS.strategy,
         tpu=FLAGS.tpu,
     )
-    training.print_line(f"Trained to step {result['step']}: {command_line.train_log_dir()}")
+    print_line(f"Trained to step {result['step']}: {command_line.train_log_dir()}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from timing import describe_machine, interleave, median
 
 from sact_tf.config import ModelConfig, TrainingConfig
 from sact_tf.data import colour, convert, imagenet, pipeline, preprocessing
-from sact_tf.trainer import Trainer
+from sact_tf.training.trainer import Trainer
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 SIZE = (500, 375)

@@ -18,7 +18,7 @@ from absl import app, flags
 
 import sact_tf
 from sact_tf import losses
-from sact_tf.optimizers import Momentum
+from sact_tf.training.optimizers import Momentum
 
 MODEL_TYPES = ("vanilla", "act", "sact")
 NUM_CLASSES = 1001

@@ -256,6 +256,12 @@ def checkpoint_prefix(path):
     return prefix
 
 
+def step_of(prefix):
+    """The step in the name of a checkpoint, `model.ckpt-<step>`, int; 0 where there is none."""
+    text = prefix.rpartition("-")[2]
+    return int(text) if text.isdigit() else 0
+
+
 def _read(reader, key, path):
     try:
         return reader.get_tensor(key)

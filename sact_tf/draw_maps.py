@@ -16,7 +16,7 @@ from absl import flags
 
 from sact_tf import command_line, visualize
 from sact_tf.data.records import write_atomically
-from sact_tf.training import print_line
+from sact_tf.progress import print_line
 
 FLAGS = flags.FLAGS
 PERCENTILES = (0.1, 99.9)

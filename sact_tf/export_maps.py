@@ -21,9 +21,10 @@ import shutil
 import h5py
 import numpy as np
 
-from sact_tf import checkpoints, command_line, inference, visualize
+from sact_tf import checkpoints, command_line, visualize
 from sact_tf.data import pipeline
-from sact_tf.training import print_line
+from sact_tf.evaluation import inference
+from sact_tf.progress import print_line
 from sact_tf.version import __version__
 
 COMPRESSION = "lzf"

@@ -12,10 +12,11 @@ import os
 from collections import Counter
 from typing import NamedTuple
 
-from sact_tf import command_line, flops, inference, visualize
+from sact_tf import command_line, flops, visualize
 from sact_tf.data.photographs import BadPhotograph, prepare, read_photograph
 from sact_tf.data.records import write_atomically
-from sact_tf.training import print_line
+from sact_tf.evaluation import inference
+from sact_tf.progress import print_line
 
 # The share of the map: with more of it, the photograph under it could not be recognized.
 OVERLAY_ALPHA = 0.6

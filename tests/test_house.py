@@ -12,10 +12,8 @@ ROOMS = [
     {"__init__"},
     {"draw_maps", "export", "export_maps", "ponder_map", "studies"},
     {"command_line"},
-    {"training", "evaluation", "inference"},
-    {"session", "trainer", "strategies"},
-    {"report"},
-    {"survey"},
+    {"training"},
+    {"evaluation"},
     {"visualize"},
     {"checkpoints"},
     {"sparse"},
@@ -23,10 +21,10 @@ ROOMS = [
     {"models"},
     {"layers"},
     {"halting"},
-    {"losses", "metrics", "optimizers"},
+    {"losses"},
     {"data"},
     {"config"},
-    {"version"},
+    {"progress", "version"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from sact_tf import checkpoints, imagenet_resnet, inference, load_release_checkpoint, ponder_map, visualize
+from sact_tf import checkpoints, imagenet_resnet, load_release_checkpoint, ponder_map, visualize
 from sact_tf.config import ENGINES, ModelConfig, PonderMapConfig
 from sact_tf.data import photographs
 from sact_tf.data.photographs import BadPhotograph, read_photograph
+from sact_tf.evaluation import inference
 from sact_tf.models.build import build_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ import sact_tf
 from sact_tf import halting
 from sact_tf.checkpoints import named_variables
 from sact_tf.config import MODEL_TYPES
-from sact_tf.optimizers import Momentum
+from sact_tf.training.optimizers import Momentum
 
 FORWARD_TOLERANCE = 1e-4
 LOSS_TOLERANCE = 1e-5

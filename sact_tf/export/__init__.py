@@ -9,7 +9,7 @@ from sact_tf import checkpoints
 from sact_tf.export import saved_model
 from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
 from sact_tf.models.build import build_model
-from sact_tf.training import print_line
+from sact_tf.progress import print_line
 from sact_tf.version import __version__
 
 KERAS_FILE = "model.keras"

@@ -12,14 +12,16 @@ import os
 
 from absl import flags
 
-from sact_tf import command_line, training
+from sact_tf import command_line
+from sact_tf import config as configs
+from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
 
 
-def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=training.print_line):
+def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     """Trains and evaluates the plain network.
 
     Args:
@@ -35,7 +37,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=training.pri
     Raises:
         ValueError: if the run is of a plain network, or not one of ours.
     """
-    adaptive = training.read_config(checkpoint_dir)
+    adaptive = configs.read_config(checkpoint_dir)
     if adaptive.model.model_type == "vanilla":
         raise ValueError(
             f"A baseline is made for an adaptive network, and {checkpoint_dir} has a plain one. "
@@ -74,8 +76,8 @@ def mean_units(metrics):
 def _steps_in_all(config):
     """Steps of a run and of those that it started from, as far as they can be read."""
     steps = config.max_number_of_steps
-    if config.finetune_path and os.path.exists(os.path.join(config.finetune_path, training.CONFIG_FILE)):
-        steps += _steps_in_all(training.read_config(config.finetune_path))
+    if config.finetune_path and os.path.exists(os.path.join(config.finetune_path, configs.CONFIG_FILE)):
+        steps += _steps_in_all(configs.read_config(config.finetune_path))
     return steps
 
 

@@ -17,6 +17,7 @@ from sact_tf import checkpoints, command_line, evaluation, training, visualize
 from sact_tf import config as configs
 from sact_tf.data import pipeline
 from sact_tf.models.build import build_model
+from sact_tf.progress import print_line
 
 FLAGS = flags.FLAGS
 DATASET = "cluttered_digits"
@@ -26,7 +27,7 @@ SACT = {"max_number_of_steps": 600}
 NUM_PICTURES = 8
 
 
-def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=training.print_line):
+def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=print_line):
     """Trains and evaluates both networks, draws the maps, prints a table.
 
     Args:
@@ -44,7 +45,8 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=tr
     for model_type, changes in (("vanilla", vanilla), ("sact", sact)):
         directory = os.path.join(run_dir, model_type)
         finetune_path = None if model_type == "vanilla" else started
-        config = _training_config(model_type, tau, {**changes, "finetune_path": finetune_path})
+        model = {"model_type": model_type, **({} if tau is None else {"tau": tau})}
+        config = configs.default_training_config(DATASET, model, **changes, finetune_path=finetune_path)
         log(f"== Training {model_type}: {config.max_number_of_steps} steps of {config.batch_size} images, {directory}")
         trained = training.train(config, directory, save_interval_secs=60, log=log)
         results[model_type] = _evaluate(config, directory, num_examples, log)
@@ -58,15 +60,6 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=tr
     log(f"Images beside their ponder maps: {picture}. Figures: {file.name}. Networks: {started}, {directory}.")
     log(f"TensorBoard: tensorboard --logdir {run_dir}")
     return results
-
-
-def _training_config(model_type, tau, changes):
-    defaults = configs.check_dataset(DATASET)
-    model = {name: defaults[name] for name in configs.ModelConfig.__dataclass_fields__ if name in defaults}
-    model.update({"model_type": model_type}, **({} if tau is None else {"tau": tau}))
-    fields = {name: defaults[name] for name in configs.TrainingConfig.__dataclass_fields__ if name in defaults}
-    fields.update(changes, model=configs.ModelConfig(**model), dataset=DATASET)
-    return configs.TrainingConfig(**fields)
 
 
 def _evaluate(config, directory, num_examples, log):

@@ -10,14 +10,16 @@ import os
 
 from absl import flags
 
-from sact_tf import command_line, training
+from sact_tf import command_line
+from sact_tf import config as configs
+from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
 
 
-def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=training.print_line):
+def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line):
     """Evaluates every run at every size.
 
     Args:
@@ -33,12 +35,12 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=training.p
     Raises:
         ValueError: if a directory has no run of ours, or the data set has one size only.
     """
-    configs = [training.read_config(directory) for directory in checkpoint_dirs]
+    trained = [configs.read_config(directory) for directory in checkpoint_dirs]
     if not image_sizes:
-        image_sizes = [round(configs[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
+        image_sizes = [round(trained[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
     os.makedirs(run_dir, exist_ok=True)
     rows, path = [], os.path.join(run_dir, "resolution")
-    for number, (directory, config) in enumerate(zip(checkpoint_dirs, configs, strict=True)):
+    for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
         for size in image_sizes:
             log(f"== {directory} at {size} x {size}")
             stored = os.path.join(run_dir, f"{number}_{size}.json")

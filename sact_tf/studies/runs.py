@@ -8,31 +8,14 @@ import os
 
 from sact_tf import config as configs
 from sact_tf import evaluation, training
+from sact_tf.progress import print_line
 from sact_tf.visualize import save_chart
 
 METRICS_FILE = "metrics.json"
 ACCURACY, FLOPS = "eval/Accuracy", "Total Flops/mean"
 
 
-def training_config(dataset, model=None, **changes):
-    """`TrainingConfig` of a data set's defaults.
-
-    Args:
-        dataset: name of a data set.
-        model: dict of `ModelConfig` fields that differ from the data set's defaults.
-        **changes: `TrainingConfig` fields that do; None stands for the default.
-    """
-    defaults = {
-        **configs.check_dataset(dataset),
-        **{name: value for name, value in changes.items() if value is not None},
-    }
-    parts = {name: defaults[name] for name in configs.ModelConfig.__dataclass_fields__ if name in defaults}
-    fields = {name: defaults[name] for name in configs.TrainingConfig.__dataclass_fields__ if name in defaults}
-    fields.update(model=configs.ModelConfig(**{**parts, **(model or {})}), dataset=dataset)
-    return configs.TrainingConfig(**fields)
-
-
-def train_and_evaluate(config, directory, num_examples=None, log=training.print_line):
+def train_and_evaluate(config, directory, num_examples=None, log=print_line):
     """Metrics of a run on the held-out split, which is trained first, or further, as far as that was not done.
 
     Args:
@@ -52,7 +35,7 @@ def train_and_evaluate(config, directory, num_examples=None, log=training.print_
     return {**metrics, "Training Seconds": trained["seconds"]}
 
 
-def evaluate_once(config, directory, path, num_examples=None, image_size=None, log=training.print_line):
+def evaluate_once(config, directory, path, num_examples=None, image_size=None, log=print_line):
     """Metrics of a trained run, read from a file if it has those of the same evaluation, and else written there.
 
     Args:

@@ -10,7 +10,9 @@ import os
 
 from absl import flags
 
-from sact_tf import command_line, training
+from sact_tf import command_line
+from sact_tf import config as configs
+from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.visualize import charts
 
@@ -26,7 +28,7 @@ def run(
     steps=None,
     adaptive_steps=600,
     num_examples=None,
-    log=training.print_line,
+    log=print_line,
     **changes,
 ):
     """Trains and evaluates all networks, one after the other.
@@ -59,13 +61,13 @@ def run(
     start = os.path.join(run_dir, f"vanilla_{vanilla_models[-1]}")
     planned = []
     for depth in vanilla_models:
-        config = runs.training_config(
+        config = configs.default_training_config(
             dataset, {"model": depth, "model_type": "vanilla"}, max_number_of_steps=steps, **changes
         )
         planned.append((f"vanilla_{depth}", None, config))
     for tau in taus:
         for kind in model_types:
-            config = runs.training_config(
+            config = configs.default_training_config(
                 dataset,
                 {"model": vanilla_models[-1], "model_type": kind, "tau": tau},
                 max_number_of_steps=adaptive_steps,

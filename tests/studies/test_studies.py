@@ -12,6 +12,7 @@ import time
 import pytest
 from PIL import Image
 
+from sact_tf.config import default_training_config
 from sact_tf.studies import baseline, resolution, runs, tradeoff
 from sact_tf.visualize import charts
 
@@ -71,7 +72,7 @@ def test_tradeoff_started_again_reads_what_it_has(traded):
 
 def test_tradeoff_evaluates_again_where_another_number_of_images_is_asked_for(traded):
     directory, _, _ = traded
-    config = runs.training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
+    config = default_training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
     path = directory / "other.json"
     lines = []
     first = runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 20, log=lines.append)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from sact_tf import visualize
 from sact_tf.data import pipeline
+from sact_tf.progress import Timer, duration
 
 # What the collectives of several workers raise when one of them is gone.
 _LOST = (
@@ -175,7 +176,7 @@ class Session:
             parts.append(f"ponder cost {sum(ponder):.2f}")
         if steps_per_second:
             left = (self.config.max_number_of_steps - step) / steps_per_second
-            parts.append(f"{steps_per_second * self.config.batch_size:.0f} images/s, {_duration(left)} left")
+            parts.append(f"{steps_per_second * self.config.batch_size:.0f} images/s, {duration(left)} left")
         self.log(", ".join(parts))
 
     def _summarize(self, step, batch, results, steps_per_second):
@@ -221,23 +222,3 @@ class Session:
         """Clears away the pieces of a checkpoint that could not be finished: on a full disk they are in the way."""
         for path in glob.glob(os.path.join(self.manager.directory, f"*-{step}*tempstate*")):
             os.remove(path)
-
-
-class Timer:
-    """Says whether some seconds have passed since it last did."""
-
-    def __init__(self, seconds):
-        self.seconds = seconds
-        self.last = time.monotonic()
-
-    def is_due(self):
-        """True once after each `seconds`."""
-        if time.monotonic() - self.last < self.seconds:
-            return False
-        self.last = time.monotonic()
-        return True
-
-
-def _duration(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

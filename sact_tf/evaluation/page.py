@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from sact_tf.survey import MATRIX_CLASSES
+from sact_tf.evaluation.record import MATRIX_CLASSES
 from sact_tf.visualize import charts, gallery
 
 PAGE = "report.html"
@@ -46,7 +46,7 @@ def check_directory(report_dir):
     os.remove(probe)
 
 
-def write(report_dir, title, metrics, plain, survey, settings):
+def write(report_dir, title, metrics, plain, record, settings):
     """Writes the page, in one step.
 
     Args:
@@ -54,14 +54,14 @@ def write(report_dir, title, metrics, plain, survey, settings):
         title: text.
         metrics: dict of `sact_tf.evaluation.evaluate`.
         plain: dict with `flops`, those of the plain network of the same size, and `metrics`, its evaluation or None.
-        survey: `Survey` of the evaluation.
+        record: `Record` of the evaluation.
         settings: dict from a setting's name to its value.
 
     Returns:
         Path of the page.
     """
     path = os.path.join(report_dir, PAGE)
-    body = "".join(_sections(title, metrics, plain, survey, settings))
+    body = "".join(_sections(title, metrics, plain, record, settings))
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -74,24 +74,24 @@ def write(report_dir, title, metrics, plain, survey, settings):
     return path
 
 
-def _sections(title, metrics, plain, survey, settings):
+def _sections(title, metrics, plain, record, settings):
     yield f"<h1>{html.escape(title)}</h1>\n"
-    yield _summary(metrics, plain, len(survey.flops))
-    edges = _edges(survey.flops)
-    panels = {"FLOPs of an image": (edges, np.histogram(np.asarray(survey.flops) / 1e6, edges)[0], "millions")}
+    yield _summary(metrics, plain, len(record.flops))
+    edges = _edges(record.flops)
+    panels = {"FLOPs of an image": (edges, np.histogram(np.asarray(record.flops) / 1e6, edges)[0], "millions")}
     yield _chart("Computation", charts.histograms(panels), "Share of the images.")
-    if survey.num_units:
+    if record.num_units:
         units = {
             name: (np.arange(len(counts) + 1) - 0.5, counts, "residual units")
-            for name, counts in survey.num_units.items()
+            for name, counts in record.num_units.items()
         }
-        kind = "positions" if survey.most and survey.most[0]["map"] is not None else "images"
+        kind = "positions" if record.most and record.most[0]["map"] is not None else "images"
         yield _chart("Executed units of each block", charts.histograms(units), f"Share of the {kind}.")
-        ponder = {name: (*values, "residual units + remainder") for name, values in survey.ponder_cost.items()}
+        ponder = {name: (*values, "residual units + remainder") for name, values in record.ponder_cost.items()}
         yield _chart("Ponder cost of each block", charts.histograms(ponder), f"Share of the {kind}.")
-        yield _images("Images with the least computation", survey.least)
-        yield _images("Images with the most computation", survey.most)
-    yield from _mistakes(survey.mistakes)
+        yield _images("Images with the least computation", record.least)
+        yield _images("Images with the most computation", record.most)
+    yield from _mistakes(record.mistakes)
     yield "<h2>All metrics</h2>\n" + _table(("metric", "value"), [(name, show(each)) for name, each in metrics.items()])
     yield "<h2>Configuration</h2>\n" + _table(("setting", "value"), settings.items())
 

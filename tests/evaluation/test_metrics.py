@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sact_tf.metrics import Moments
+from sact_tf.evaluation.metrics import Moments
 
 
 def moments(*batches):

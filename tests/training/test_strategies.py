@@ -1,7 +1,9 @@
 """Several devices and several workers give what one process gives for the same global batch."""
 
+import dataclasses
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -12,11 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf import config, strategies, training
+from sact_tf import config, training
 from sact_tf.data import pipeline
-from sact_tf.trainer import Trainer
+from sact_tf.training import strategies
+from sact_tf.training.trainer import Trainer
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 FLAGS = (
     "--model=1_2_1",
     "--base_channels=4",
@@ -77,7 +80,7 @@ def logged_losses(directory, run_config, **options):
 
 @pytest.mark.parametrize("model_type", ["sact", "act_early_stopping"])
 def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type):
-    monkeypatch.setattr("sact_tf.session.Session.LOG_SECS", 0)
+    monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
     run_config = make_config(model_type, steps=3)
     losses = logged_losses(str(tmp_path), run_config, strategy="mirrored")
     # The log has three decimals.
@@ -157,7 +160,7 @@ def test_a_run_that_lost_a_worker_goes_on_to_the_same_bits(tmp_path):
 
 
 def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path):
-    run_config = config.dataclasses.replace(make_config("sact", steps=1), batch_size=7)
+    run_config = dataclasses.replace(make_config("sact", steps=1), batch_size=7)
     with pytest.raises(ValueError, match=r"multiple of the 2 replicas.*batch_size=7; the nearest are 6 and 8"):
         training.train(run_config, str(tmp_path), strategy="mirrored")
 
@@ -180,7 +183,7 @@ def test_a_strategy_that_does_not_exist_is_refused():
 
 @pytest.mark.parametrize("model_type", ["vanilla", "act", "act_early_stopping", "sact"])
 def test_the_step_compiles_with_static_shapes_as_a_tpu_needs_it(model_type):
-    run_config = config.dataclasses.replace(make_config(model_type, steps=1), jit_compile=True)
+    run_config = dataclasses.replace(make_config(model_type, steps=1), jit_compile=True)
     trainer = Trainer(run_config, tf.distribute.get_strategy())
     source = pipeline.open_source("cluttered_digits", "train", 40)
     (batch,) = pipeline.training_batches(source, 8, 0, 0).take(1)

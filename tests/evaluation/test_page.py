@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sact_tf import checkpoints, evaluation, flops, report, training
-from sact_tf.config import EvaluationConfig, ModelConfig
+from sact_tf import checkpoints, evaluation, flops, training
+from sact_tf.config import EvaluationConfig, ModelConfig, default_training_config
+from sact_tf.evaluation import page as report_page
+from sact_tf.evaluation.record import Record
 from sact_tf.models.build import build_model
-from sact_tf.studies import runs
-from sact_tf.survey import Survey
 
 NUM_IMAGES = 23
 
@@ -51,7 +51,7 @@ class Page(html.parser.HTMLParser):
 def trained(tmp_path_factory, spread_halting):
     """Directory of a plain run and of a SACT checkpoint whose halting varies, and the SACT `ModelConfig`."""
     directory = tmp_path_factory.mktemp("report")
-    config = runs.training_config("cluttered_digits", {"model": "2"}, max_number_of_steps=1, batch_size=4)
+    config = default_training_config("cluttered_digits", {"model": "2"}, max_number_of_steps=1, batch_size=4)
     training.train(config, str(directory / "plain"), log=lambda line: None)
     model_config = dataclasses.replace(config.model, model_type="sact")
     model = build_model(model_config, 64)
@@ -81,7 +81,7 @@ def reported(trained):
     lines, directory = [], trained[0]
     config = evaluation_of(trained, report_dir=str(directory / "report"), report_vanilla_dir=str(directory / "plain"))
     metrics = evaluation.evaluate_run(config, lines.append)
-    return (directory / "report" / report.PAGE).read_text(encoding="utf-8"), lines, metrics
+    return (directory / "report" / report_page.PAGE).read_text(encoding="utf-8"), lines, metrics
 
 
 def test_every_number_of_the_report_is_the_one_that_was_printed(reported):
@@ -141,7 +141,7 @@ def test_report_of_a_plain_network_has_no_maps(trained):
         report_dir=str(directory / "plain" / "report"),
     )
     evaluation.evaluate_run(config, lambda line: None)
-    page = Page((directory / "plain" / "report" / report.PAGE).read_text(encoding="utf-8"))
+    page = Page((directory / "plain" / "report" / report_page.PAGE).read_text(encoding="utf-8"))
     assert page.headings == ["Computation", "What is read as what", "All metrics", "Configuration"]
     assert page.tables[0][2][1] == "not given"
 
@@ -155,7 +155,7 @@ def test_report_that_cannot_be_written_is_noticed_before_evaluation(trained, tmp
     assert (tmp_path / "file").read_text() == "kept"
 
 
-def test_survey_counts_what_the_network_returned(trained):
+def test_record_counts_what_the_network_returned(trained):
     directory, model_config = trained
     model = build_model(model_config, 64)
     checkpoints.load_release_checkpoint(model, str(directory / "sact"))
@@ -164,7 +164,7 @@ def test_survey_counts_what_the_network_returned(trained):
     outputs = model(images, training=False)
     outputs.update(flops.count(model, outputs))
     labels = np.arange(9)
-    seen = Survey(model, kept=2)
+    seen = Record(model, kept=2)
     for part in (slice(0, 4), slice(4, 9)):
         seen.add({"image": images[part], "label": labels[part]}, {key: value[part] for key, value in outputs.items()})
     counted = np.asarray(outputs["flops"])
@@ -188,12 +188,12 @@ def test_survey_counts_what_the_network_returned(trained):
 def test_many_classes_give_a_list_of_mistakes():
     counts = np.zeros((30, 30), np.int64)
     counts[3, 4], counts[3, 3], counts[9, 1] = 2, 5, 7
-    table = Page("".join(report._mistakes(counts))).tables[0]
+    table = Page("".join(report_page._mistakes(counts))).tables[0]
     assert table == [["label", "read as", "images", "of"], ["9", "1", "7", "7"], ["3", "4", "2", "7"]]
 
 
 def test_text_is_escaped():
-    page = report._table(("<b>",), [("a & b",)])
+    page = report_page._table(("<b>",), [("a & b",)])
     assert "&lt;b&gt;" in page
     assert "a &amp; b" in page
 
@@ -226,7 +226,7 @@ def test_evaluation_shows_heat_maps_and_distributions(reported, trained):
 
 
 def test_training_shows_heat_maps_and_distributions(trained, tmp_path):
-    config = runs.training_config(
+    config = default_training_config(
         "cluttered_digits", {"model": "2", "model_type": "sact"}, max_number_of_steps=1, batch_size=4
     )
     training.train(config, str(tmp_path), log=lambda line: None)
@@ -239,7 +239,7 @@ def test_training_shows_heat_maps_and_distributions(trained, tmp_path):
 @pytest.mark.parametrize(("model_type", "shown"), [("vanilla", set()), ("act", {"Total Flops", "block_1/num_units"})])
 def test_only_sact_has_heat_maps(tmp_path, model_type, shown):
     model = ModelConfig(network="cifar", model="1", model_type=model_type, num_classes=10, base_channels=4)
-    config = runs.training_config("cluttered_digits", max_number_of_steps=1, batch_size=4)
+    config = default_training_config("cluttered_digits", max_number_of_steps=1, batch_size=4)
     training.train(dataclasses.replace(config, model=model), str(tmp_path), log=lambda line: None)
     events = events_of(tmp_path)
     assert not any(tag.startswith("Heat Map") for tag in events)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from sact_tf.optimizers import Momentum
+from sact_tf.training.optimizers import Momentum
 
 
 def test_momentum_follows_its_rule_across_a_change_of_learning_rate():

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from sact_tf import checkpoints, flops, losses
 from sact_tf.models.build import build_model
-from sact_tf.optimizers import make_optimizer
+from sact_tf.training.optimizers import make_optimizer
 
 
 class Trainer:

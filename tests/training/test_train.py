@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -13,11 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf import checkpoints, config, session, training
+from sact_tf import checkpoints, config, training
 from sact_tf.models.build import build_model
-from sact_tf.optimizers import learning_rate_schedule
+from sact_tf.training import session
+from sact_tf.training.optimizers import learning_rate_schedule
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 STEPS = 30
 COMMAND = [
     sys.executable,

@@ -15,17 +15,12 @@ from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.data import pipeline
 from sact_tf.data.records import write_atomically
-from sact_tf.session import Session
-from sact_tf.strategies import check_batch_size, is_chief, make_strategy
-from sact_tf.trainer import Trainer
+from sact_tf.progress import print_line
+from sact_tf.training.session import Session
+from sact_tf.training.strategies import check_batch_size, is_chief, make_strategy
+from sact_tf.training.trainer import Trainer
 
-CONFIG_FILE = "config.json"
 CHECKPOINT_NAME = "model.ckpt"
-
-
-def print_line(text):
-    """Prints a line at once, also into a pipe."""
-    print(text, flush=True)
 
 
 def train(
@@ -79,7 +74,7 @@ def train(
     _start(trainer, manager, config, log)
     # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
     if chief:
-        write_atomically(os.path.join(train_log_dir, CONFIG_FILE), [config.to_json().encode()])
+        write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
     session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
     with pipeline.plain_errors():
         return session.run(source)
@@ -87,14 +82,14 @@ def train(
 
 def _check_directory(config, train_log_dir):
     """Raises unless the directory can be written and is new, or holds a run of the same configuration."""
-    path = os.path.join(train_log_dir, CONFIG_FILE)
+    path = os.path.join(train_log_dir, configs.CONFIG_FILE)
     if os.path.isdir(train_log_dir) and tf.train.latest_checkpoint(train_log_dir):
         if not os.path.exists(path):
             raise ValueError(
-                f"{train_log_dir} holds checkpoints but no {CONFIG_FILE}, so they are not of a run that can go on. "
-                "Give another --train_log_dir; to start from these weights, name them in --finetune_path."
+                f"{train_log_dir} holds checkpoints but no {configs.CONFIG_FILE}, so they are not of a run that can go "
+                "on. Give another --train_log_dir; to start from these weights, name them in --finetune_path."
             )
-        differing = configs.differences(read_config(train_log_dir), config)
+        differing = configs.differences(configs.read_config(train_log_dir), config)
         if differing:
             raise ValueError(
                 f"{train_log_dir} holds a run with another configuration (there, here):\n  "
@@ -110,22 +105,6 @@ def _check_directory(config, train_log_dir):
             f"The run's directory cannot be written: {error}. Give a --train_log_dir on a disk with space, where you "
             "may create files."
         ) from error
-
-
-def read_config(train_log_dir):
-    """Returns the `TrainingConfig` of the run in a directory.
-
-    Raises:
-        FileNotFoundError, ValueError: if there is none, or it cannot be read.
-    """
-    path = os.path.join(train_log_dir, CONFIG_FILE)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"{train_log_dir} holds no training run: there is no {CONFIG_FILE} in it.")
-    with open(path, encoding="utf-8") as file:
-        try:
-            return configs.TrainingConfig.from_json(file.read())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
 
 
 def _start(trainer, manager, config, log):

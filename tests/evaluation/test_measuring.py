@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf import cifar_resnet, evaluation, flops, losses
+from sact_tf import cifar_resnet, evaluation, flops, losses, visualize
 from sact_tf.config import EvaluationConfig, ModelConfig
 from sact_tf.data.pipeline import Source
 
@@ -60,7 +60,7 @@ def test_figures_are_those_of_all_images_whatever_the_batch_size(sact_model, ima
 
 def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, images):
     metrics = evaluation.evaluate_model(sact_model, source_of(images, [0] * 5), 5)
-    maps = evaluation.ponder_map(sact_model(images), (16, 12)).numpy()
+    maps = visualize.ponder_map(sact_model(images), (16, 12)).numpy()
     inside = maps[:, 2:9, 3:7]
     assert metrics["Ponder Cost/inside box"] == pytest.approx(inside.mean(), rel=1e-5)
     outside = (maps.sum() - inside.sum()) / (maps.size - inside.size)

@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -13,8 +14,9 @@ import absl.flags
 import pytest
 
 from sact_tf import command_line
+from sact_tf.command_line import configurations
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 SMALL = ("--model=1", "--base_channels=4", "--image_size=40", "--batch_size=4")
 
 
@@ -27,7 +29,7 @@ def start(*words):
 # A process that has imported what the scripts import, and runs each of its lines in a copy of itself.
 WARM = """
 import json, os, runpy, sys
-import sact_tf.evaluation, sact_tf.report, sact_tf.training
+import sact_tf.evaluation, sact_tf.training
 
 for line in sys.stdin:
     words, output, errors = json.loads(line)
@@ -138,14 +140,12 @@ def test_an_interrupted_evaluation_stops_cleanly(tmp_path):
 @pytest.mark.parametrize("flags", [("--experiment=imagenet_101_sact_5e-3", "--tau=0.01"), ()])
 def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
     parsed = absl.flags.FlagValues()
-    monkeypatch.setattr(command_line, "FLAGS", parsed)
+    monkeypatch.setattr(configurations, "FLAGS", parsed)
     for define in (command_line.define_model_flags, command_line.define_training_flags):
         with monkeypatch.context() as patch:
             for kind in ("enum", "string", "float", "integer", "boolean", "list"):
                 name = f"DEFINE_{kind}"
-                patch.setattr(
-                    command_line.flags, name, functools.partial(getattr(absl.flags, name), flag_values=parsed)
-                )
+                patch.setattr(absl.flags, name, functools.partial(getattr(absl.flags, name), flag_values=parsed))
             define()
     parsed(["train.py", *flags])
     config = command_line.training_config()

@@ -10,7 +10,7 @@ BINS_PER_UNIT = 8
 MATRIX_CLASSES = 20
 
 
-class Survey:
+class Record:
     """Gathers it batch by batch; memory does not grow with images, but for one number each.
 
     Args:

@@ -1,0 +1,58 @@
+"""What the commands share: their flags, the configurations that flags ask for, and errors that a person can read."""
+
+import os
+import sys
+
+from absl import app, logging
+
+from sact_tf.command_line.configurations import (
+    evaluation_config,
+    export_config,
+    map_export_config,
+    ponder_map_config,
+    train_log_dir,
+    training_config,
+)
+from sact_tf.command_line.definitions import (
+    define_evaluation_flags,
+    define_export_flags,
+    define_map_export_flags,
+    define_model_flags,
+    define_ponder_map_flags,
+    define_training_flags,
+)
+from sact_tf.training.session import TrainingDiverged, WorkerLost
+
+__all__ = [
+    "define_evaluation_flags",
+    "define_export_flags",
+    "define_map_export_flags",
+    "define_model_flags",
+    "define_ponder_map_flags",
+    "define_training_flags",
+    "evaluation_config",
+    "export_config",
+    "map_export_config",
+    "ponder_map_config",
+    "run",
+    "train_log_dir",
+    "training_config",
+]
+
+
+def run(main):
+    """Runs a command's `main()`; a mistake of its user ends in a paragraph and exit status 1, not in a traceback."""
+
+    def guarded(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}")
+        try:
+            main()
+        except (ValueError, OSError, TrainingDiverged, WorkerLost) as error:
+            if os.environ.get("SACT_TF_TRACEBACK"):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded)

@@ -1,0 +1,116 @@
+"""From flags to configurations: what is given wins, then what the run has, then the data set's defaults."""
+
+import dataclasses
+import os
+
+from absl import flags
+
+from sact_tf import config as configs
+
+FLAGS = flags.FLAGS
+
+
+def training_config():
+    """The `TrainingConfig` that the flags ask for."""
+    dataset, defaults = _dataset_and_defaults()
+    boundaries = _boundaries(_flag("learning_rate_boundaries", defaults))
+    return _configuration(configs.TrainingConfig, dataset, defaults, learning_rate_boundaries=boundaries)
+
+
+def train_log_dir():
+    """The run's directory: the flag's, or the data set's default."""
+    return FLAGS.train_log_dir or _dataset_and_defaults()[1]["train_log_dir"]
+
+
+def evaluation_config():
+    """The `EvaluationConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
+    dataset, defaults = _run_and_defaults()
+    eval_dir = FLAGS.eval_dir or os.path.join(_directory_of(defaults["checkpoint_dir"]), "eval")
+    return _split_configuration(configs.EvaluationConfig, dataset, defaults, eval_dir=eval_dir)
+
+
+def map_export_config():
+    """The `MapExportConfig` that the flags ask for; see `evaluation_config`."""
+    return _split_configuration(configs.MapExportConfig, *_run_and_defaults())
+
+
+def export_config():
+    """The `ExportConfig` that the flags ask for; see `evaluation_config`."""
+    engine = FLAGS.engine or ("sparse" if FLAGS.format == "saved_model" else None)
+    return _configuration(configs.ExportConfig, *_run_and_defaults(), engine=engine)
+
+
+def ponder_map_config():
+    """The `PonderMapConfig` that the flags ask for; see `evaluation_config`."""
+    # Photographs keep their size unless told otherwise; the run's is that of what it was trained on.
+    return _configuration(configs.PonderMapConfig, *_run_and_defaults(), image_size=FLAGS.image_size)
+
+
+def _split_configuration(kind, dataset, defaults, **fixed):
+    return _configuration(kind, dataset, defaults, batch_size=_flag("eval_batch_size", defaults), **fixed)
+
+
+def _configuration(kind, dataset, defaults, **fixed):
+    """A configuration of a kind: each of its fields is what is fixed here, or what its flag says, or the default."""
+    fields = {"model": _model_config(defaults), "dataset": dataset, **fixed}
+    for field in dataclasses.fields(kind):
+        value = fields[field.name] if field.name in fields else _flag(field.name, defaults)
+        # Without a value, a field that has a default of its own takes that.
+        if value is not None or field.default is dataclasses.MISSING:
+            fields[field.name] = value
+    return kind(**fields)
+
+
+def _model_config(defaults):
+    names = [field.name for field in dataclasses.fields(configs.ModelConfig)]
+    fields = {name: _flag(name, defaults) for name in names}
+    return configs.ModelConfig(**{name: value for name, value in fields.items() if value is not None})
+
+
+def _run_and_defaults():
+    """The data set, and what flags that are not given stand for: what the run says, where the checkpoint is of one."""
+    dataset, defaults = _dataset_and_defaults()
+    checkpoint_dir = FLAGS.checkpoint_dir or defaults["train_log_dir"]
+    directory = _directory_of(checkpoint_dir)
+    if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
+        run = configs.read_config(directory)
+        chosen = FLAGS["dataset"].present or FLAGS.experiment
+        dataset = dataset if chosen else run.dataset
+        defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
+        defaults["use_moving_average"] = run.moving_average_decay is not None
+        if dataset == run.dataset:
+            defaults["dataset_dir"] = run.dataset_dir
+    return dataset, {**defaults, "checkpoint_dir": checkpoint_dir}
+
+
+def _dataset_and_defaults():
+    """The data set, and a dict of what flags that are not given stand for; an experiment's settings come first."""
+    if not FLAGS.experiment:
+        return FLAGS.dataset, configs.check_dataset(FLAGS.dataset)
+    experiment = configs.EXPERIMENTS[FLAGS.experiment]
+    if FLAGS["dataset"].present and FLAGS.dataset != experiment.dataset:
+        raise ValueError(
+            f"--experiment={FLAGS.experiment} is a run on {experiment.dataset}. Leave out --dataset, or give no "
+            f"--experiment. Received: --dataset={FLAGS.dataset}"
+        )
+    return experiment.dataset, {**configs.check_dataset(experiment.dataset), **experiment.settings}
+
+
+def _directory_of(checkpoint_dir):
+    """The directory itself, or the one that the prefix of a checkpoint is in."""
+    return checkpoint_dir if os.path.isdir(checkpoint_dir) else os.path.dirname(checkpoint_dir)
+
+
+def _flag(name, defaults):
+    """The flag's value if it was given, else the default."""
+    value = FLAGS[name].value if name in FLAGS else None
+    return defaults.get(name) if value is None else value
+
+
+def _boundaries(steps):
+    try:
+        return tuple(int(step) for step in steps or ())
+    except ValueError as error:
+        raise ValueError(
+            f"--learning_rate_boundaries must be steps, such as 60000,75000,90000. Received: {','.join(steps)}"
+        ) from error

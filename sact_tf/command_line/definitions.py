@@ -1,0 +1,114 @@
+"""The flags of the commands. A flag that is not given stands for what the data set, or the run, has."""
+
+from absl import flags
+
+from sact_tf import config as configs
+from sact_tf.training.strategies import STRATEGIES
+
+
+def define_model_flags(image_size="Height and width of the images in pixels."):
+    """Flags that all commands with a network share. A flag that is not given takes the data set's default.
+
+    Args:
+        image_size: text, what `--image_size` is to the command.
+    """
+    flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set; sets the defaults below.")
+    flags.DEFINE_enum("experiment", None, list(configs.EXPERIMENTS), f"Run of the release. {_published()}")
+    flags.DEFINE_string("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
+    flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
+    flags.DEFINE_enum("network", None, ["cifar", "imagenet"], "Kind of residual network.")
+    flags.DEFINE_string("model", None, "Residual units: '5' or '2_3_4' (cifar), '101' or '3_4_23_3' (imagenet).")
+    flags.DEFINE_string("model_type", None, f"One of {', '.join(configs.MODEL_TYPES)}.")
+    flags.DEFINE_float("tau", None, "Weight of the ponder cost in the loss, at least 0.")
+    flags.DEFINE_integer("base_channels", None, "Channels of the first block.")
+    flags.DEFINE_integer("stem_stride", None, "Stride of the cifar network's first convolution.")
+    flags.DEFINE_integer("image_size", None, image_size)
+    flags.DEFINE_float("label_smoothing", None, "Share of the target that is spread over all classes.")
+    flags.DEFINE_enum("dtype", None, list(configs.DTYPES), "Precision of the features.")
+
+
+def define_evaluation_flags():
+    """Flags of evaluation alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
+    flags.DEFINE_string("split_name", None, "Split to evaluate on.")
+    flags.DEFINE_integer("num_examples", None, "Number of images.")
+    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
+    flags.DEFINE_alias("batch_size", "eval_batch_size")
+    flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
+    flags.DEFINE_float("eval_interval_secs", 60, "Seconds between two evaluations at the least.")
+    flags.DEFINE_string("report_dir", None, "Directory for report.html, figures and pictures on one page.")
+    flags.DEFINE_string("report_vanilla_dir", None, "Run of the plain network that the report compares with.")
+
+
+def define_export_flags():
+    """Flags of exports alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("output_dir", None, "Directory to write; for TensorFlow Serving models/<name>/<version>.")
+    flags.DEFINE_enum("format", "saved_model", list(configs.EXPORT_FORMATS), "What to write.")
+    flags.DEFINE_enum(
+        "engine", None, list(configs.ENGINES), "How a SavedModel computes: active positions only (default), or all."
+    )
+    flags.DEFINE_string("labels", None, "Text file with the name of each class, a line each, from class 0 on.")
+    flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
+
+
+def define_ponder_map_flags():
+    """Flags of maps of photographs alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("images_pattern", None, "Photographs (JPEG, PNG, GIF, BMP), in quotes: 'photos/*.jpg'.")
+    flags.DEFINE_string("output_dir", None, "Directory for the pictures.")
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")
+
+
+def define_map_export_flags():
+    """Flags of exports of maps alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("export_path", None, "HDF5 file to write.")
+    flags.DEFINE_string("split_name", None, "Split to compute.")
+    flags.DEFINE_integer("num_examples", None, "Number of images; any number.")
+    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
+    flags.DEFINE_alias("batch_size", "eval_batch_size")
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    flags.DEFINE_boolean("overwrite", False, "Replace the export at --export_path.")
+
+
+def _define_checkpoint_flags():
+    flags.DEFINE_string("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
+    flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")
+
+
+def define_training_flags():
+    """Flags of training alone."""
+    flags.DEFINE_string("train_log_dir", None, "Directory of the run: configuration, checkpoints, TensorBoard events.")
+    flags.DEFINE_integer("batch_size", None, "Images per step, over all devices.")
+    flags.DEFINE_float("learning_rate", None, "Learning rate of the first step.")
+    flags.DEFINE_enum("learning_rate_schedule", None, list(configs.SCHEDULES), "How the learning rate falls.")
+    flags.DEFINE_list("learning_rate_boundaries", None, "Steps where a piecewise schedule falls: 60000,75000,90000.")
+    flags.DEFINE_float("learning_rate_decay_factor", None, "What the learning rate is multiplied by where it falls.")
+    flags.DEFINE_float("num_epochs_per_decay", None, "Epochs after which an exponential schedule falls.")
+    flags.DEFINE_integer("warmup_steps", None, "Steps over which the learning rate rises from zero.")
+    flags.DEFINE_integer("learning_rate_base_batch_size", None, "Multiplies the learning rate by batch_size / this.")
+    flags.DEFINE_float("momentum", None, "Momentum of the optimizer.")
+    flags.DEFINE_float("moving_average_decay", None, "Decay of a moving average of the weights; none if not given.")
+    flags.DEFINE_float("clip_norm", None, "Norm that all gradients together are clipped to; not clipped if not given.")
+    flags.DEFINE_integer("max_number_of_steps", None, "Steps of the whole run.")
+    flags.DEFINE_string("finetune_path", None, "Checkpoint (prefix or directory) to start from, but for the halting.")
+    flags.DEFINE_integer("seed", None, "Seed of the initial weights and of the order of the examples.")
+    flags.DEFINE_boolean("deterministic", None, "Every op gives the same bits in every run, so a resume is exact.")
+    flags.DEFINE_boolean("jit_compile", None, "Compile the step with XLA.")
+    flags.DEFINE_enum("strategy", "one", list(STRATEGIES), "Devices: one, all of this machine, several machines, TPU.")
+    flags.DEFINE_string("tpu", "", "Name or address of the TPU.")
+    flags.DEFINE_integer("save_interval_secs", 600, "Seconds between checkpoints; one more is written at the end.")
+    flags.DEFINE_integer("save_summaries_secs", 60, "Seconds between TensorBoard summaries.")
+
+
+def _published():
+    """One line on the released experiments for `--help`."""
+    figures = [
+        f"{name}: " + ", ".join(f"{metric} {value:.5g}" for metric, value in experiment.published.items())
+        for name, experiment in configs.EXPERIMENTS.items()
+        if experiment.published
+    ]
+    return "Flags that are given win. Published: " + "; ".join(figures) + "."

@@ -1,0 +1,172 @@
+"""What the commands that read a checkpoint need to know: one base, and a class for each command."""
+
+import dataclasses
+
+from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
+from sact_tf.config.models import ModelConfig
+from sact_tf.config.recipes import check_dataset
+
+EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
+# "sparse" computes active positions only, "masked" every position.
+ENGINES = ("sparse", "masked")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """A trained network: which, and which of its checkpoints.
+
+    Attributes:
+        model: `ModelConfig`.
+        dataset: a key of `DATASETS`; images are prepared as evaluation on it does.
+        checkpoint_dir: directory of a run or a release checkpoint, or the prefix of one checkpoint.
+        use_moving_average: bool, whether to take the moving averages of the weights that the run kept.
+    """
+
+    model: ModelConfig
+    dataset: str
+    checkpoint_dir: str
+    use_moving_average: bool = False
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SplitConfig(CheckpointConfig):
+    """A trained network on the examples of a split.
+
+    Attributes:
+        image_size: int, height and width of the images in pixels.
+        split_name: split of the data set.
+        num_examples: int, images to compute.
+        batch_size: int, images at a time; no figure depends on it.
+        dataset_dir: directory of the data set; None for its default, or where it needs none.
+        skip_bad_records: int, how many damaged records may be left out before the command stops.
+    """
+
+    image_size: int
+    split_name: str
+    num_examples: int
+    batch_size: int
+    dataset_dir: str | None = None
+    skip_bad_records: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_positive(self, "image_size", "num_examples", "batch_size")
+        check_skip_bad_records(self.skip_bad_records)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(SplitConfig):
+    """An evaluation; see `SplitConfig` and `CheckpointConfig` for the rest of its attributes.
+
+    Attributes:
+        eval_dir: directory for TensorBoard events.
+        evaluate_once: bool, whether to stop after the latest checkpoint instead of waiting for further ones.
+        eval_interval_secs: float, seconds between the starts of two evaluations at the least.
+        report_dir: directory for a report as an HTML page; None for none.
+        report_vanilla_dir: checkpoint of the plain network of the same size that the report compares with, or None.
+    """
+
+    eval_dir: str
+    evaluate_once: bool = True
+    eval_interval_secs: float = 60
+    report_dir: str | None = None
+    report_vanilla_dir: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MapExportConfig(SplitConfig):
+    """An export of the maps of a split, by a network of any model_type but "vanilla"; see `SplitConfig`.
+
+    Attributes:
+        export_path: HDF5 file to write.
+        engine: one of `ENGINES`.
+        overwrite: bool, whether an export that is at `export_path` already may be replaced.
+    """
+
+    export_path: str
+    engine: str = "sparse"
+    overwrite: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("engine", self.engine, ENGINES)
+        if self.model.model_type == "vanilla":
+            raise ValueError(
+                "A vanilla network spends the same everywhere, so there is nothing to export. Give a checkpoint of an "
+                "ACT or SACT network, or its --model_type. Received: model_type='vanilla'"
+            )
+        if not self.export_path:
+            raise ValueError("`export_path`, the HDF5 file to write, is missing. Give --export_path.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportConfig(CheckpointConfig):
+    """An export of a network; see `CheckpointConfig`.
+
+    Attributes:
+        image_size: int, height and width in pixels that a SavedModel brings JPEGs to.
+        output_dir: directory to write.
+        format: one of `EXPORT_FORMATS`.
+        engine: one of `ENGINES` for a SavedModel, None for the other formats, in which nothing is executed.
+        labels: path of a text file with the name of each class, for a SavedModel; None for none.
+        overwrite: bool, whether an export that is in `output_dir` already may be replaced.
+    """
+
+    image_size: int
+    output_dir: str
+    format: str = "saved_model"
+    engine: str | None = None
+    labels: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("format", self.format, EXPORT_FORMATS)
+        check_positive(self, "image_size")
+        if not self.output_dir:
+            raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
+        if self.format == "saved_model":
+            check_choice("engine", self.engine, ENGINES)
+            return
+        for name in ("engine", "labels"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"`{name}` is part of a SavedModel; format={self.format!r} has none. Leave it out. Received: "
+                    f"{name}={getattr(self, name)!r}"
+                )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PonderMapConfig(CheckpointConfig):
+    """Maps of photographs, by a network of model_type "sact"; see `CheckpointConfig`.
+
+    Attributes:
+        images_pattern: path with `*`, `?` and `**` of the photographs.
+        output_dir: directory for the pictures.
+        image_size: int, length in pixels that the longer edge is brought to; None to leave it.
+        engine: one of `ENGINES`.
+        overwrite: bool, whether pictures that are in `output_dir` already may be replaced.
+    """
+
+    images_pattern: str
+    output_dir: str
+    image_size: int | None = None
+    engine: str = "sparse"
+    overwrite: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("engine", self.engine, ENGINES)
+        if self.model.model_type != "sact":
+            raise ValueError(
+                "Only model_type='sact' decides by position and has ponder maps. Give a checkpoint of such a network, "
+                f"or its --model_type. Received: model_type={self.model.model_type!r}"
+            )
+        if self.image_size is not None:
+            check_positive(self, "image_size")
+        for name in ("images_pattern", "output_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"`{name}` is missing. Give --{name}.")

@@ -1,0 +1,118 @@
+"""Which network: kinds, depths, and the weights of its loss."""
+
+import dataclasses
+import math
+
+from sact_tf.config.checks import check_choice, check_positive
+
+# SPEC of the release's flag `model_type`; see `sact_tf.AdaptiveBlock` for what each one does.
+MODEL_TYPES = ("vanilla", "act", "act_early_stopping", "sact")
+
+# He et al. 2016 (arXiv 1603.05027): residual units per block of the standard ImageNet networks.
+IMAGENET_UNITS = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3), "200": (3, 24, 36, 3)}
+
+
+def check_model_type(model_type):
+    """Returns `model_type` if it is one of `MODEL_TYPES`, raises ValueError otherwise."""
+    if model_type not in MODEL_TYPES:
+        raise ValueError(f"`model_type` must be one of {MODEL_TYPES}. Received: model_type={model_type!r}")
+    return model_type
+
+
+def check_tau(tau):
+    """Returns `tau`, the weight of the ponder cost in the loss, if it is finite and not negative."""
+    if not isinstance(tau, (int, float)) or not math.isfinite(tau) or tau < 0:
+        raise ValueError(
+            "`tau` (weight of the ponder cost in the loss) must be a finite number >= 0; 0 trains without a "
+            f"price on computation. Received: tau={tau!r}"
+        )
+    return float(tau)
+
+
+def imagenet_units(model):
+    """Residual units in each of the four blocks.
+
+    Args:
+        model: `"50"`, `"101"`, `"152"`, `"200"`, or any four positive ints, as text (`"3_4_23_3"`) or as a sequence.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(model, (str, int)) and str(model) in IMAGENET_UNITS:
+        return IMAGENET_UNITS[str(model)]
+    units = _parse_units(model)
+    if units is None or len(units) != 4:
+        raise ValueError(
+            f"`model` must be one of {tuple(IMAGENET_UNITS)}, or the units of the four blocks, each at least 1, "
+            f"such as '3_4_23_3' or (3, 4, 23, 3). Received: model={model!r}"
+        )
+    return units
+
+
+def cifar_units(model):
+    """Residual units in each of the three blocks.
+
+    Args:
+        model: one positive int for all blocks (`"5"` or 5), or three, as text (`"2_3_4"`) or as a sequence.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    units = _parse_units([model] if isinstance(model, int) else model)
+    if units is not None and len(units) == 1:
+        units = units * 3
+    if units is None or len(units) != 3:
+        raise ValueError(
+            "`model` must be the number of units in every block, such as '5', or of each of the three, such as "
+            f"'2_3_4' or (2, 3, 4), each at least 1. Received: model={model!r}"
+        )
+    return units
+
+
+def _parse_units(model):
+    """Returns a tuple of positive ints, or None if `model` does not describe one."""
+    parts = model.split("_") if isinstance(model, str) else model
+    try:
+        units = tuple(int(part) for part in parts)
+        exact = all(str(unit) == str(part).strip() for unit, part in zip(units, parts, strict=True))
+    except (TypeError, ValueError):
+        return None
+    return units if exact and units and min(units) >= 1 else None
+
+
+DTYPES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which network, and the weights of its loss.
+
+    Attributes:
+        network: "cifar" or "imagenet", see `sact_tf.cifar_resnet` and `sact_tf.imagenet_resnet`.
+        model: units per block, see there.
+        model_type: one of `MODEL_TYPES`.
+        num_classes: int.
+        base_channels: int, channels of the first block (`cifar`), bottleneck channels of it (`imagenet`).
+        tau: float >= 0, weight of the ponder cost in the loss.
+        label_smoothing: float in [0, 1).
+        stem_stride: int, of the first convolution of the `cifar` network; the other network has its own.
+        dtype: one of `DTYPES`; halting and loss are float32 under all of them.
+    """
+
+    network: str
+    model: str
+    model_type: str = "vanilla"
+    num_classes: int
+    base_channels: int = 16
+    tau: float = 1.0
+    label_smoothing: float = 0.0
+    stem_stride: int = 1
+    dtype: str = "float32"
+
+    def __post_init__(self):
+        check_choice("network", self.network, ("cifar", "imagenet"))
+        (cifar_units if self.network == "cifar" else imagenet_units)(self.model)
+        check_model_type(self.model_type)
+        check_tau(self.tau)
+        check_choice("dtype", self.dtype, DTYPES)
+        check_positive(self, "num_classes", "base_channels", "stem_stride")

@@ -1,0 +1,114 @@
+"""What a data set's name stands for, and the released experiments: figures of settings, no checks of them."""
+
+import dataclasses
+
+# What `--dataset` stands for where a flag is not given.
+DATASETS = {
+    "cluttered_digits": {
+        "network": "cifar",
+        "model": "5",
+        "model_type": "vanilla",
+        "num_classes": 10,
+        "base_channels": 16,
+        "stem_stride": 2,
+        "tau": 0.04,
+        "label_smoothing": 0.0,
+        "image_size": 64,
+        "batch_size": 64,
+        "eval_batch_size": 100,
+        "learning_rate": 0.1,
+        "learning_rate_schedule": "cosine",
+        "warmup_steps": 50,
+        "max_number_of_steps": 800,
+        "num_train_examples": 100_000,
+        "num_examples": 2_000,
+        "split_name": "test",
+        "train_log_dir": "/tmp/cluttered_digits/",
+    },
+    # The defaults of the release's scripts, here and below.
+    "imagenet": {
+        "network": "imagenet",
+        "model": "101",
+        "model_type": "vanilla",
+        "num_classes": 1001,
+        "base_channels": 64,
+        "tau": 1.0,
+        "label_smoothing": 0.1,
+        "image_size": 224,
+        "batch_size": 32,
+        "eval_batch_size": 32,
+        "learning_rate": 0.05,
+        "learning_rate_schedule": "exponential",
+        "num_epochs_per_decay": 30.0,
+        # 90 epochs; the release goes on until it is stopped.
+        "max_number_of_steps": 3_603_283,
+        "num_train_examples": 1_281_167,
+        "num_examples": 50_000,
+        "split_name": "validation",
+        "train_log_dir": "/tmp/resnet/",
+    },
+    "cifar10": {
+        "network": "cifar",
+        "model": "18",
+        "model_type": "vanilla",
+        "num_classes": 10,
+        "base_channels": 16,
+        "tau": 1.0,
+        "label_smoothing": 0.0,
+        "image_size": 32,
+        "batch_size": 128,
+        "eval_batch_size": 100,
+        "learning_rate": 0.1,
+        "learning_rate_schedule": "piecewise",
+        "learning_rate_boundaries": (60_000, 75_000, 90_000),
+        "max_number_of_steps": 100_000,
+        "num_train_examples": 50_000,
+        "num_examples": 10_000,
+        "split_name": "test",
+        "train_log_dir": "/tmp/resnet_act_cifar/",
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A training run of the release.
+
+    Attributes:
+        dataset: a key of `DATASETS`, whose values are the rest of the recipe.
+        settings: dict of what differs from them.
+        published: dict of the release's metric names to the figures that its README gives for the checkpoint.
+    """
+
+    dataset: str
+    settings: dict
+    published: dict
+
+
+# The released experiments by the names of their checkpoints.
+EXPERIMENTS = {
+    "cifar10_resnet_5_act_1e-2": Experiment("cifar10", {"model": "5", "model_type": "act", "tau": 0.01}, {}),
+    "cifar10_resnet_5_sact_1e-2": Experiment(
+        "cifar10",
+        {"model": "5", "model_type": "sact", "tau": 0.01},
+        {"eval/Accuracy": 0.9182, "Total Flops/mean": 82_393_168, "Total Flops/std": 7_588_926},
+    ),
+    "imagenet_101": Experiment("imagenet", {"model": "101", "model_type": "vanilla"}, {}),
+    "imagenet_101_sact_5e-3": Experiment(
+        "imagenet",
+        {"model": "101", "model_type": "sact", "tau": 0.005},
+        {
+            "eval/Accuracy": 0.75609803,
+            "eval/Recall@5": 0.92746321,
+            "Total Flops/mean": 1.1100941e10,
+            "Total Flops/std": 4.5691142e8,
+        },
+    ),
+}
+
+
+def check_dataset(dataset):
+    """Returns the defaults of a data set, raises ValueError if there is none of that name."""
+    if dataset not in DATASETS:
+        raise ValueError(f"`dataset` must be one of {tuple(DATASETS)}. Received: dataset={dataset!r}")
+    return DATASETS[dataset]

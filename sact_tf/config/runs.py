@@ -1,0 +1,146 @@
+"""A training run: what is trained, on what, how, and the file in the run's directory that says so."""
+
+import dataclasses
+import json
+import math
+import os
+
+from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
+from sact_tf.config.models import ModelConfig
+from sact_tf.config.recipes import check_dataset
+
+CONFIG_FILE = "config.json"
+SCHEDULES = ("piecewise", "exponential", "cosine", "constant")
+# Where the data lies and what is done about damage in it may change while a run is stopped.
+_NOT_PART_OF_A_RUN = ("dataset_dir", "skip_bad_records")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """A training run: what is trained, on what, and how. Two runs of one configuration give the same weights.
+
+    Attributes:
+        model: `ModelConfig`.
+        dataset: a key of `DATASETS`.
+        image_size: int, height and width of the images in pixels.
+        batch_size: int, images per step over all devices.
+        learning_rate: float, at the first step.
+        learning_rate_schedule: "piecewise": multiplied by `learning_rate_decay_factor` at each of
+            `learning_rate_boundaries` (steps); "exponential": multiplied by it every `num_epochs_per_decay` epochs;
+            "cosine": falls to zero over the run; "constant".
+        warmup_steps: int, steps over which the learning rate rises from zero.
+        learning_rate_base_batch_size: int; with it the learning rate is multiplied by `batch_size` divided by this.
+            None leaves it as it is, whatever the batch.
+        momentum: float in [0, 1).
+        moving_average_decay: float in [0, 1), decay of a moving average of the weights; None for none.
+        clip_norm: float > 0, to which the norm of all gradients together is clipped; None leaves them.
+        max_number_of_steps: int, steps of the whole run.
+        finetune_path: checkpoint to start from, all but the halting branches; None to start from random weights.
+        seed: int, of the initial weights and the order of the examples.
+        deterministic: bool, whether every op gives the same bits in every run.
+        jit_compile: bool, whether XLA compiles the step.
+        dataset_dir: directory of the data set; None for its default, or where it needs none.
+        skip_bad_records: int, how many damaged records others may take the place of before training stops.
+    """
+
+    model: ModelConfig
+    dataset: str
+    image_size: int
+    batch_size: int
+    learning_rate: float
+    learning_rate_schedule: str = "piecewise"
+    learning_rate_boundaries: tuple = ()
+    learning_rate_decay_factor: float = 0.1
+    num_epochs_per_decay: float = 30.0
+    warmup_steps: int = 0
+    learning_rate_base_batch_size: int | None = None
+    momentum: float = 0.9
+    moving_average_decay: float | None = None
+    clip_norm: float | None = None
+    max_number_of_steps: int
+    finetune_path: str | None = None
+    seed: int = 0
+    deterministic: bool = True
+    jit_compile: bool = False
+    dataset_dir: str | None = None
+    skip_bad_records: int = 0
+
+    def __post_init__(self):
+        check_dataset(self.dataset)
+        check_positive(self, "image_size", "batch_size", "max_number_of_steps")
+        check_skip_bad_records(self.skip_bad_records)
+        check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
+        for name in ("learning_rate", "clip_norm", "learning_rate_base_batch_size"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
+        for name in ("momentum", "moving_average_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"`{name}` must lie in [0, 1). Received: {name}={value!r}")
+        if list(self.learning_rate_boundaries) != sorted(set(self.learning_rate_boundaries)):
+            raise ValueError(
+                f"`learning_rate_boundaries` must be rising steps. Received: {self.learning_rate_boundaries!r}"
+            )
+
+    def to_json(self):
+        """Returns the configuration as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text):
+        """Reads what `to_json` wrote; ValueError for anything else."""
+        try:
+            fields = json.loads(text)
+            model = ModelConfig(**fields.pop("model"))
+            boundaries = tuple(fields.pop("learning_rate_boundaries"))
+            return cls(model=model, learning_rate_boundaries=boundaries, **fields)
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise ValueError(f"This is not the configuration of a sact_tf training run: {error}") from error
+
+
+def default_training_config(dataset, model=None, **changes):
+    """`TrainingConfig` of a data set's defaults.
+
+    Args:
+        dataset: name of a data set.
+        model: dict of `ModelConfig` fields that differ from the data set's defaults.
+        **changes: `TrainingConfig` fields that do; None stands for the default.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    defaults = {**check_dataset(dataset), **given}
+    parts = {name: defaults[name] for name in ModelConfig.__dataclass_fields__ if name in defaults}
+    fields = {name: defaults[name] for name in TrainingConfig.__dataclass_fields__ if name in defaults}
+    fields.update(model=ModelConfig(**{**parts, **(model or {})}), dataset=dataset)
+    return TrainingConfig(**fields)
+
+
+def read_config(train_log_dir):
+    """Returns the `TrainingConfig` of the run in a directory.
+
+    Raises:
+        FileNotFoundError, ValueError: if there is none, or it cannot be read.
+    """
+    path = os.path.join(train_log_dir, CONFIG_FILE)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{train_log_dir} holds no training run: there is no {CONFIG_FILE} in it.")
+    with open(path, encoding="utf-8") as file:
+        try:
+            return TrainingConfig.from_json(file.read())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+def differences(config, other):
+    """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`."""
+    left, right = _flatten(config), _flatten(other)
+    return [
+        f"{name}: {left[name]!r}, {right[name]!r}"
+        for name in left
+        if left[name] != right[name] and name not in _NOT_PART_OF_A_RUN
+    ]
+
+
+def _flatten(config):
+    fields = dataclasses.asdict(config)
+    return {**{f"model.{name}": value for name, value in fields.pop("model").items()}, **fields}

@@ -1,0 +1,58 @@
+"""Which checkpoints are evaluated: the latest of a run, and each new one while it trains."""
+
+import os
+
+import tensorflow as tf
+
+from sact_tf import checkpoints
+from sact_tf.config import CONFIG_FILE, read_config
+from sact_tf.evaluation import page, showing
+from sact_tf.progress import print_line
+
+
+def evaluate_run(config, log=print_line):
+    """Evaluates the latest checkpoint of a run and prints its metrics; then, unless told to do it once, each new one.
+
+    Waits for a checkpoint where there is none yet, returns after the run's last step or on an interrupt (Ctrl-C).
+
+    Args:
+        config: `EvaluationConfig`.
+        log: called with lines of text.
+
+    Returns:
+        The metrics of the last evaluation, see `sact_tf.evaluation.evaluate`, or None if there was none.
+
+    Raises:
+        FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
+    """
+    results = None
+    if config.report_dir:
+        page.check_directory(config.report_dir)
+    try:
+        for checkpoint in _checkpoints(config, log):
+            results = showing.evaluate_and_show(config, checkpoint, log)
+            for name, value in results.items():
+                log(f"{name}[{page.show(value)}]")
+    except KeyboardInterrupt:
+        log("Stopped.")
+    return results
+
+
+def _checkpoints(config, log):
+    """Yields the prefix of the latest checkpoint, again whenever there is a new one, until the run is complete."""
+    if config.evaluate_once or os.path.exists(f"{config.checkpoint_dir}.index"):
+        yield checkpoints.checkpoint_prefix(config.checkpoint_dir)
+        return
+    if tf.train.latest_checkpoint(config.checkpoint_dir) is None:
+        log(f"Waiting for a checkpoint in {config.checkpoint_dir}")
+    for prefix in tf.train.checkpoints_iterator(config.checkpoint_dir, min_interval_secs=config.eval_interval_secs):
+        yield prefix
+        if _is_complete(config.checkpoint_dir, prefix):
+            return
+
+
+def _is_complete(directory, checkpoint):
+    """Whether a checkpoint is of the last step of our run; of the release's runs nothing says so."""
+    if not os.path.exists(os.path.join(directory, CONFIG_FILE)):
+        return False
+    return checkpoints.step_of(checkpoint) >= read_config(directory).max_number_of_steps

@@ -1,0 +1,64 @@
+"""How an evaluation is shown: events for TensorBoard, with pictures, and a report as one HTML page."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from sact_tf import checkpoints, flops, visualize
+from sact_tf.data import pipeline
+from sact_tf.evaluation import page
+from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
+from sact_tf.evaluation.record import Record
+from sact_tf.models.build import build_model
+
+# Images of which heat maps are made.
+_SHOWN = 8
+
+
+def evaluate_and_show(config, checkpoint, log):
+    """Metrics of a checkpoint, which are also written for TensorBoard, with pictures, and as a report if asked for."""
+    model, source = prepare(config, checkpoint, log)
+    seen = Record(model)
+    with pipeline.plain_errors():
+        results = evaluate_model(model, source, config.batch_size, log, config.skip_bad_records, seen)
+        shown = next(iter(pipeline.evaluation_batches(source, min(config.batch_size, _SHOWN), config.skip_bad_records)))
+    writer = tf.summary.create_file_writer(config.eval_dir)
+    with writer.as_default(step=checkpoints.step_of(checkpoint)):
+        for name, value in results.items():
+            tf.summary.scalar(name, value)
+        visualize.write_pictures(model, shown["image"], model(shown["image"], training=False))
+        if seen.num_units:
+            tf.summary.histogram("Total Flops", seen.flops)
+            for name, counts in seen.num_units.items():
+                tf.summary.histogram(f"{name}/num_units", _values(counts))
+    writer.close()
+    if config.report_dir:
+        title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
+        path = page.write(config.report_dir, title, results, _plain(config, log), seen, _settings(config, checkpoint))
+        log(f"Report: {path}")
+    return results
+
+
+def _values(counts):
+    """About 10,000 values, or as many as there are, distributed like the counted ones."""
+    share = min(1.0, 1e4 / max(1, counts.sum()))
+    return np.repeat(np.arange(len(counts)), np.ceil(counts * share).astype(np.int64))
+
+
+def _plain(config, log):
+    """FLOPs of the plain network of the same size, and its evaluation where the report names its checkpoint."""
+    plain = dataclasses.replace(config.model, model_type="vanilla")
+    network = build_model(plain, config.image_size)
+    blank = np.zeros((1, config.image_size, config.image_size, 3), np.float32)
+    metrics = None
+    if config.report_vanilla_dir:
+        log(f"Evaluating the plain network: {config.report_vanilla_dir}")
+        metrics = evaluate(dataclasses.replace(config, model=plain), config.report_vanilla_dir, log)
+    return {"flops": int(flops.count(network, network(blank, training=False))["flops"][0]), "metrics": metrics}
+
+
+def _settings(config, checkpoint):
+    settings = dataclasses.asdict(config)
+    settings.update(settings.pop("model"), checkpoint=checkpoint)
+    return settings
