@@ -37,25 +37,61 @@ _HALTING_SCOPES = {name: name for name in ("local_bn", "local_conv", "global_bn"
 
 
 def named_variables(model):
+    """Returns a dict from a name of every variable of a model to the Keras variable.
+
+    Variables of the release's networks, and of other heads on their backbones, have the release's names; what the
+    release does not know has the path that Keras gives it.
+
+    Raises:
+        ValueError: if two variables have one path, so that a checkpoint could not tell them apart.
+    """
+    backbone = getattr(model, "backbone", model)
+    known = _release_names(model, backbone) if isinstance(backbone, (CifarBackbone, ImageNetBackbone)) else {}
+    named = {id(variable) for variable in known.values()}
+    others = [variable for variable in model.variables if id(variable) not in named]
+    # Keras numbers seed generators through the whole process, so their paths differ from one to the next.
+    seeds = [variable for variable in others if variable.name == "seed_generator_state"]
+    for variable in others:
+        name = f"seed_generator_{seeds.index(variable)}" if variable in seeds else variable.path
+        if name in known:
+            raise ValueError(
+                f"Two variables of the model '{model.name}' are called {name}, so a checkpoint could not tell them "
+                "apart. Give the layers names of their own."
+            )
+        known[name] = variable
+    return known
+
+
+def release_variables(model):
     """Returns a dict from the release's name of every variable of a `Classifier` to the Keras variable.
 
     Raises:
         ValueError: if the model is not one of the release's networks.
     """
+    _check_backbone(model)
     if not isinstance(model, Classifier):
+        raise ValueError(f"The release has no network with the head of a {type(model).__name__}.")
+    return _release_names(model, model.backbone)
+
+
+def _check_backbone(model):
+    if not isinstance(getattr(model, "backbone", None), (CifarBackbone, ImageNetBackbone)):
         raise ValueError(
-            "Only the models of sact_tf.imagenet_resnet and sact_tf.cifar_resnet have names in the release. "
-            f"Received: {type(model).__name__}"
+            "Only the models of sact_tf.imagenet_resnet and sact_tf.cifar_resnet, and others on their backbones, have "
+            f"names in the release. Received: {type(model).__name__}"
         )
-    if isinstance(model.backbone, ImageNetBackbone):
-        layers = {"conv1": model.backbone.stem[1], "postnorm": model.postnorm, "logits": model.logits_conv}
+
+
+def _release_names(model, backbone):
+    """The release's names of the variables of a backbone, and of the head where that is the release's."""
+    head = {"norm": getattr(model, "postnorm", None), "logits": getattr(model, "logits_conv", None)}
+    if isinstance(backbone, ImageNetBackbone):
+        layers = {"conv1": backbone.stem[1], "postnorm": head["norm"], "logits": head["logits"]}
         root, unit_scope, unit_scopes = "resnet_v2", "bottleneck_v2", _BOTTLENECK_SCOPES
-    elif isinstance(model.backbone, CifarBackbone):
-        layers = {"Conv": model.backbone.stem[0], "BatchNorm": model.postnorm, "logits": model.logits_conv}
-        root, unit_scope, unit_scopes = "resnet_residual", "residual", _BASIC_SCOPES
     else:
-        raise ValueError(f"The release has no network like {type(model.backbone).__name__}.")
-    for block_name, block in model.blocks.items():
+        layers = {"Conv": backbone.stem[0], "BatchNorm": head["norm"], "logits": head["logits"]}
+        root, unit_scope, unit_scopes = "resnet_residual", "residual", _BASIC_SCOPES
+    for block_name, block in backbone.blocks.items():
         for index, unit in enumerate(block.units):
             scope = f"{block_name}/unit_{index + 1}"
             layers.update(_scoped(f"{scope}/{unit_scope}", unit, unit_scopes))
@@ -88,6 +124,15 @@ def load_release_checkpoint(model, path):
         FileNotFoundError: if there is no checkpoint at `path`.
         ValueError: if variables are missing, left over or of another shape; all of them are named.
     """
+    release_variables(model)
+    load(model, path)
+
+
+def load(model, path):
+    """Sets all variables of any model from a checkpoint whose names are those of `named_variables`.
+
+    Args and errors as in `load_release_checkpoint`.
+    """
     _restore(model, path, keep=lambda name: True)
 
 
@@ -102,6 +147,7 @@ def initialize_from(model, path, skip_halting=True):
     Raises:
         FileNotFoundError, ValueError: as in `load_release_checkpoint`.
     """
+    _check_backbone(model)
     _restore(model, path, keep=lambda name: not (skip_halting and _HALTING_SCOPE in name))
 
 
@@ -174,7 +220,7 @@ def save_release_checkpoint(model, directory, global_step):
         ValueError: if the model is not one of the release's networks.
         OSError: if the files cannot be written.
     """
-    tensors = {name: tf.convert_to_tensor(variable.value) for name, variable in named_variables(model).items()}
+    tensors = {name: tf.convert_to_tensor(variable.value) for name, variable in release_variables(model).items()}
     tensors[_GLOBAL_STEP] = tf.constant(global_step, tf.int64)
     names = sorted(tensors)
     prefix = os.path.join(os.fspath(directory), f"model.ckpt-{global_step}")

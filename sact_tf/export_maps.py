@@ -25,6 +25,7 @@ from sact_tf import checkpoints, command_line, visualize
 from sact_tf.data import pipeline
 from sact_tf.evaluation import inference
 from sact_tf.progress import print_line
+from sact_tf.tasks import task_of
 from sact_tf.version import __version__
 
 COMPRESSION = "lzf"
@@ -58,7 +59,7 @@ def export_maps(config, log=print_line):
     """
     path = check_export_path(config.export_path, config.overwrite)
     prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
-    source = pipeline.open_source(
+    source = task_of(config.dataset).open_source(
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
     description = _describe(config, prefix, source.num_examples)

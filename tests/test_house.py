@@ -14,6 +14,7 @@ ROOMS = [
     {"command_line"},
     {"training"},
     {"evaluation"},
+    {"tasks"},
     {"visualize"},
     {"checkpoints"},
     {"sparse"},

@@ -5,6 +5,7 @@ import dataclasses
 # What `--dataset` stands for where a flag is not given.
 DATASETS = {
     "cluttered_digits": {
+        "task": "classification",
         "network": "cifar",
         "model": "5",
         "model_type": "vanilla",
@@ -27,6 +28,7 @@ DATASETS = {
     },
     # The defaults of the release's scripts, here and below.
     "imagenet": {
+        "task": "classification",
         "network": "imagenet",
         "model": "101",
         "model_type": "vanilla",
@@ -48,6 +50,7 @@ DATASETS = {
         "train_log_dir": "/tmp/resnet/",
     },
     "cifar10": {
+        "task": "classification",
         "network": "cifar",
         "model": "18",
         "model_type": "vanilla",

@@ -10,7 +10,7 @@ from sact_tf.evaluation import page, showing
 from sact_tf.progress import print_line
 
 
-def evaluate_run(config, log=print_line):
+def evaluate_run(config, log=print_line, strategy=None):
     """Evaluates the latest checkpoint of a run and prints its metrics; then, unless told to do it once, each new one.
 
     Waits for a checkpoint where there is none yet, returns after the run's last step or on an interrupt (Ctrl-C).
@@ -18,6 +18,7 @@ def evaluate_run(config, log=print_line):
     Args:
         config: `EvaluationConfig`.
         log: called with lines of text.
+        strategy: `tf.distribute.Strategy` whose replicas share each batch; None for one device.
 
     Returns:
         The metrics of the last evaluation, see `sact_tf.evaluation.evaluate`, or None if there was none.
@@ -30,7 +31,7 @@ def evaluate_run(config, log=print_line):
         page.check_directory(config.report_dir)
     try:
         for checkpoint in _checkpoints(config, log):
-            results = showing.evaluate_and_show(config, checkpoint, log)
+            results = showing.evaluate_and_show(config, checkpoint, log, strategy)
             for name, value in results.items():
                 log(f"{name}[{page.show(value)}]")
     except KeyboardInterrupt:

@@ -1,39 +1,83 @@
 """A checkpoint as a function from images to everything that its network says of them, FLOPs included."""
 
+import contextlib
+
 import tensorflow as tf
 
 from sact_tf import checkpoints, flops, sparse
-from sact_tf.models.build import build_model
+from sact_tf.tasks import task_of
+
+_IMAGES = tf.TensorSpec((None, None, None, 3), tf.float32)
 
 
-def load_model(config):
-    """The `Classifier` of a checkpoint, for images of any size.
+def load_model(config, image_size=None, strategy=None):
+    """The model of a checkpoint.
 
     Args:
-        config: has `model` (`ModelConfig`), `checkpoint_dir` and `use_moving_average`.
+        config: `CheckpointConfig`.
+        image_size: int, height and width of the images in pixels; None for any.
+        strategy: `tf.distribute.Strategy` whose replicas share the weights; None for one device.
 
     Raises:
         FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
     """
-    model = build_model(config.model)
-    checkpoints.load_release_checkpoint(model, config.checkpoint_dir)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        model = task_of(config.dataset).build_model(config.model, image_size)
+    checkpoints.load(model, config.checkpoint_dir)
     if config.use_moving_average:
         checkpoints.load_averages(model, config.checkpoint_dir)
     return model
 
 
-def predictor(model, engine):
-    """`tf.function` from images, float32 `(batch, height, width, 3)` of any size, to the model's dict with FLOPs.
+def predictor(model, engine, strategy=None):
+    """Function from images, float32 `(batch, height, width, 3)` of any size, to the model's dict with FLOPs.
 
     Args:
-        model: `Classifier` for images of any size.
+        model: for images of any size.
         engine: "sparse" computes active positions only, "masked" is the model itself.
+        strategy: as in `over_replicas`.
     """
     forward = sparse.compile(model) if engine == "sparse" else model
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.float32)])
     def predict(images):
         outputs = dict(forward(images))
         return {**outputs, **flops.count(model, outputs)}
 
-    return predict
+    return over_replicas(predict, strategy, input_signature=[_IMAGES])
+
+
+def over_replicas(function, strategy=None, **options):
+    """A `tf.function` of a batch of images, of which each replica computes its part.
+
+    Args:
+        function: from images `(batch, height, width, 3)` to a dict of tensors whose first axis is the batch.
+        strategy: `tf.distribute.Strategy`; None, or one of a single replica, for one device.
+        **options: of `tf.function`.
+
+    Returns:
+        Function with the results of `function`, whatever the number of replicas.
+    """
+    traced = tf.function(function, **options)
+    replicas = strategy.num_replicas_in_sync if strategy else 1
+    if replicas == 1:
+        return traced
+
+    @tf.function(reduce_retracing=True)
+    def run(parts):
+        return strategy.run(traced, args=(parts,))
+
+    def compute(images):
+        count = len(images)
+        # Every replica gets as many; the last batch is filled up with images that are computed twice and cut off.
+        share = -(-count // replicas)
+        images = tf.gather(images, tf.range(share * replicas) % count)
+        parts = strategy.experimental_distribute_values_from_function(
+            lambda context: images[context.replica_id_in_sync_group * share :][:share]
+        )
+        outputs = run(parts)
+        return {
+            name: tf.concat(strategy.experimental_local_results(value), axis=0)[:count]
+            for name, value in outputs.items()
+        }
+
+    return compute

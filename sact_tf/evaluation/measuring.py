@@ -1,118 +1,120 @@
 """Measures a checkpoint over a whole split; figures have the release's names."""
 
+import dataclasses
+
 import tensorflow as tf
 
-from sact_tf import checkpoints, flops, losses
+from sact_tf import flops, losses
 from sact_tf.data import pipeline
+from sact_tf.evaluation import inference
 from sact_tf.evaluation.metrics import Moments
-from sact_tf.evaluation.record import Record
-from sact_tf.models.build import build_model
 from sact_tf.progress import Timer
+from sact_tf.tasks import task_of
 from sact_tf.visualize import box_mask, ponder_map
 
 # What is reported of each figure of a block.
 _KEYS = {"flops": ("mean", "std"), "ponder_cost": ("mean", "std"), "num_units": ("mean", "std", "max")}
 
 
-def evaluate(config, checkpoint, log=None):
+def evaluate(config, checkpoint, log=None, strategy=None):
     """Evaluates one checkpoint.
 
     Args:
         config: `EvaluationConfig`; its directories are not used.
         checkpoint: prefix or directory, ours or the release's.
         log: called with a line of text while it goes on, or None.
+        strategy: `tf.distribute.Strategy` whose replicas share each batch; None for one device. Figures do not depend
+            on it.
 
     Returns:
-        dict from the release's metric names to floats: `eval/Accuracy`, `eval/Recall@5` (only with more than ten
-        classes), `eval/Mean Loss`, `Total Flops/mean` and `/std`, and for each block `<block>/flops_mean`, `_std`,
-        `<block>/ponder_cost_mean`, `_std`, `<block>/num_units_mean`, `_std`, `_max`. Deviations are over the whole
-        set. Where the data set marks objects, for SACT, `Ponder Cost/inside box` and `/outside box`: mean over
+        dict from metric names to floats: those of the task (for classification `eval/Accuracy`, `eval/Recall@5` with
+        more than ten classes, `eval/Mean Loss`), `Total Flops/mean` and `/std`, for each block `<block>/flops_mean`,
+        `_std`, `<block>/ponder_cost_mean`, `_std`, `<block>/num_units_mean`, `_std`, `_max`. Deviations are over the
+        whole set. Where the data set marks objects, for SACT, `Ponder Cost/inside box` and `/outside box`: mean over
         pixels of the ponder cost summed over blocks.
 
     Raises:
         FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
     """
-    model, source = prepare(config, checkpoint, log)
+    task, model, source = prepare(config, checkpoint, log, strategy)
     with pipeline.plain_errors():
-        return evaluate_model(model, source, config.batch_size, log, config.skip_bad_records)
+        return evaluate_model(task, model, source, config.batch_size, log, config.skip_bad_records, strategy=strategy)
 
 
-def prepare(config, checkpoint, log):
-    """The network with the checkpoint's weights, and the data."""
-    model = build_model(config.model, config.image_size)
-    checkpoints.load_release_checkpoint(model, checkpoint)
-    if config.use_moving_average:
-        checkpoints.load_averages(model, checkpoint)
-    source = pipeline.open_source(
+def prepare(config, checkpoint, log, strategy=None):
+    """The task of an `EvaluationConfig`, the model with the checkpoint's weights, and the data."""
+    task = task_of(config.dataset)
+    chosen = dataclasses.replace(config, checkpoint_dir=checkpoint)
+    model = inference.load_model(chosen, config.image_size, strategy)
+    source = task.open_source(
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
-    return model, source
+    return task, model, source
 
 
-def evaluate_model(model, source, batch_size, log=None, skip_bad_records=0, record=None):
-    """Evaluates a `Classifier` on a `Source`, without its damaged records if that is allowed; see `evaluate`.
+def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0, record=None, strategy=None):
+    """Evaluates a model on a `Source`, without its damaged records if that is allowed; see `evaluate`.
 
     A `Record` is given every batch too.
     """
     moments = {}
 
+    def forward(images):
+        outputs = model(images, training=False)
+        counts = flops.count(model, outputs)
+        # The features are the bulk of it, and nothing is measured of them.
+        return {**{name: value for name, value in outputs.items() if name not in model.blocks}, **counts}
+
+    compute = inference.over_replicas(forward, strategy, reduce_retracing=True)
+
     @tf.function(reduce_retracing=True)
-    def step(batch):
-        outputs = model(batch["image"], training=False)
-        outputs.update(flops.count(model, outputs))
-        return _observations(model, batch, outputs), Record.wanted(outputs) if record else {}
+    def measure(batch, outputs):
+        return {**task.measure(model, batch, outputs), **_measure_computation(model, batch, outputs)}
 
     done, timer = 0, Timer(10)
     for batch in pipeline.evaluation_batches(source, batch_size, skip_bad_records, log):
-        observations, outputs = step(batch)
-        for name, values in observations.items():
+        outputs = compute(batch["image"])
+        for name, values in measure(batch, outputs).items():
             moments.setdefault(name, Moments(name.replace("/", "_"))).update_state(values)
         if record:
             record.add(batch, outputs)
-        done += len(batch["label"])
+        done += len(batch["image"])
         if log and (done == source.num_examples or timer.is_due()):
             log(f"evaluated {done}/{source.num_examples} images")
-    results = {name: {key: float(value) for key, value in moments[name].result().items()} for name in moments}
-    return _metrics(model, results)
+    return _metrics(task, model, {name: _as_floats(each.result()) for name, each in moments.items()})
 
 
-def _observations(model, batch, outputs):
-    """Returns a dict from a figure's name to its values in one batch, one per image or per position."""
-    logits, labels = outputs["logits"], batch["label"]
-    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    observations = {
-        "accuracy": tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32),
-        "recall": tf.cast(tf.math.in_top_k(labels, logits, min(5, model.num_classes)), tf.float32),
-        "cross_entropy": cross_entropy,
-        "Total Flops": outputs["flops"],
-    }
+def _as_floats(result):
+    return {key: float(value) for key, value in result.items()}
+
+
+def _measure_computation(model, batch, outputs):
+    """Dict from a figure's name to its values in one batch, one an image or a position."""
+    values = {"Total Flops": outputs["flops"]}
     for name in model.blocks:
         for figure in _KEYS:
             if f"{name}/{figure}" in outputs:
-                observations[f"{name}/{figure}"] = outputs[f"{name}/{figure}"]
+                values[f"{name}/{figure}"] = outputs[f"{name}/{figure}"]
     if "box" in batch and model.backbone.model_type == "sact":
         size = batch["image"].shape[1:3]
         cost = ponder_map(outputs, size)
         inside = box_mask(batch["box"], size)
-        observations["inside box"] = tf.boolean_mask(cost, inside)
-        observations["outside box"] = tf.boolean_mask(cost, tf.logical_not(inside))
-    return observations
+        values["inside box"] = tf.boolean_mask(cost, inside)
+        values["outside box"] = tf.boolean_mask(cost, tf.logical_not(inside))
+    return values
 
 
-def _metrics(model, results):
+def _metrics(task, model, moments):
     """Names the figures as the release does."""
-    blocks = {name: [figure for figure in _KEYS if f"{name}/{figure}" in results] for name in model.blocks}
-    ponder = sum(results[f"{name}/ponder_cost"]["mean"] for name in blocks if "ponder_cost" in blocks[name])
-    regularization = float(losses.regularization_loss(model))
-    metrics = {"eval/Accuracy": results["accuracy"]["mean"]}
-    if model.num_classes > 10:
-        metrics["eval/Recall@5"] = results["recall"]["mean"]
-    metrics["eval/Mean Loss"] = results["cross_entropy"]["mean"] + model.tau * ponder + regularization
-    metrics.update({f"Total Flops/{key}": results["Total Flops"][key] for key in ("mean", "std")})
+    blocks = {name: [figure for figure in _KEYS if f"{name}/{figure}" in moments] for name in model.blocks}
+    ponder = sum(moments[f"{name}/ponder_cost"]["mean"] for name in blocks if "ponder_cost" in blocks[name])
+    other_losses = model.tau * ponder + float(losses.regularization_loss(model))
+    metrics = task.metrics(model, moments, other_losses)
+    metrics.update({f"Total Flops/{key}": moments["Total Flops"][key] for key in ("mean", "std")})
     for name, figures in blocks.items():
         for figure in figures:
-            metrics.update({f"{name}/{figure}_{key}": results[f"{name}/{figure}"][key] for key in _KEYS[figure]})
+            metrics.update({f"{name}/{figure}_{key}": moments[f"{name}/{figure}"][key] for key in _KEYS[figure]})
     for place in ("inside box", "outside box"):
-        if place in results:
-            metrics[f"Ponder Cost/{place}"] = results[place]["mean"]
+        if place in moments:
+            metrics[f"Ponder Cost/{place}"] = moments[place]["mean"]
     return metrics

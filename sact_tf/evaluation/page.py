@@ -8,11 +8,10 @@ import re
 
 import numpy as np
 
-from sact_tf.evaluation.record import MATRIX_CLASSES
+from sact_tf.tasks.sections import Chart
 from sact_tf.visualize import charts, gallery
 
 PAGE = "report.html"
-LISTED_MISTAKES = 20
 FLOPS_BINS = 40
 
 _STYLE = """
@@ -46,12 +45,13 @@ def check_directory(report_dir):
     os.remove(probe)
 
 
-def write(report_dir, title, metrics, plain, record, settings):
+def write(report_dir, title, task, metrics, plain, record, settings):
     """Writes the page, in one step.
 
     Args:
         report_dir: directory.
         title: text.
+        task: of the network.
         metrics: dict of `sact_tf.evaluation.evaluate`.
         plain: dict with `flops`, those of the plain network of the same size, and `metrics`, its evaluation or None.
         record: `Record` of the evaluation.
@@ -61,7 +61,7 @@ def write(report_dir, title, metrics, plain, record, settings):
         Path of the page.
     """
     path = os.path.join(report_dir, PAGE)
-    body = "".join(_sections(title, metrics, plain, record, settings))
+    body = "".join(_sections(title, task, metrics, plain, record, settings))
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -74,9 +74,9 @@ def write(report_dir, title, metrics, plain, record, settings):
     return path
 
 
-def _sections(title, metrics, plain, record, settings):
+def _sections(title, task, metrics, plain, record, settings):
     yield f"<h1>{html.escape(title)}</h1>\n"
-    yield _summary(metrics, plain, len(record.flops))
+    yield _summary(task, metrics, plain, len(record.flops))
     edges = _edges(record.flops)
     panels = {"FLOPs of an image": (edges, np.histogram(np.asarray(record.flops) / 1e6, edges)[0], "millions")}
     yield _chart("Computation", charts.histograms(panels), "Share of the images.")
@@ -91,7 +91,7 @@ def _sections(title, metrics, plain, record, settings):
         yield _chart("Ponder cost of each block", charts.histograms(ponder), f"Share of the {kind}.")
         yield _images("Images with the least computation", record.least)
         yield _images("Images with the most computation", record.most)
-    yield from _mistakes(record.mistakes)
+    yield from map(_section, record.findings.sections())
     yield "<h2>All metrics</h2>\n" + _table(("metric", "value"), [(name, show(each)) for name, each in metrics.items()])
     yield "<h2>Configuration</h2>\n" + _table(("setting", "value"), settings.items())
 
@@ -101,21 +101,22 @@ def show(value):
     return f"{value:.8g}"
 
 
-def _summary(metrics, plain, num_images):
-    rows = [("this network", metrics["eval/Accuracy"], metrics["Total Flops/mean"])]
+def _summary(task, metrics, plain, num_images):
+    metric, score_name = task.SCORE
+    rows = [("this network", metrics[metric], metrics["Total Flops/mean"])]
     other = plain["metrics"]
-    rows.append(("plain network of the same size", other and other["eval/Accuracy"], plain["flops"]))
+    rows.append(("plain network of the same size", other and other[metric], plain["flops"]))
     cells = [
         (
             name,
-            "not given" if accuracy is None else f"{100 * accuracy:.2f} %",
+            "not given" if score is None else f"{100 * score:.2f} %",
             f"{flops / 1e6:.1f} million",
             f"{100 * flops / plain['flops']:.1f} %",
         )
-        for name, accuracy, flops in rows
+        for name, score, flops in rows
     ]
     text = f'<p class="note">{num_images} images. FLOPs: a multiplication and an addition are two.</p>\n'
-    return text + _table(("network", "accuracy", "mean FLOPs", "of the plain network"), cells)
+    return text + _table(("network", score_name, "mean FLOPs", "of the plain network"), cells)
 
 
 def _edges(flops):
@@ -127,25 +128,21 @@ def _edges(flops):
 
 def _images(title, entries):
     if entries[0]["map"] is None:
-        headings = ("image", "label", "read as", "FLOPs, millions")
-        rows = [(each["index"], each["label"], each["read"], f"{each['flops'] / 1e6:.1f}") for each in entries]
+        headings = ("image", "what it was", "FLOPs, millions")
+        rows = [(each["index"], each["caption"], f"{each['flops'] / 1e6:.1f}") for each in entries]
         return f"<h2>{title}</h2>\n" + _table(headings, rows)
-    titles = [f"{each['label']}, read as {each['read']}\n{each['flops'] / 1e6:.1f} M" for each in entries]
+    titles = [f"{each['caption']}\n{each['flops'] / 1e6:.1f} M" for each in entries]
     picture = gallery([each["image"] for each in entries], [each["map"] for each in entries], titles)
     numbers = ", ".join(str(each["index"]) for each in entries)
-    caption = f"Above their ponder maps; label, what was read, FLOPs. Numbers in the split: {numbers}."
+    caption = f"Above their ponder maps; what they were, and FLOPs. Numbers in the split: {numbers}."
     return f"<h2>{title}</h2>\n<figure>{_png(picture, title)}<figcaption>{caption}</figcaption></figure>\n"
 
 
-def _mistakes(counts):
-    if len(counts) <= MATRIX_CLASSES:
-        yield _chart("What is read as what", charts.matrix(counts, list(range(len(counts)))), "Numbers of images.")
-        return
-    wrong = counts - np.diag(np.diag(counts))
-    places = np.argsort(wrong, axis=None, kind="stable")[::-1][:LISTED_MISTAKES]
-    pairs = [np.unravel_index(place, wrong.shape) for place in places]
-    rows = [(label, read, wrong[label, read], counts[label].sum()) for label, read in pairs if wrong[label, read]]
-    yield "<h2>The most frequent mistakes</h2>\n" + _table(("label", "read as", "images", "of"), rows)
+def _section(section):
+    """A `Chart` or a `Table` of a task as HTML."""
+    if isinstance(section, Chart):
+        return _chart(*section)
+    return f"<h2>{html.escape(section.title)}</h2>\n" + _table(section.headings, section.rows)
 
 
 def _chart(title, figure, caption):

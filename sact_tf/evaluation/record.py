@@ -1,4 +1,8 @@
-"""What an evaluation saw beyond means: distributions, mistakes, and the images with the least and most computation."""
+"""What an evaluation saw beyond means, for its report: distributions, and images with little and much computation.
+
+`evaluate_run` makes a `Record` where a report or TensorBoard wants one, `evaluate_model` gives it every batch, and
+`page` draws it.
+"""
 
 import numpy as np
 
@@ -6,31 +10,32 @@ from sact_tf.visualize import block_maps
 
 # Bins of a histogram of ponder cost for each residual unit.
 BINS_PER_UNIT = 8
-# With more classes than this, mistakes are listed and not shown as a matrix.
-MATRIX_CLASSES = 20
+_KEPT = ("ponder_cost", "num_units", "halting_distribution")
 
 
 class Record:
     """Gathers it batch by batch; memory does not grow with images, but for one number each.
 
     Args:
-        model: `Classifier`.
+        task: of the model; says what its answers mean.
+        model: what the task built.
         kept: int, how many images to keep at either end of the computation.
 
     Attributes:
         flops: list of ints, of each image.
         num_units: dict from a block's name to int64 `(units + 1,)`, how often so many units were executed.
         ponder_cost: dict from a block's name to `(edges, counts)` of a histogram, in residual units.
-        mistakes: int64 `(classes, classes)`, rows the label, columns what was read.
-        least, most: lists of dicts, by FLOPs: `index`, `flops`, `label`, `read`, `image` float `(h, w, 3)`, and `map`,
-            the ponder map of a SACT network or None.
+        findings: what the task makes of its answers, see `sact_tf.tasks`.
+        least, most: lists of dicts, by FLOPs: `index`, `flops`, `caption` (the task's), `image` float `(h, w, 3)`, and
+            `map`, the ponder map of a SACT network or None.
     """
 
-    def __init__(self, model, kept=6):
+    def __init__(self, task, model, kept=6):
+        self._task = task
         self._kept = kept
         self._spatial = model.backbone.model_type == "sact"
         self.flops, self.least, self.most = [], [], []
-        self.mistakes = np.zeros((model.num_classes, model.num_classes), np.int64)
+        self.findings = task.findings(model)
         adaptive = model.backbone.model_type != "vanilla"
         units = {name: len(block.units) for name, block in model.blocks.items()} if adaptive else {}
         self.num_units = {name: np.zeros(count + 1, np.int64) for name, count in units.items()}
@@ -39,26 +44,23 @@ class Record:
             edges = np.linspace(0.0, count + 1.0, BINS_PER_UNIT * (count + 1) + 1)
             self.ponder_cost[name] = (edges, np.zeros(len(edges) - 1, np.int64))
 
-    @staticmethod
-    def wanted(outputs):
-        """The part of a model's outputs, with its FLOPs, that `add` looks at."""
-        kept = ("ponder_cost", "num_units", "halting_distribution")
-        return {name: value for name, value in outputs.items() if name in ("logits", "flops") or name.endswith(kept)}
+    def _wanted(self, name):
+        return name == "flops" or name in self._task.KEPT or name.endswith(_KEPT)
 
     def add(self, batch, outputs):
-        """Takes a batch into account: its `image` and `label`, and the `wanted` outputs as tensors."""
-        outputs = {name: np.asarray(value) for name, value in outputs.items()}
-        labels, read = np.asarray(batch["label"]), np.argmax(outputs["logits"], -1)
-        np.add.at(self.mistakes, (labels, read), 1)
+        """Takes a batch into account: a dict of `image` and the task's targets, and the outputs with their FLOPs."""
+        outputs = {name: np.asarray(value) for name, value in outputs.items() if self._wanted(name)}
+        self.findings.add(batch, outputs)
         for name, counts in self.num_units.items():
             counts += np.bincount(outputs[f"{name}/num_units"].ravel(), minlength=len(counts))
             edges, bins = self.ponder_cost[name]
             bins += np.histogram(outputs[f"{name}/ponder_cost"], edges)[0]
-        self._keep(batch["image"], labels, read, outputs)
+        self._keep(batch, outputs)
         self.flops.extend(int(value) for value in outputs["flops"])
 
-    def _keep(self, images, labels, read, outputs):
-        flops, first = outputs["flops"], len(self.flops)
+    def _keep(self, batch, outputs):
+        images, flops, first = batch["image"], outputs["flops"], len(self.flops)
+        captions = self._task.captions(batch, outputs)
         order = np.argsort(flops, kind="stable")
         maps = None
         if self._spatial:
@@ -68,8 +70,7 @@ class Record:
             return {
                 "index": first + int(number),
                 "flops": int(flops[number]),
-                "label": int(labels[number]),
-                "read": int(read[number]),
+                "caption": captions[number],
                 "image": np.asarray(images[number]),
                 "map": None if maps is None else maps[number],
             }

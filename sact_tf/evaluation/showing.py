@@ -5,29 +5,28 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from sact_tf import checkpoints, flops, visualize
+from sact_tf import checkpoints, flops
 from sact_tf.data import pipeline
 from sact_tf.evaluation import page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
-from sact_tf.models.build import build_model
 
 # Images of which heat maps are made.
 _SHOWN = 8
 
 
-def evaluate_and_show(config, checkpoint, log):
+def evaluate_and_show(config, checkpoint, log, strategy=None):
     """Metrics of a checkpoint, which are also written for TensorBoard, with pictures, and as a report if asked for."""
-    model, source = prepare(config, checkpoint, log)
-    seen = Record(model)
+    task, model, source = prepare(config, checkpoint, log, strategy)
+    seen = Record(task, model)
     with pipeline.plain_errors():
-        results = evaluate_model(model, source, config.batch_size, log, config.skip_bad_records, seen)
+        results = evaluate_model(task, model, source, config.batch_size, log, config.skip_bad_records, seen, strategy)
         shown = next(iter(pipeline.evaluation_batches(source, min(config.batch_size, _SHOWN), config.skip_bad_records)))
     writer = tf.summary.create_file_writer(config.eval_dir)
     with writer.as_default(step=checkpoints.step_of(checkpoint)):
         for name, value in results.items():
             tf.summary.scalar(name, value)
-        visualize.write_pictures(model, shown["image"], model(shown["image"], training=False))
+        task.write_pictures(model, shown, model(shown["image"], training=False))
         if seen.num_units:
             tf.summary.histogram("Total Flops", seen.flops)
             for name, counts in seen.num_units.items():
@@ -35,7 +34,9 @@ def evaluate_and_show(config, checkpoint, log):
     writer.close()
     if config.report_dir:
         title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
-        path = page.write(config.report_dir, title, results, _plain(config, log), seen, _settings(config, checkpoint))
+        path = page.write(
+            config.report_dir, title, task, results, _plain(task, config, log), seen, _settings(config, checkpoint)
+        )
         log(f"Report: {path}")
     return results
 
@@ -46,10 +47,10 @@ def _values(counts):
     return np.repeat(np.arange(len(counts)), np.ceil(counts * share).astype(np.int64))
 
 
-def _plain(config, log):
+def _plain(task, config, log):
     """FLOPs of the plain network of the same size, and its evaluation where the report names its checkpoint."""
     plain = dataclasses.replace(config.model, model_type="vanilla")
-    network = build_model(plain, config.image_size)
+    network = task.build_model(plain, config.image_size)
     blank = np.zeros((1, config.image_size, config.image_size, 3), np.float32)
     metrics = None
     if config.report_vanilla_dir:

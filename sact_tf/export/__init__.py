@@ -8,8 +8,8 @@ import time
 from sact_tf import checkpoints
 from sact_tf.export import saved_model
 from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
-from sact_tf.models.build import build_model
 from sact_tf.progress import print_line
+from sact_tf.tasks import task_of
 from sact_tf.version import __version__
 
 KERAS_FILE = "model.keras"
@@ -37,7 +37,7 @@ def export(config, log=print_line):
     """
     started = time.monotonic()
     prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
-    labels = saved_model.read_labels(config.labels, config.model.num_classes)
+    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes)
     with whole_directory(config.output_dir, config.overwrite) as directory:
         log(f"Reading {prefix}")
         model = _load(config, prefix)
@@ -50,8 +50,8 @@ def export(config, log=print_line):
 
 
 def _load(config, prefix):
-    model = build_model(config.model)
-    checkpoints.load_release_checkpoint(model, prefix)
+    model = task_of(config.dataset).build_model(config.model)
+    checkpoints.load(model, prefix)
     if config.use_moving_average:
         checkpoints.load_averages(model, prefix)
     return model

@@ -1,43 +1,34 @@
 """A network as a SavedModel, which needs TensorFlow alone: no Keras, none of this package, no custom operation."""
 
-import os
 import tempfile
 
 import keras
 import tensorflow as tf
 
-from sact_tf import flops, sparse, visualize
+from sact_tf import flops, sparse
 from sact_tf.checkpoints import named_variables
-from sact_tf.data import pipeline, preprocessing
 from sact_tf.models.backbone import check_image_shape
+from sact_tf.tasks import task_of
 
-# How many classes `classify_jpeg` names.
-TOP = 5
-LABELS_FILE = "labels.txt"
 _IMAGES = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
-_JPEGS = tf.TensorSpec((None,), tf.string, name="jpegs")
 
 
 def save(model, directory, engine, dataset, image_size, labels=None, log=None):
-    """Writes a `Classifier` as a SavedModel with two signatures.
+    """Writes a model as a SavedModel with the signatures of its task and one for images.
 
     `serving_default` takes `images`, float32 `(batch, height, width, 3)` of any size, as the network takes them
     ([-1, 1], or standardized each by itself for CIFAR-10), and returns the flat dict of the model with `flops` and
     `<block>/flops`, int64 `(batch,)`.
 
-    `classify_jpeg` takes `jpegs`, string `(batch,)`, the bytes of JPEG (also PNG, GIF, BMP) files of any sizes,
-    prepares them as evaluation does, and returns `classes` int32 and `scores` float32 `(batch, 5)`, best first,
-    `labels` string `(batch, 5)` if there are any, `flops` int64 `(batch,)`, and what halting cost: for SACT
-    `ponder_map` float32 `(batch, image_size, image_size)`, the sum over blocks (see `visualize.ponder_map`), for ACT
-    `ponder_cost` float32 `(batch,)`.
+    The others take files as they are; for classification see `sact_tf.tasks.classify_jpeg.signatures`.
 
     Args:
-        model: `Classifier` for images of any size.
+        model: for images of any size.
         directory: where to; an existing one is written into.
         engine: "sparse" computes active positions only, "masked" is the model itself.
         dataset: a key of `sact_tf.config.DATASETS`, whose evaluation prepares the JPEGs.
         image_size: int, height and width that JPEGs are brought to.
-        labels: list of `num_classes` texts, or None.
+        labels: list of texts that the task read, or None.
         log: called with a line of text before each part of the work, or None.
 
     Raises:
@@ -46,12 +37,9 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
     log = log or (lambda text: None)
     check_image_shape((image_size, image_size, 3), model.backbone.minimum_size)
     with tempfile.TemporaryDirectory() as temporary:
-        table = _label_table(labels, temporary)
         predict = _predictor(model, engine)
-        functions = {
-            "serving_default": predict,
-            "classify_jpeg": _classifier(model, predict, dataset, image_size, table),
-        }
+        others, resources = task_of(dataset).signatures(model, predict, dataset, image_size, labels, temporary)
+        functions = {"serving_default": predict, **others}
         signatures = {}
         for name, function in functions.items():
             log(f"Tracing {name}")
@@ -59,7 +47,7 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
         module = tf.Module()
         # Whatever the graphs read, and nothing else of the model: no optimizer, no Keras objects.
         module.weights = _variables(signatures.values())
-        module.label_table = table
+        module.resources = resources
         log("Writing the SavedModel")
         tf.saved_model.save(module, directory, signatures)
 
@@ -107,80 +95,6 @@ def _checked(images, minimum_size):
     ]
     with tf.control_dependencies(checks):
         return tf.identity(images)
-
-
-def _classifier(model, predict, dataset, image_size, table):
-    """`tf.function` from encoded images to classes, scores and costs."""
-    prepare = _preparation(dataset, image_size)
-    prepared = tf.TensorSpec((image_size, image_size, 3), tf.float32)
-
-    @tf.function(input_signature=[_JPEGS])
-    def classify_jpeg(jpegs):
-        images = tf.map_fn(prepare, tf.ensure_shape(jpegs, _JPEGS.shape), fn_output_signature=prepared)
-        outputs = predict(images)
-        scores, classes = tf.math.top_k(outputs["predictions"], min(TOP, model.num_classes))
-        answer = {"classes": classes, "scores": scores, "flops": outputs["flops"]}
-        if table is not None:
-            answer["labels"] = table.lookup(tf.cast(classes, tf.int64))
-        return {**answer, **_costs(model.backbone.model_type, outputs, image_size)}
-
-    return classify_jpeg
-
-
-def _costs(model_type, outputs, image_size):
-    if model_type == "vanilla":
-        return {}
-    if model_type == "sact":
-        return {"ponder_map": visualize.ponder_map(outputs, (image_size, image_size))}
-    return {"ponder_cost": tf.add_n([cost for name, cost in outputs.items() if name.endswith("/ponder_cost")])}
-
-
-def _preparation(dataset, image_size):
-    """Function from the bytes of one image to what the network takes, as evaluation on `dataset` has it."""
-    if dataset == "imagenet":
-        return lambda encoded: preprocessing.imagenet_evaluation_image(encoded, image_size)
-    standardize = preprocessing.cifar_evaluation_image if dataset == "cifar10" else pipeline.to_unit_range
-
-    def prepare(encoded):
-        # The images of these data sets have the right size; those leave `resize` as they were.
-        return standardize(preprocessing.resize(preprocessing.decode_image(encoded), image_size, "bilinear"))
-
-    return prepare
-
-
-def _label_table(labels, directory):
-    """Table from classes to texts, whose file becomes an asset of the SavedModel; None without labels."""
-    if labels is None:
-        return None
-    path = os.path.join(directory, LABELS_FILE)
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{label}\n" for label in labels)
-    lines = tf.lookup.TextFileInitializer(
-        path, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
-    )
-    return tf.lookup.StaticHashTable(lines, default_value="")
-
-
-def read_labels(path, num_classes):
-    """Returns the lines of a file of label names, one a class from class 0 on; None for no file.
-
-    Raises:
-        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
-    """
-    if path is None:
-        return None
-    try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
-            labels = file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"The labels {path} are not UTF-8 text: {error}") from error
-    if len(labels) != num_classes:
-        background = " ImageNet's class 0 is the background: give it the first line." if num_classes == 1001 else ""
-        raise ValueError(
-            f"The labels must be one line a class, {num_classes} in all, from class 0 on.{background} Received: "
-            f"{len(labels)} lines in {path}"
-        )
-    return labels
 
 
 def _variables(functions):

@@ -84,11 +84,17 @@ class Classifier(keras.Model):
         check_images(images, self.backbone.minimum_size)
         return super().call(images, training=training, mask=mask)
 
-    def loss_terms(self, labels, outputs):
-        """The three terms of the loss as float32 scalars: `cross_entropy`, `ponder` and `regularization`."""
+    def loss_terms(self, labels, outputs, tau=None):
+        """The three terms of the loss as float32 scalars: `cross_entropy`, `ponder` and `regularization`.
+
+        Args:
+            labels: int `(batch,)`.
+            outputs: dict that the model returned.
+            tau: weight of the ponder cost in the place of the model's own, or None.
+        """
         return {
             "cross_entropy": losses.cross_entropy(labels, outputs["logits"], self.label_smoothing),
-            "ponder": losses.ponder_loss(outputs, self.tau),
+            "ponder": losses.ponder_loss(outputs, self.tau if tau is None else tau),
             "regularization": losses.regularization_loss(self),
         }
 

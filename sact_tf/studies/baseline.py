@@ -59,11 +59,12 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     directory = os.path.join(run_dir, f"vanilla_{depth}")
     rows = [_row(adaptive, metrics), _row(plain, runs.train_and_evaluate(plain, directory, num_examples, log))]
     runs.write_table(f"{path}.csv", rows)
-    runs.save_figure(charts.comparison(rows), path)
-    log("| network | units | FLOPs, millions | accuracy |")
+    runs.save_figure(charts.comparison(rows, list(rows[0])[-1]), path)
+    name = list(rows[0])[-1]
+    log(f"| network | units | FLOPs, millions | {name} |")
     log("|---|---|---|---|")
     for row in rows:
-        log(f"| {row['model_type']} | {row['model']} | {row['flops'] / 1e6:.1f} | {row['accuracy']:.2%} |")
+        log(f"| {row['model_type']} | {row['model']} | {row['flops'] / 1e6:.1f} | {row[name]:.2%} |")
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
 
@@ -88,7 +89,7 @@ def _row(config, metrics):
         "tau": "" if config.model.model_type == "vanilla" else config.model.tau,
         "steps": config.max_number_of_steps,
         "flops": metrics[runs.FLOPS],
-        "accuracy": metrics[runs.ACCURACY],
+        **runs.score(config.dataset, metrics),
     }
 
 

@@ -15,9 +15,8 @@ from absl import flags
 
 from sact_tf import checkpoints, command_line, evaluation, training, visualize
 from sact_tf import config as configs
-from sact_tf.data import pipeline
-from sact_tf.models.build import build_model
 from sact_tf.progress import print_line
+from sact_tf.tasks import task_of
 
 FLAGS = flags.FLAGS
 DATASET = "cluttered_digits"
@@ -82,28 +81,28 @@ def _evaluate(config, directory, num_examples, log):
 
 def _draw(config, directory, path):
     """Draws the first images of the held-out split above their ponder maps."""
-    model = build_model(config.model, config.image_size)
-    checkpoints.load_release_checkpoint(model, directory)
-    source = pipeline.open_source(config.dataset, "test", config.image_size)
+    task = task_of(config.dataset)
+    model = task.build_model(config.model, config.image_size)
+    checkpoints.load(model, directory)
+    source = task.open_source(config.dataset, "test", config.image_size)
     examples = {name: value.numpy() for name, value in source.read(np.arange(NUM_PICTURES)).items()}
     outputs = model(examples["image"], training=False)
     maps = visualize.ponder_map(outputs, examples["image"].shape[1:3]).numpy()
-    said = np.argmax(outputs["logits"], axis=-1)
-    titles = [f"{label}, read as {read}" for label, read in zip(examples["label"], said, strict=True)]
-    visualize.save_gallery(path, examples["image"], maps, examples["box"], titles)
+    visualize.save_gallery(path, examples["image"], maps, examples["box"], task.captions(examples, outputs))
 
 
 def _table(results):
     """Lines of a table of both networks."""
-    yield "| network | accuracy | mean FLOPs | of vanilla | ponder cost inside / outside the box | training |"
+    metric, name = task_of(DATASET).SCORE
+    yield f"| network | {name} | mean FLOPs | of vanilla | ponder cost inside / outside the box | training |"
     yield "|---|---|---|---|---|---|"
     full = results["vanilla"]["Total Flops/mean"]
-    for name, metrics in results.items():
+    for network, metrics in results.items():
         flops = metrics["Total Flops/mean"]
         inside, outside = metrics.get("Ponder Cost/inside box"), metrics.get("Ponder Cost/outside box")
         ponder = f"{inside:.2f} / {outside:.2f} = {inside / outside:.2f}" if inside else "-"
         yield (
-            f"| {name} | {metrics['eval/Accuracy']:.2%} | {flops / 1e6:.1f} M | {flops / full:.1%} | {ponder} "
+            f"| {network} | {metrics[metric]:.2%} | {flops / 1e6:.1f} M | {flops / full:.1%} | {ponder} "
             f"| {metrics['Training Seconds']:.0f} s |"
         )
 

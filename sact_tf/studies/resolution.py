@@ -52,15 +52,16 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
                     "trained_size": config.image_size,
                     "image_size": size,
                     "flops": metrics[runs.FLOPS],
-                    "accuracy": metrics[runs.ACCURACY],
+                    **runs.score(config.dataset, metrics),
                 }
             )
             runs.write_table(f"{path}.csv", rows)
-            runs.save_figure(charts.resolution(rows), path)
-    log("| run | image size | FLOPs, millions | accuracy |")
+            runs.save_figure(charts.resolution(rows, list(rows[0])[-1]), path)
+    name = list(rows[0])[-1]
+    log(f"| run | image size | FLOPs, millions | {name} |")
     log("|---|---|---|---|")
     for row in rows:
-        log(f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {row['accuracy']:.2%} |")
+        log(f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {row[name]:.2%} |")
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
 

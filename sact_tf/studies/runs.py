@@ -9,10 +9,17 @@ import os
 from sact_tf import config as configs
 from sact_tf import evaluation, training
 from sact_tf.progress import print_line
+from sact_tf.tasks import task_of
 from sact_tf.visualize import save_chart
 
 METRICS_FILE = "metrics.json"
-ACCURACY, FLOPS = "eval/Accuracy", "Total Flops/mean"
+FLOPS = "Total Flops/mean"
+
+
+def score(dataset, metrics):
+    """What networks are compared by, as a dict of one entry: what people call it, and its value as a part of 1."""
+    metric, name = task_of(dataset).SCORE
+    return {name: metrics[metric]}
 
 
 def train_and_evaluate(config, directory, num_examples=None, log=print_line):

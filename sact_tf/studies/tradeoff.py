@@ -47,7 +47,7 @@ def run(
 
     Returns:
         list of dicts, the rows of `tradeoff.csv`: FLOPs are means over the images, a multiplication and an addition
-        being two; accuracy is a part of 1.
+        being two; the last column is the score of the task, a part of 1.
 
     Raises:
         ValueError: for an unknown kind of network, and before anything is trained.
@@ -87,11 +87,11 @@ def run(
                 "tau": "" if tau is None else tau,
                 "steps": config.max_number_of_steps,
                 "flops": metrics[runs.FLOPS],
-                "accuracy": metrics[runs.ACCURACY],
+                **runs.score(config.dataset, metrics),
             }
         )
         runs.write_table(f"{path}.csv", rows)
-        runs.save_figure(charts.tradeoff(rows), path)
+        runs.save_figure(charts.tradeoff(rows, list(rows[0])[-1]), path)
     for line in table(rows):
         log(line)
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
@@ -100,10 +100,11 @@ def run(
 
 def table(rows):
     """Lines of a Markdown table."""
-    yield "| network | FLOPs, millions | accuracy |"
+    name = list(rows[0])[-1]
+    yield f"| network | FLOPs, millions | {name} |"
     yield "|---|---|---|"
     for row in rows:
-        yield f"| {row['run']} | {row['flops'] / 1e6:.1f} | {row['accuracy']:.2%} |"
+        yield f"| {row['run']} | {row['flops'] / 1e6:.1f} | {row[name]:.2%} |"
 
 
 def main():

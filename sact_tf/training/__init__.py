@@ -16,6 +16,7 @@ from sact_tf import config as configs
 from sact_tf.data import pipeline
 from sact_tf.data.records import write_atomically
 from sact_tf.progress import print_line
+from sact_tf.tasks import task_of
 from sact_tf.training.session import Session
 from sact_tf.training.strategies import check_batch_size, is_chief, make_strategy
 from sact_tf.training.trainer import Trainer
@@ -66,7 +67,8 @@ def train(
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    source = pipeline.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
+    open_source = task_of(config.dataset).open_source
+    source = open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
     trainer = Trainer(config, strategy)
     manager = tf.train.CheckpointManager(
         trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME

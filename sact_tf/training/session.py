@@ -170,7 +170,7 @@ class Session:
     def _report(self, step, results, steps_per_second=None):
         self._check_finite()
         parts = [f"step {step}/{self.config.max_number_of_steps}"]
-        parts += [f"{name} {float(results[name]):.3f}" for name in ("loss", "cross_entropy", "accuracy")]
+        parts += [f"{name} {float(results[name]):.3f}" for name in ("loss", *self.trainer.task.PROGRESS)]
         ponder = [float(value) for name, value in results.items() if name.endswith("/ponder_cost_mean")]
         if ponder:
             parts.append(f"ponder cost {sum(ponder):.2f}")
@@ -198,9 +198,10 @@ class Session:
         model = self.trainer.model
         if model.backbone.model_type == "vanilla":
             return
-        images = self.trainer.strategy.experimental_local_results(batch["image"])[0][: self.SHOWN_IMAGES]
-        outputs = model(images, training=False)
-        visualize.write_pictures(model, images, outputs)
+        local = self.trainer.strategy.experimental_local_results
+        shown = {name: local(value)[0][: self.SHOWN_IMAGES] for name, value in batch.items()}
+        outputs = model(shown["image"], training=False)
+        self.trainer.task.write_pictures(model, shown, outputs)
         visualize.write_distributions(model, outputs)
 
     def _save(self, step):

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from sact_tf import checkpoints, flops, losses
-from sact_tf.models.build import build_model
+from sact_tf.tasks import task_of
 from sact_tf.training.optimizers import make_optimizer
 
 
@@ -17,15 +17,17 @@ class Trainer:
             part alone, as in the release; gradients are summed over replicas by the optimizer.
 
     Attributes:
-        model: `Classifier`.
+        task: of the data set.
+        model: what the task builds.
         step: int64 variable, steps done.
         checkpoint: `tf.train.Checkpoint` of all that a step changes.
     """
 
     def __init__(self, config, strategy):
         self.strategy = strategy
+        self.task = task_of(config.dataset)
         with strategy.scope():
-            self.model = build_model(config.model, config.image_size)
+            self.model = self.task.build_model(config.model, config.image_size)
             self.optimizer = make_optimizer(config)
             self.optimizer.build(self.model.trainable_variables)
             # Not the optimizer's own count, which passes over the steps whose float16 gradients overflow.
@@ -63,32 +65,31 @@ class Trainer:
         }
 
     def _replica_step(self, batch):
-        gradients, results = self._differentiate(batch["image"], batch["label"])
+        gradients, results = self._differentiate(batch)
         self.optimizer.apply(gradients, self.model.trainable_variables)
         return results
 
-    def _gradients(self, images, labels):
+    def _gradients(self, batch):
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
-            outputs = self.model(images, training=True)
-            terms = self.model.loss_terms(labels, outputs)
+            outputs = self.model(batch["image"], training=True)
+            terms = self.task.loss_terms(self.model, batch, outputs)
             loss = sum(terms.values())
             # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
             scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
-        return gradients, {"loss": loss, **terms, **_observe(self.model, labels, outputs)}
+        observed = {**self.task.observe(self.model, batch, outputs), **_observe_computation(self.model, outputs)}
+        return gradients, {"loss": loss, **terms, **observed}
 
     def _scale(self, loss):
         scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
         return self.optimizer.scale_loss(loss) if scales else loss
 
 
-def _observe(model, labels, outputs):
-    """What is reported beside the loss, under the release's names: float32 scalars."""
-    correct = tf.cast(tf.argmax(outputs["logits"], axis=-1) == labels, tf.float32)
-    results = {"accuracy": tf.reduce_mean(correct)}
+def _observe_computation(model, outputs):
+    """What a step spent, under the release's names: float32 scalars."""
     counts = flops.count(model, outputs)
-    results["Total Flops/mean"] = tf.reduce_mean(tf.cast(counts["flops"], tf.float32))
+    results = {"Total Flops/mean": tf.reduce_mean(tf.cast(counts["flops"], tf.float32))}
     for name in losses.mean_ponder_costs(outputs):
         for figure in ("ponder_cost", "num_units"):
             values = tf.cast(outputs[f"{name}/{figure}"], tf.float32)

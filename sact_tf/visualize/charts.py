@@ -10,11 +10,11 @@ STYLES = {
 }
 
 
-def tradeoff(rows):
+def tradeoff(rows, score="accuracy"):
     """Accuracy against FLOPs, a curve for each kind of network.
 
     Args:
-        rows: dicts with `model_type`, `model`, `tau`, `flops` and `accuracy`, a part of 1.
+        rows: dicts with `model_type`, `model`, `tau`, `flops` and what `score` names, a part of 1.
     """
     from matplotlib.patheffects import withStroke
 
@@ -24,7 +24,7 @@ def tradeoff(rows):
         chosen = sorted((row for row in rows if row["model_type"] == kind), key=lambda row: row["flops"])
         if not chosen:
             continue
-        places = [(row["flops"] / 1e6, 100 * row["accuracy"]) for row in chosen]
+        places = [(row["flops"] / 1e6, 100 * row[score]) for row in chosen]
         axes.plot(*zip(*places, strict=True), style, color=colour, label=label)
         for row, place in zip(chosen, places, strict=True):
             units = "unit" if str(row["model"]) == "1" else "units"
@@ -33,19 +33,19 @@ def tradeoff(rows):
             text = axes.annotate(note, place, xytext=(5, below), textcoords="offset points", fontsize=7, color=colour)
             text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     axes.margins(x=0.1, y=0.08)
-    axes.set(xlabel="FLOPs per image, millions", ylabel="accuracy, %")
+    axes.set(xlabel="FLOPs per image, millions", ylabel=f"{score}, %")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return figure
 
 
-def comparison(rows):
+def comparison(rows, score="accuracy"):
     """FLOPs and accuracy of a few networks side by side, as bars; `rows` as for `tradeoff`."""
     figure = _new_chart(6.4, 3.2)
     labels = [f"{row['model_type']} {row['model']}" for row in rows]
     panels = (
         ("FLOPs per image, millions", [row["flops"] / 1e6 for row in rows]),
-        ("accuracy, %", [100 * row["accuracy"] for row in rows]),
+        (f"{score}, %", [100 * row[score] for row in rows]),
     )
     for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
         bars = axes.bar(labels, values, color=[STYLES[row["model_type"]][1] for row in rows])
@@ -55,20 +55,20 @@ def comparison(rows):
     return figure
 
 
-def resolution(rows):
+def resolution(rows, score="accuracy"):
     """Accuracy and FLOPs over the size of the images, a line for each run.
 
     Args:
-        rows: dicts with `run`, `trained_size`, `image_size`, `flops` and `accuracy`, a part of 1.
+        rows: dicts with `run`, `trained_size`, `image_size`, `flops` and what `score` names, a part of 1.
     """
     figure = _new_chart(8, 3.4)
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["run"] for row in rows):
         chosen = [row for row in rows if row["run"] == name]
         sizes = [row["image_size"] for row in chosen]
-        left.plot(sizes, [100 * row["accuracy"] for row in chosen], "o-", label=name)
+        left.plot(sizes, [100 * row[score] for row in chosen], "o-", label=name)
         right.plot(sizes, [row["flops"] / 1e6 for row in chosen], "o-", label=name)
-    for axes, title in ((left, "accuracy, %"), (right, "FLOPs per image, millions")):
+    for axes, title in ((left, f"{score}, %"), (right, "FLOPs per image, millions")):
         axes.axvline(rows[0]["trained_size"], color="tab:gray", linestyle=":", label="trained at")
         axes.set(title=title, xlabel="height and width of the images, pixels")
         axes.grid(alpha=0.3)

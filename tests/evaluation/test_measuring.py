@@ -7,6 +7,7 @@ import tensorflow as tf
 from sact_tf import cifar_resnet, evaluation, flops, losses, visualize
 from sact_tf.config import EvaluationConfig, ModelConfig
 from sact_tf.data.pipeline import Source
+from sact_tf.tasks import classification
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_figures_are_those_of_all_images_whatever_the_batch_size(sact_model, ima
     assert len(np.unique(outputs["block_1/num_units"])) > 1
 
     for batch_size in (2, 5):
-        metrics = evaluation.evaluate_model(sact_model, source_of(images, labels), batch_size)
+        metrics = evaluation.evaluate_model(classification, sact_model, source_of(images, labels), batch_size)
         assert metrics["eval/Accuracy"] == pytest.approx(4 / 5)
         assert metrics["Total Flops/mean"] == pytest.approx(np.mean(outputs["flops"]))
         assert metrics["Total Flops/std"] == pytest.approx(np.std(outputs["flops"], ddof=1))
@@ -59,7 +60,7 @@ def test_figures_are_those_of_all_images_whatever_the_batch_size(sact_model, ima
 
 
 def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, images):
-    metrics = evaluation.evaluate_model(sact_model, source_of(images, [0] * 5), 5)
+    metrics = evaluation.evaluate_model(classification, sact_model, source_of(images, [0] * 5), 5)
     maps = visualize.ponder_map(sact_model(images), (16, 12)).numpy()
     inside = maps[:, 2:9, 3:7]
     assert metrics["Ponder Cost/inside box"] == pytest.approx(inside.mean(), rel=1e-5)
@@ -69,7 +70,7 @@ def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, i
 
 def test_a_vanilla_network_has_flops_without_deviation_and_no_ponder_cost(images):
     model = cifar_resnet("1", "vanilla", num_classes=12, base_channels=2, image_shape=(None, None, 3))
-    metrics = evaluation.evaluate_model(model, source_of(images, range(5)), 3)
+    metrics = evaluation.evaluate_model(classification, model, source_of(images, range(5)), 3)
     assert metrics["Total Flops/std"] == 0
     assert "eval/Recall@5" in metrics
     assert not any("ponder" in name.lower() or "num_units" in name for name in metrics)

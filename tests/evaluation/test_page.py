@@ -14,6 +14,7 @@ from sact_tf.config import EvaluationConfig, ModelConfig, default_training_confi
 from sact_tf.evaluation import page as report_page
 from sact_tf.evaluation.record import Record
 from sact_tf.models.build import build_model
+from sact_tf.tasks import classification
 
 NUM_IMAGES = 23
 
@@ -164,7 +165,7 @@ def test_record_counts_what_the_network_returned(trained):
     outputs = model(images, training=False)
     outputs.update(flops.count(model, outputs))
     labels = np.arange(9)
-    seen = Record(model, kept=2)
+    seen = Record(classification, model, kept=2)
     for part in (slice(0, 4), slice(4, 9)):
         seen.add({"image": images[part], "label": labels[part]}, {key: value[part] for key, value in outputs.items()})
     counted = np.asarray(outputs["flops"])
@@ -178,17 +179,17 @@ def test_record_counts_what_the_network_returned(trained):
     assert [each["index"] for each in seen.least] == np.argsort(counted, kind="stable")[:2].tolist()
     assert [each["flops"] for each in seen.most] == sorted(counted)[::-1][:2]
     read = np.argmax(outputs["logits"], -1)
-    assert seen.mistakes.sum() == 9
-    assert seen.mistakes[labels[3], read[3]] == 1
+    assert seen.findings.counts.sum() == 9
+    assert seen.findings.counts[labels[3], read[3]] == 1
     worst = seen.most[0]
     assert worst["map"].shape == (64, 64)
     np.testing.assert_array_equal(worst["image"], images[worst["index"]])
 
 
 def test_many_classes_give_a_list_of_mistakes():
-    counts = np.zeros((30, 30), np.int64)
-    counts[3, 4], counts[3, 3], counts[9, 1] = 2, 5, 7
-    table = Page("".join(report_page._mistakes(counts))).tables[0]
+    mistakes = classification.Mistakes(30)
+    mistakes.counts[3, 4], mistakes.counts[3, 3], mistakes.counts[9, 1] = 2, 5, 7
+    table = Page("".join(map(report_page._section, mistakes.sections()))).tables[0]
     assert table == [["label", "read as", "images", "of"], ["9", "1", "7", "7"], ["3", "4", "2", "7"]]
 
 

@@ -52,7 +52,7 @@ def test_tradeoff_trains_all_networks_and_writes_what_it_found(traded):
     for row in written:
         stored = json.loads((directory / row["run"] / runs.METRICS_FILE).read_text())["metrics"]
         assert float(row["flops"]) == stored[runs.FLOPS]
-        assert float(row["accuracy"]) == stored[runs.ACCURACY]
+        assert float(row["accuracy"]) == stored["eval/Accuracy"]
         config = json.loads((directory / row["run"] / "config.json").read_text())
         assert config["finetune_path"] == (None if row["run"] == "vanilla_1" else str(directory / "vanilla_1"))
     assert_figures(directory / "tradeoff")

@@ -63,7 +63,7 @@ def split_batch_losses(run_config, replicas):
     share, losses = run_config.batch_size // replicas, []
     for batch in batches.take(run_config.max_number_of_steps):
         parts = [
-            trainer._gradients(batch["image"][first : first + share], batch["label"][first : first + share])
+            trainer._gradients({name: value[first : first + share] for name, value in batch.items()})
             for first in range(0, run_config.batch_size, share)
         ]
         losses.append(np.mean([float(results["loss"]) for _, results in parts]))

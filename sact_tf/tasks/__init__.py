@@ -1,0 +1,33 @@
+"""What networks are trained for. Training, evaluation, export and studies know tasks; only a task knows its labels.
+
+A task is an object with these functions, as a rule a module of this room; the data set decides which it is:
+
+- `build_model(config, image_size=None)`: from a `ModelConfig` to a Keras model for square images of that size, or any.
+  It maps images to a flat dict, and has a `backbone`, the `blocks` of it, and `tau`.
+- `open_source(dataset, split, image_size, num_examples, dataset_dir, log)`: a `Source` whose batches are dicts of
+  `image` and of whatever else the other functions of the task read from a batch.
+- `loss_terms(model, batch, outputs, tau=None)`: dict of float32 scalars, whose sum is the loss; `tau` replaces the
+  model's.
+- `observe(model, batch, outputs)`: dict of scalars that are reported for a training step beside the terms of the loss;
+  `PROGRESS` names what the lines of progress show of both.
+- `measure(model, batch, outputs)`: dict from a name to the values of one batch, an entry an image (or a position).
+- `metrics(model, moments, other_losses)`: from the `mean`, `std` and `max` of each of these over a split to the metrics
+  that are printed, the loss among them; `other_losses` is what the terms without labels add. `SCORE` is the name of the
+  metric that studies compare, and what people call it.
+- `findings(model)`: object that is given each batch, `add(batch, outputs)`, and shows in `sections()` what it found, as
+  `Chart`s and `Table`s of a report. `KEPT` names the outputs that it and `captions` read.
+- `captions(batch, outputs)`: a text for each image of a batch.
+- `write_pictures(model, batch, outputs)`: for TensorBoard, with the default summary writer.
+- `read_labels(path, num_classes)` and `signatures(model, predict, dataset, image_size, labels, directory)`: what a
+  SavedModel answers to, besides images.
+"""
+
+from sact_tf.config import check_dataset
+from sact_tf.tasks import classification
+
+TASKS = {"classification": classification}
+
+
+def task_of(dataset):
+    """The task of a data set, a key of `sact_tf.config.DATASETS`."""
+    return TASKS[check_dataset(dataset)["task"]]

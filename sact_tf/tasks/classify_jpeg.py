@@ -1,0 +1,111 @@
+"""Classes of files of pictures: what a SavedModel of a classifier answers to, besides images."""
+
+import os
+
+import tensorflow as tf
+
+from sact_tf import visualize
+from sact_tf.data import pipeline, preprocessing
+
+# How many classes `classify_jpeg` names.
+TOP = 5
+LABELS_FILE = "labels.txt"
+_JPEGS = tf.TensorSpec((None,), tf.string, name="jpegs")
+
+
+def signatures(model, predict, dataset, image_size, labels, directory):
+    """`classify_jpeg`: classes of files of pictures.
+
+    It takes `jpegs`, string `(batch,)`, the bytes of JPEG (also PNG, GIF, BMP) files of any size, prepares them as
+    evaluation does, and returns `classes` int32 and `scores` float32 `(batch, 5)`, best first, `labels` string
+    `(batch, 5)` if there are any, `flops` int64 `(batch,)`, and what halting cost: for SACT `ponder_map` float32
+    `(batch, image_size, image_size)`, the sum over blocks (see `visualize.ponder_map`), for ACT `ponder_cost` float32
+    `(batch,)`.
+
+    Args:
+        model: `Classifier` for images of any size.
+        predict: `tf.function` from images to the model's dict with FLOPs.
+        dataset: a key of `sact_tf.config.DATASETS`, whose evaluation prepares the JPEGs.
+        image_size: int, height and width that JPEGs are brought to.
+        labels: list of `num_classes` texts, or None.
+        directory: where a file may be written that becomes an asset of the SavedModel.
+
+    Returns:
+        `(functions, resources)`: dict from a signature's name to a `tf.function`, and what has to be saved with them.
+    """
+    table = _label_table(labels, directory)
+    return {"classify_jpeg": _classifier(model, predict, dataset, image_size, table)}, {"label_table": table}
+
+
+def _classifier(model, predict, dataset, image_size, table):
+    """`tf.function` from encoded images to classes, scores and costs."""
+    prepare = _preparation(dataset, image_size)
+    prepared = tf.TensorSpec((image_size, image_size, 3), tf.float32)
+
+    @tf.function(input_signature=[_JPEGS])
+    def classify_jpeg(jpegs):
+        images = tf.map_fn(prepare, tf.ensure_shape(jpegs, _JPEGS.shape), fn_output_signature=prepared)
+        outputs = predict(images)
+        scores, classes = tf.math.top_k(outputs["predictions"], min(TOP, model.num_classes))
+        answer = {"classes": classes, "scores": scores, "flops": outputs["flops"]}
+        if table is not None:
+            answer["labels"] = table.lookup(tf.cast(classes, tf.int64))
+        return {**answer, **_costs(model.backbone.model_type, outputs, image_size)}
+
+    return classify_jpeg
+
+
+def _costs(model_type, outputs, image_size):
+    if model_type == "vanilla":
+        return {}
+    if model_type == "sact":
+        return {"ponder_map": visualize.ponder_map(outputs, (image_size, image_size))}
+    return {"ponder_cost": tf.add_n([cost for name, cost in outputs.items() if name.endswith("/ponder_cost")])}
+
+
+def _preparation(dataset, image_size):
+    """Function from the bytes of one image to what the network takes, as evaluation on `dataset` has it."""
+    if dataset == "imagenet":
+        return lambda encoded: preprocessing.imagenet_evaluation_image(encoded, image_size)
+    standardize = preprocessing.cifar_evaluation_image if dataset == "cifar10" else pipeline.to_unit_range
+
+    def prepare(encoded):
+        # The images of these data sets have the right size; those leave `resize` as they were.
+        return standardize(preprocessing.resize(preprocessing.decode_image(encoded), image_size, "bilinear"))
+
+    return prepare
+
+
+def _label_table(labels, directory):
+    """Table from classes to texts, whose file becomes an asset of the SavedModel; None without labels."""
+    if labels is None:
+        return None
+    path = os.path.join(directory, LABELS_FILE)
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{label}\n" for label in labels)
+    lines = tf.lookup.TextFileInitializer(
+        path, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
+    )
+    return tf.lookup.StaticHashTable(lines, default_value="")
+
+
+def read_labels(path, num_classes):
+    """Returns the lines of a file of label names, one a class from class 0 on; None for no file.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
+    """
+    if path is None:
+        return None
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:
+            labels = file.read().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The labels {path} are not UTF-8 text: {error}") from error
+    if len(labels) != num_classes:
+        background = " ImageNet's class 0 is the background: give it the first line." if num_classes == 1001 else ""
+        raise ValueError(
+            f"The labels must be one line a class, {num_classes} in all, from class 0 on.{background} Received: "
+            f"{len(labels)} lines in {path}"
+        )
+    return labels

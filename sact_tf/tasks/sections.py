@@ -1,0 +1,19 @@
+"""What a task adds to a report of an evaluation."""
+
+from typing import NamedTuple
+
+
+class Chart(NamedTuple):
+    """A Matplotlib figure under a title, with a caption."""
+
+    title: str
+    figure: object
+    caption: str
+
+
+class Table(NamedTuple):
+    """Rows of cells under a title and the headings of the columns."""
+
+    title: str
+    headings: tuple
+    rows: list
