@@ -1,0 +1,133 @@
+"""The front page and the pages of docs/ tell the truth: their Python runs; what they name and link to is there."""
+
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+# Its links are followed as well; what it says of machines of the past is its own.
+LINKING = [*PAGES, ROOT / "benchmarks" / "README.md"]
+LONGEST_FRONT_PAGE = 200
+LONGEST_LINE = 120
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+every_linking_page = pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def read(page):
+    return page.read_text(encoding="utf-8")
+
+
+def prose(page):
+    """The text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", read(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def python_blocks(page):
+    blocks = re.findall(r"^```python\n(.*?)^```$", read(page), flags=re.DOTALL | re.MULTILINE)
+    # Those that speak of a checkpoint the reader has are shown to be right by tests/test_checkpoints.py and
+    # tests/test_export.py.
+    return [block for block in blocks if "path/to" not in block]
+
+
+def anchors(page):
+    """What GitHub calls the headings of a page: lower case, without punctuation, a hyphen for each blank."""
+    names = []
+    for heading in re.findall(r"^#+ (.+)$", prose(page), flags=re.MULTILINE):
+        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        names.append(f"{name}-{names.count(name)}" if name in names else name)
+    return names
+
+
+def links(page):
+    return re.findall(r"\]\(\s*([^)\s]+)\s*\)", prose(page))
+
+
+def defined_flags():
+    source = "".join(path.read_text() for path in (ROOT / "sact_tf").rglob("*.py"))
+    return set(re.findall(r'DEFINE_\w+\(\s*"([a-z_]+)"', source)) | {"logdir", "help"}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)
+def test_every_python_block_runs_as_it_stands(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in python_blocks(page):
+        exec(compile(block, str(page), "exec"), {"__name__": "docs"})
+
+
+def test_the_front_page_and_the_pages_of_the_library_have_python_to_run():
+    assert {page.stem for page in PAGES if python_blocks(page)} >= {"README", "composing", "engine", "maps"}
+
+
+@every_linking_page
+def test_every_link_leads_somewhere(page):
+    for link in links(page):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_relative_to(ROOT) and target.exists(), f"{link} leads to no file of the project"
+        if anchor:
+            assert anchor in anchors(target), f"{link} leads to no heading of {target.name}: {anchors(target)}"
+
+
+@every_linking_page
+def test_every_picture_is_there(page):
+    for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", read(page)):
+        assert (page.parent / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@every_page
+def test_every_flag_that_a_page_names_exists(page):
+    text = read(page)
+    if page.stem == "release_flags":
+        # The first column names the release's flags, many of which are gone.
+        text = re.sub(r"^\|[^|]*\|", "|", text, flags=re.MULTILINE)
+    defined = defined_flags()
+    named = set(re.findall(r"--([a-z_]{3,})", text))
+    assert {name.removeprefix("no") if name not in defined else name for name in named} <= defined
+
+
+@every_page
+def test_every_command_that_a_page_names_exists(page):
+    text = read(page)
+    for name in set(re.findall(r"python -m (sact_tf[\w.]*\w)", text)):
+        path = ROOT.joinpath(*name.split("."))
+        module = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+        assert module.exists(), f"there is no module {name} to run"
+        assert '__name__ == "__main__"' in read(module), f"{name} is no command"
+    for script in set(re.findall(r"python ((?:benchmarks/)?(?!digits)\w+\.py)", text)):
+        assert (ROOT / script).exists(), f"there is no script {script}"
+    targets = set(re.findall(r"^([a-z]+):", read(ROOT / "Makefile"), flags=re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, flags=re.MULTILINE)) <= targets
+
+
+@every_page
+def test_every_name_of_the_library_that_a_page_speaks_of_exists(page):
+    import sact_tf
+
+    modules = {path.stem for path in (ROOT / "sact_tf").iterdir()}
+    for name in re.findall(r"`sact_tf\.(\w+)", read(page)):
+        assert hasattr(sact_tf, name) or name in modules, f"there is no sact_tf.{name}"
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_every_page_says_what_it_is_for_links_back_and_is_linked_to(page):
+    lead = " ".join(read(page).split("\n\n")[1].split())
+    assert lead.endswith("[Back to the front page](../README.md)")
+    assert f"docs/{page.name}" in links(README)
+
+
+@every_page
+def test_lines_of_prose_are_short(page):
+    # A table's row and a link by itself cannot be wrapped.
+    lines = [line for line in prose(page).splitlines() if not line.startswith(("|", "!["))]
+    assert [line for line in lines if len(line) > LONGEST_LINE] == []
+
+
+def test_the_front_page_is_short():
+    assert len(read(README).splitlines()) <= LONGEST_FRONT_PAGE
+    assert len(python_blocks(README)) <= 2
