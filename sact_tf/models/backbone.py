@@ -15,6 +15,11 @@ class Backbone(keras.Model):
 
     and `image_size`, int32 `(batch, 2)`: height and width of the images in pixels, which FLOPs depend on.
 
+    For other people's models: `pyramid_outputs` is a dict from "P2", "P3" and so on, level n being 2**n times smaller
+    than the images, to the KerasTensors of the blocks' features, as detectors and feature pyramids take it. With a
+    `ponder_weight` the blocks add their ponder cost to the losses of whatever model they end up in. `Classifier` weighs
+    the ponder cost by its `tau` instead.
+
     Args:
         stem: list of layers that come before the first block.
         blocks: dict from a block's name to its `AdaptiveBlock`, in the order of execution.
@@ -47,6 +52,18 @@ class Backbone(keras.Model):
         check_images(images, self.minimum_size)
         return super().call(images, training=training, mask=mask)
 
+    @property
+    def ponder_weight(self):
+        """What the blocks weigh their ponder cost by: a float, `None`, or a dict by block where they differ."""
+        weights = {name: block.ponder_weight for name, block in self.blocks.items()}
+        first, *others = weights.values()
+        return first if all(other == first for other in others) else weights
+
+    @ponder_weight.setter
+    def ponder_weight(self, ponder_weight):
+        for name, weight in ponder_weight_of_blocks(ponder_weight, list(self.blocks)).items():
+            self.blocks[name].ponder_weight = weight
+
     def get_config(self):
         return {
             "image_shape": list(self.image_shape),
@@ -68,6 +85,18 @@ class ImageSize(keras.layers.Layer):
         batch, height, width, _ = ops.shape(images)
         size = ops.stack([ops.cast(height, "int32"), ops.cast(width, "int32")])
         return ops.broadcast_to(size[None], (batch, 2))
+
+
+def ponder_weight_of_blocks(ponder_weight, names):
+    """Returns a dict from each block's name to its ponder weight; `ponder_weight` is one for all, or such a dict."""
+    if not isinstance(ponder_weight, dict):
+        return dict.fromkeys(names, ponder_weight)
+    if set(ponder_weight) != set(names):
+        raise ValueError(
+            f"`ponder_weight` must be a number, None, or a dict with one of them for each of {names}. "
+            f"Received: ponder_weight={ponder_weight}"
+        )
+    return ponder_weight
 
 
 def check_image_shape(image_shape, minimum_size):

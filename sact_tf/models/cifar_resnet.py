@@ -5,7 +5,7 @@ import keras
 from sact_tf.config import check_model_type, cifar_units
 from sact_tf.layers import AdaptiveBlock, BasicUnit, make_halting_branches
 from sact_tf.layers.parts import convolution, leaky_relu
-from sact_tf.models.backbone import Backbone
+from sact_tf.models.backbone import Backbone, ponder_weight_of_blocks
 from sact_tf.models.classifier import Classifier
 
 WEIGHT_DECAY = 2e-4
@@ -26,6 +26,8 @@ class CifarBackbone(Backbone):
         weight_decay: float, L2 of all kernels in the release's halved convention.
         stem_stride: int, of the first convolution; 1 in the release. 2 suits images larger than CIFAR's.
         dtype: dtype policy; halting is decided in float32 under all of them.
+        ponder_weight: float >= 0, or a dict from a block's name to one: `AdaptiveBlock`'s, for a backbone within a
+            model of your own; see `Backbone`.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class CifarBackbone(Backbone):
         weight_decay=WEIGHT_DECAY,
         stem_stride=1,
         dtype=None,
+        ponder_weight=None,
         **kwargs,
     ):
         check_model_type(model_type)
@@ -44,6 +47,7 @@ class CifarBackbone(Backbone):
         if stem_stride not in (1, 2, 4):
             raise ValueError(f"`stem_stride` must be 1, 2 or 4. Received: stem_stride={stem_stride!r}")
         stem = [convolution(base_channels, 3, weight_decay, dtype, "conv", padding="same", strides=stem_stride)]
+        ponder_weights = ponder_weight_of_blocks(ponder_weight, [f"block_{index + 1}" for index in range(3)])
         blocks = {}
         for index, count in enumerate(units):
             layers = [
@@ -69,7 +73,9 @@ class CifarBackbone(Backbone):
                 norm_momentum=NORM_MOMENTUM,
                 norm_epsilon=NORM_EPSILON,
             )
-            blocks[name] = AdaptiveBlock(layers, model_type, halting_branches=branches, dtype=dtype, name=name)
+            blocks[name] = AdaptiveBlock(
+                layers, model_type, ponder_weights[name], halting_branches=branches, dtype=dtype, name=name
+            )
         super().__init__(stem, blocks, image_shape, TOTAL_STRIDE * stem_stride, dtype=dtype, **kwargs)
         self.units = units
         self.model_type = model_type
@@ -78,7 +84,7 @@ class CifarBackbone(Backbone):
         self.stem_stride = stem_stride
         # Level n is 2**n times smaller than the image.
         first_level = stem_stride.bit_length() - 1
-        self.pyramid_outputs = {f"P{first_level + index}": f"block_{index + 1}" for index in range(3)}
+        self.pyramid_outputs = {f"P{first_level + index}": self.output[name] for index, name in enumerate(blocks)}
 
     def get_config(self):
         return {
@@ -88,6 +94,7 @@ class CifarBackbone(Backbone):
             "base_channels": self.base_channels,
             "weight_decay": self.weight_decay,
             "stem_stride": self.stem_stride,
+            "ponder_weight": self.ponder_weight,
         }
 
 

@@ -43,6 +43,11 @@ class Classifier(keras.Model):
     ):
         tau = check_tau(tau)
         label_smoothing = losses.check_label_smoothing(label_smoothing)
+        if backbone.ponder_weight is not None:
+            raise ValueError(
+                "A Classifier weighs the ponder cost by its own `tau`, so its backbone must have ponder_weight=None. "
+                f"Received: a backbone with ponder_weight={backbone.ponder_weight}"
+            )
         dtype = backbone.dtype_policy
         postnorm = normalization(norm_momentum, norm_epsilon, dtype, "postnorm")
         pool = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype=dtype, name="pool", data_format="channels_last")

@@ -5,7 +5,7 @@ import keras
 from sact_tf.config import check_model_type, imagenet_units
 from sact_tf.layers import AdaptiveBlock, BottleneckUnit, make_halting_branches
 from sact_tf.layers.parts import convolution
-from sact_tf.models.backbone import Backbone
+from sact_tf.models.backbone import Backbone, ponder_weight_of_blocks
 from sact_tf.models.classifier import Classifier
 
 # The stem keeps its 64 channels whatever `base_channels` is, as in the release.
@@ -27,6 +27,8 @@ class ImageNetBackbone(Backbone):
         image_shape: `(height, width, 3)`; `None` stands for any height or width.
         weight_decay: float, L2 of all kernels in the release's halved convention.
         dtype: dtype policy; halting is decided in float32 under all of them.
+        ponder_weight: float >= 0, or a dict from a block's name to one: `AdaptiveBlock`'s, for a backbone within a
+            model of your own; see `Backbone`.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class ImageNetBackbone(Backbone):
         image_shape=(None, None, 3),
         weight_decay=WEIGHT_DECAY,
         dtype=None,
+        ponder_weight=None,
         **kwargs,
     ):
         check_model_type(model_type)
@@ -46,6 +49,7 @@ class ImageNetBackbone(Backbone):
             convolution(STEM_CHANNELS, 7, weight_decay, dtype, "conv1", strides=2),
             keras.layers.MaxPooling2D(3, 2, padding="same", dtype=dtype, name="pool1", data_format="channels_last"),
         ]
+        ponder_weights = ponder_weight_of_blocks(ponder_weight, [f"block{index + 1}" for index in range(4)])
         blocks = {}
         for index, count in enumerate(units):
             bottleneck_filters = base_channels * 2**index
@@ -62,14 +66,16 @@ class ImageNetBackbone(Backbone):
             ]
             name = f"block{index + 1}"
             branches = make_halting_branches(model_type, count, weight_decay=weight_decay)
-            blocks[name] = AdaptiveBlock(layers, model_type, halting_branches=branches, dtype=dtype, name=name)
+            blocks[name] = AdaptiveBlock(
+                layers, model_type, ponder_weights[name], halting_branches=branches, dtype=dtype, name=name
+            )
         super().__init__(stem, blocks, image_shape, TOTAL_STRIDE, dtype=dtype, **kwargs)
         self.units = units
         self.model_type = model_type
         self.base_channels = base_channels
         self.weight_decay = weight_decay
         # Level n is 2**n times smaller than the image.
-        self.pyramid_outputs = {f"P{index + 2}": f"block{index + 1}" for index in range(4)}
+        self.pyramid_outputs = {f"P{index + 2}": self.output[name] for index, name in enumerate(blocks)}
 
     def get_config(self):
         return {
@@ -78,6 +84,7 @@ class ImageNetBackbone(Backbone):
             "model_type": self.model_type,
             "base_channels": self.base_channels,
             "weight_decay": self.weight_decay,
+            "ponder_weight": self.ponder_weight,
         }
 
 

@@ -4,6 +4,8 @@
 moment, batch normalization folded into them. How a block is run is in `blocks`.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -58,7 +60,7 @@ class Engine(tf.Module):
 
         def run(images):
             with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
-                return model(images, training=False)
+                return _without_empty_batches(functools.partial(model, training=False), images)
 
         signature = [tf.TensorSpec(self._shape, tf.float32, name="images")]
         self.serve = tf.function(run, input_signature=signature, autograph=False)
@@ -78,6 +80,25 @@ class Engine(tf.Module):
                 f"({batch}, {height}, {width}, {self._shape[3]}), at least {self._minimum_size} pixels high and wide; "
                 f"one image needs a batch axis: image[None]. Received: dtype={images.dtype.name}, shape={images.shape}"
             )
+
+
+def _without_empty_batches(function, images):
+    """`function(images)`, for no image at all too: then it is computed for a blank one, of which nothing is returned.
+
+    TensorFlow's convolutions answer an empty batch in the shape of what entered them where oneDNN runs them, as it does
+    by itself on processors with AVX-512.
+    """
+    empty = tf.equal(tf.shape(images)[0], 0)
+    one = tf.concat([[1], tf.shape(images)[1:]], 0)
+    outputs = function(tf.cond(empty, lambda: tf.zeros(one, images.dtype), lambda: images))
+
+    def cut(value):
+        # What has no axis of unknown length is not about images.
+        if value.shape.rank == 0 or value.shape[0] is not None:
+            return value
+        return value[: tf.where(empty, 0, tf.shape(value)[0])]
+
+    return tf.nest.map_structure(cut, outputs)
 
 
 def _image_shape(model):

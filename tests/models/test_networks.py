@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 import sact_tf
+import sact_tf.losses
 from sact_tf.config import MODEL_TYPES
+from sact_tf.models import CifarBackbone, Classifier
 
 imagenet = functools.partial(sact_tf.imagenet_resnet, "2_1_1_1", num_classes=5, base_channels=2)
 cifar = functools.partial(sact_tf.cifar_resnet, "2_1_1", num_classes=5, base_channels=2, image_shape=(None, None, 3))
@@ -154,10 +156,35 @@ def test_more_processing_costs_more_where_tau_is_larger(networks, make_images):
 
 @pytest.mark.parametrize("name", ["imagenet", "cifar"])
 def test_pyramid_levels_are_two_to_their_number_times_smaller(networks, make_images, name):
+    backbone, images = networks(name, "sact").backbone, make_images(2, 64, 96)
+    features = dict(backbone(images))
+    pyramid = keras.Model(backbone.input, backbone.pyramid_outputs)(images)
+    assert list(pyramid) == [f"P{number + (2 if name == 'imagenet' else 0)}" for number in range(len(backbone.blocks))]
+    for (level, values), block in zip(pyramid.items(), backbone.blocks, strict=True):
+        assert values.shape[1:3] == (64 // 2 ** int(level[1:]), 96 // 2 ** int(level[1:]))
+        np.testing.assert_allclose(values, features[block], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "cifar"])
+@pytest.mark.parametrize("differ", [False, True])
+def test_backbone_adds_its_ponder_cost_to_the_model_it_is_part_of(networks, make_images, name, differ):
     backbone = networks(name, "sact").backbone
-    outputs = backbone(make_images(2, 64, 96))
-    for level, block in backbone.pyramid_outputs.items():
-        assert outputs[block].shape[1:3] == (64 // 2 ** int(level[1:]), 96 // 2 ** int(level[1:]))
+    numbers = {block: 0.1 * (number if differ else 1) for number, block in enumerate(backbone.blocks, 2)}
+    config = {**backbone.get_config(), "ponder_weight": numbers if differ else 0.1}
+    weighed = type(backbone).from_config(config)
+    assert weighed.ponder_weight == weighed.get_config()["ponder_weight"] == config["ponder_weight"]
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, weighed(images)[list(numbers)[-1]])
+    outputs = weighed(make_images(2, 64, 96))
+    model(make_images(2, 64, 96))
+    expected = [weight * outputs[f"{block}/ponder_cost"].numpy().mean() for block, weight in numbers.items()]
+    ponder = sum(model.losses) - sact_tf.losses.regularization_loss(model)
+    assert float(ponder) == pytest.approx(sum(expected), rel=1e-4)
+
+
+def test_ponder_weights_of_other_blocks_are_rejected():
+    with pytest.raises(ValueError, match=r"block_3(.|\n)*block3"):
+        CifarBackbone((1, 1, 1), ponder_weight={"block_1": 0.1, "block_2": 0.1, "block3": 0.1})
 
 
 def test_exported_model_gives_the_same_dict(networks, make_images, tmp_path):
@@ -169,3 +196,11 @@ def test_exported_model_gives_the_same_dict(networks, make_images, tmp_path):
     assert set(served) == set(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(served[name], value, atol=1e-5, err_msg=name)
+
+
+def test_ponder_cost_is_weighed_once():
+    backbone = CifarBackbone((1, 1, 1), base_channels=2, ponder_weight=0.1)
+    with pytest.raises(ValueError, match=r"`tau`(.|\n)*ponder_weight=0.1"):
+        Classifier(backbone, 5)
+    backbone.ponder_weight = None
+    assert Classifier(backbone, 5, tau=0.1).backbone.get_config()["ponder_weight"] is None
