@@ -44,7 +44,8 @@ class PonderWeight:
             import tensorflow as tf
 
             costs = [cost for cost in costs if not (tf.executing_eagerly() and tf.is_symbolic_tensor(cost))]
-        return [self.tensor() * cost for cost in costs]
+        # Keras adds all losses of a model up, which are of this dtype.
+        return [ops.cast(self.tensor() * cost, keras.config.floatx()) for cost in costs]
 
     def tensor(self):
         """The weight as a float32 scalar; on backends other than TensorFlow, a constant of what is compiled."""

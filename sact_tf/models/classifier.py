@@ -146,8 +146,8 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
             raise ValueError(
                 "Classifier has its own loss (cross entropy + tau * ponder cost + L2); leave `loss` and `loss_weights` "
                 "out of `compile`. Its weights are `model.tau`, `label_smoothing` and `weight_decay`; for another "
-                "loss, put `model.backbone` into a model of your own, or override `loss_terms` in a subclass. Received: "
-                f"loss={loss!r}, loss_weights={loss_weights!r}"
+                "loss, put `model.backbone` into a model of your own, or override `loss_terms` in a subclass. "
+                f"Received: loss={loss!r}, loss_weights={loss_weights!r}"
             )
         metrics, weighted_metrics = _metrics_of_scores(metrics, weighted_metrics)
         self._metrics_by_score = isinstance(metrics, dict) or isinstance(weighted_metrics, dict)
