@@ -1,6 +1,6 @@
 """Spatially Adaptive Computation Time (SACT) for TensorFlow and Keras 3."""
 
-from sact_tf import flops, sparse
+from sact_tf import callbacks, flops, sparse
 from sact_tf.checkpoints import initialize_from, load_release_checkpoint, save_release_checkpoint
 from sact_tf.layers import AdaptiveBlock
 from sact_tf.models import cifar_resnet, imagenet_resnet
@@ -9,6 +9,7 @@ from sact_tf.version import __version__
 __all__ = [
     "AdaptiveBlock",
     "__version__",
+    "callbacks",
     "cifar_resnet",
     "flops",
     "imagenet_resnet",

@@ -17,6 +17,7 @@ AVERAGES_KEY = "averages"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OPTIMIZER_SLOTS = ("/Momentum", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
 _HALTING_SCOPE = "/halting_proba/"
+_LOGITS_SCOPE = "/logits/"
 # The release's variable, and ours, that hold how many steps a checkpoint was trained for.
 _GLOBAL_STEP = "global_step"
 _OUR_STEP = f"step{_VALUE}"
@@ -136,19 +137,24 @@ def load(model, path):
     _restore(model, path, keep=lambda name: True)
 
 
-def initialize_from(model, path, skip_halting=True):
+def initialize_from(model, path, skip_halting=True, skip_logits=False):
     """Starts fine-tuning: sets the variables of a model from a trained one, all but those of the halting branches.
+
+    What is skipped keeps the values that it has, those of initialization in a new model.
 
     Args:
         model: `Classifier`.
         path: as in `load_release_checkpoint`.
         skip_halting: bool; with False the checkpoint must have the halting branches as well.
+        skip_logits: bool; with True the last layer, which the logits come from, is left out too, so that the model may
+            have another number of classes than the checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: as in `load_release_checkpoint`.
     """
     _check_backbone(model)
-    _restore(model, path, keep=lambda name: not (skip_halting and _HALTING_SCOPE in name))
+    skipped = [_HALTING_SCOPE] * bool(skip_halting) + [_LOGITS_SCOPE] * bool(skip_logits)
+    _restore(model, path, keep=lambda name: not any(scope in name for scope in skipped))
 
 
 def _restore(model, path, keep):
@@ -170,13 +176,26 @@ def _restore(model, path, keep):
         )
         raise ValueError(
             f"The checkpoint {path} does not fit the model '{model.name}': it was written by another network, or by "
-            "one with another model_type, number of units, channels or classes. Build the model with the arguments "
-            "that it was trained with; to start an adaptive model from a plain one use `initialize_from` (train.py "
-            f"--finetune_path). Variables\n{listed}"
+            f"one with another model_type, number of units, channels or classes. {_way_out(problems)} Variables\n"
+            f"{listed}"
         )
     values = {name: _read(reader, keys[name], path) for name in wanted}
     for name, variable in wanted.items():
         variable.assign(values[name])
+
+
+def _way_out(problems):
+    *others, misshapen = problems.values()
+    if misshapen and not any(others) and all(_LOGITS_SCOPE in name for name in misshapen):
+        return (
+            "All but the number of classes fits: to fine-tune for other classes use `initialize_from` with "
+            "`skip_logits=True` (train.py --finetune_path with --finetune_skip_logits), which leaves the last layer as "
+            "it is."
+        )
+    return (
+        "Build the model with the arguments that it was trained with; to start an adaptive model from a plain one use "
+        "`initialize_from` (train.py --finetune_path)."
+    )
 
 
 def load_averages(model, path):

@@ -1,21 +1,121 @@
 """The terms of the training loss, as plain functions of labels and model outputs."""
 
+import numbers
+
 import keras
+import numpy as np
 from keras import ops
 
+from sact_tf.config import check_tau
+from sact_tf.labels import class_targets
 
-def cross_entropy(labels, logits, label_smoothing=0.0):
-    """Mean softmax cross entropy of a batch, float32 scalar.
+
+class PonderWeight:
+    """A weight of the ponder cost that can be set while compiled functions use it: they see it in their next step.
+
+    They read it from a variable. That is no part of a model's weights, of its files or of its checkpoints, since
+    neither Keras nor TensorFlow looks into this object.
 
     Args:
-        labels: int `(batch,)`, from 0 to classes - 1.
+        value: float >= 0, or `None` for no weight, which reads as zero.
+    """
+
+    def __init__(self, value):
+        self._value = value if value is None else check_tau(value)
+        self._variable = _untracked_variable(self._value or 0.0)
+
+    @property
+    def value(self):
+        """The weight as it was set, float or `None`."""
+        return self._value
+
+    @value.setter
+    def value(self, value):
+        self._value = value if value is None else check_tau(value)
+        if self._variable is not None:
+            import tensorflow as tf
+
+            with tf.init_scope():
+                self._variable.assign(self._value or 0.0)
+
+    def weigh(self, costs):
+        """List of costs, multiplied with the weight; what a graph has left behind is left out of eager execution."""
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            costs = [cost for cost in costs if not (tf.executing_eagerly() and tf.is_symbolic_tensor(cost))]
+        # Keras adds all losses of a model up, which are of this dtype.
+        return [ops.cast(self.tensor() * cost, keras.config.floatx()) for cost in costs]
+
+    def tensor(self):
+        """The weight as a float32 scalar; on backends other than TensorFlow, a constant of what is compiled."""
+        return ops.convert_to_tensor(self._value or 0.0 if self._variable is None else self._variable, dtype="float32")
+
+
+def _untracked_variable(value):
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    with tf.init_scope():
+        once = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        return tf.Variable(value, dtype=tf.float32, trainable=False, name="ponder_weight", aggregation=once)
+
+
+def warmed_up_tau(tau, warmup_steps, step):
+    """`tau` of a step of a linear warm-up: `tau * min((step + 1) / warmup_steps, 1)`.
+
+    The first step has `tau / warmup_steps`, step `warmup_steps - 1` and all later ones have `tau`.
+
+    Args:
+        tau: float, or float32 scalar.
+        warmup_steps: int, at least 0; with 0 there is no warm-up.
+        step: steps done before this one, from 0; int, or int scalar.
+
+    Returns:
+        float for numbers, float32 scalar for tensors.
+    """
+    if not isinstance(warmup_steps, numbers.Integral) or isinstance(warmup_steps, bool) or warmup_steps < 0:
+        raise ValueError(f"`warmup_steps` must be an int, at least 0. Received: warmup_steps={warmup_steps!r}")
+    if warmup_steps == 0:
+        return tau
+    if isinstance(step, (numbers.Number, np.integer)):
+        return tau * min((int(step) + 1) / warmup_steps, 1.0)
+    return tau * ops.minimum((ops.cast(step, "float32") + 1.0) / warmup_steps, 1.0)
+
+
+def cross_entropy(labels, logits, label_smoothing=0.0, sample_weight=None):
+    """Mean softmax cross entropy of a batch, float32 scalar; NaN where labels are invalid and nothing can raise.
+
+    Args:
+        labels: ints `(batch,)` or `(batch, 1)` from 0 to classes - 1, or one-hot `(batch, classes)`; see
+            `sact_tf.labels.class_targets`.
         logits: float `(batch, classes)`.
         label_smoothing: float in [0, 1), share of the target that is spread evenly over all classes.
+        sample_weight: float `(batch,)` or `(batch, 1)`, what the cross entropy of each image is multiplied with before
+            the mean, as in Keras; `None` for one.
+
+    Raises:
+        ValueError, tf.errors.InvalidArgumentError: for labels that are none, as in `class_targets`.
     """
     logits = ops.cast(logits, "float32")
-    targets = ops.one_hot(ops.cast(labels, "int32"), logits.shape[-1])
+    targets, valid = class_targets(labels, logits)
     targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]
-    return ops.mean(ops.categorical_crossentropy(targets, logits, from_logits=True))
+    each = ops.categorical_crossentropy(targets, logits, from_logits=True)
+    if sample_weight is not None:
+        each = each * _weights(sample_weight, logits)
+    return ops.mean(ops.where(valid, each, float("nan")))
+
+
+def _weights(sample_weight, logits):
+    weights = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
+    shape, batch = tuple(weights.shape), logits.shape[0]
+    if shape[1:] not in ((), (1,)) or not shape or (None not in (shape[0], batch) and shape[0] != batch):
+        raise ValueError(
+            f"`sample_weight` must have one number for each of the {batch or 'batch'} images, the shape (batch,). "
+            f"Received: the shape {shape}"
+        )
+    return ops.reshape(weights, ops.shape(logits)[:1])
 
 
 def mean_ponder_costs(outputs):
@@ -32,7 +132,10 @@ def ponder_loss(outputs, tau):
 def regularization_loss(model):
     """Sum of the L2 terms of a model's kernels, float32 scalar."""
     terms = [
-        variable.regularizer(variable) for variable in model.trainable_variables if variable.regularizer is not None
+        # Kernels of a float64 or float16 model have a term of their own dtype.
+        ops.cast(variable.regularizer(variable), "float32")
+        for variable in model.trainable_variables
+        if variable.regularizer is not None
     ]
     return sum(terms, start=ops.zeros((), "float32"))
 

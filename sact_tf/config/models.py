@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 
 from sact_tf.config.checks import check_choice, check_positive
 
@@ -21,7 +22,7 @@ def check_model_type(model_type):
 
 def check_tau(tau):
     """Returns `tau`, the weight of the ponder cost in the loss, if it is finite and not negative."""
-    if not isinstance(tau, (int, float)) or not math.isfinite(tau) or tau < 0:
+    if not isinstance(tau, numbers.Real) or not math.isfinite(tau) or tau < 0:
         raise ValueError(
             "`tau` (weight of the ponder cost in the loss) must be a finite number >= 0; 0 trains without a "
             f"price on computation. Received: tau={tau!r}"

@@ -9,8 +9,10 @@ import keras
 from keras import ops
 
 from sact_tf import halting
-from sact_tf.config import check_model_type, check_tau
+from sact_tf.config import check_model_type
+from sact_tf.layers.freezing import KeepsFrozenParts, parts_of
 from sact_tf.layers.halting_branches import make_halting_branches
+from sact_tf.losses import PonderWeight
 
 _NO_RUNNERS = types.MappingProxyType({})
 _runners = contextvars.ContextVar("runners", default=_NO_RUNNERS)
@@ -31,7 +33,7 @@ def run_blocks_by(runners):
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class AdaptiveBlock(keras.layers.Layer):
+class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
     """Residual units in sequence, with adaptive computation time (Figurnov et al., CVPR 2017, section 3).
 
     Maps features `(batch, height, width, channels)` to a dict:
@@ -51,24 +53,54 @@ class AdaptiveBlock(keras.layers.Layer):
             `"act_early_stopping"`: the same numbers, and units that no image of the batch needs are not executed.
             `"sact"`: each position halts by itself.
         ponder_weight: float, or `None`. With a number, the layer adds `ponder_weight * mean(ponder_cost)` to the
-            losses of whatever model it is part of. The models of this package leave it out and take the
-            ponder cost from the outputs.
+            losses of whatever model it is part of. It can be set later, which takes effect in the next step of compiled
+            functions too. The models of this package leave it out and take the ponder cost from the outputs.
         epsilon: float in (0, 1); a decision is to halt once its probabilities add up to `1 - epsilon`.
         halting_branches: list of layers from features to float32 probabilities (`(batch, 1, 1, 1)`
             for ACT, `(batch, height, width, 1)` for SACT), one for every unit but the last; `None` makes
             them, see `make_halting_branches`.
+
+    Halting is computed in float32 under every dtype policy, the features in the compute dtypes of the units. Whether a
+    loss is scaled (`mixed_float16`) is decided by the policy of the model that is compiled, not by that of its blocks.
     """
 
     def __init__(self, units, model_type, ponder_weight=None, epsilon=halting.EPSILON, halting_branches=None, **kwargs):
         super().__init__(**kwargs)
         self.model_type = check_model_type(model_type)
-        self.ponder_weight = ponder_weight if ponder_weight is None else check_tau(ponder_weight)
+        self._ponder_weight = PonderWeight(ponder_weight)
+        self._traced_without_weight = False
         halting.check_epsilon(epsilon)
         self.epsilon = epsilon
         self.units = _check_units(units, model_type)
         self.halting_branches = _halting_branches(halting_branches, model_type, len(self.units))
+        for unit in (*self.units, *self.halting_branches):
+            # Somebody's unit, made with trainable=False: Keras does not hand it on to what the unit is made of.
+            if not unit.trainable and all(part.trainable for _, part, _ in parts_of(unit)):
+                unit.trainable = False
+        self._freeze_parts()
+
+    @property
+    def ponder_weight(self):
+        """Weight of the mean ponder cost in the losses, float, or `None` for no loss. It can be set."""
+        return self._ponder_weight.value
+
+    @ponder_weight.setter
+    def ponder_weight(self, value):
+        if value is not None and self._traced_without_weight:
+            raise ValueError(
+                f"Block '{self.name}' was compiled into a function without a ponder cost, which setting "
+                "`ponder_weight` would not reach. Make the block with a number, `ponder_weight=0.0` if it is not to "
+                "count yet, or set it before the first step."
+            )
+        self._ponder_weight.value = value
+
+    def _get_own_losses(self):
+        # Here, where Keras collects what `add_loss` was given, and not in `call`: so no exported graph reads the
+        # weight's variable, which is none of the model's.
+        return self._ponder_weight.weigh(super()._get_own_losses())
 
     def build(self, input_shape):
+        known = {id(part) for _, part, _ in parts_of(self)}
         features = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
         for index, unit in enumerate(self.units):
             entering, features = features.shape, unit(features)
@@ -81,6 +113,7 @@ class AdaptiveBlock(keras.layers.Layer):
             # A saved block's branches are built before it.
             if index < len(self.halting_branches) and not self.halting_branches[index].built:
                 self.halting_branches[index].build(features.shape)
+        self._freeze_new_parts(known)
 
     def call(self, features, training=None):
         if id(self) in _runners.get():
@@ -91,7 +124,9 @@ class AdaptiveBlock(keras.layers.Layer):
             return {"features": features}
         outputs = self._run_adaptively(features, training)
         if self.ponder_weight is not None:
-            self.add_loss(self.ponder_weight * ops.mean(outputs["ponder_cost"]))
+            self.add_loss(ops.mean(outputs["ponder_cost"]))
+        elif not self._traced_without_weight:
+            self._traced_without_weight = _is_compiled()
         return outputs
 
     def _run_adaptively(self, features, training):
@@ -136,7 +171,9 @@ class AdaptiveBlock(keras.layers.Layer):
         features = self.units[index](features, training=training, **masks)
         if index == len(self.units) - 1:
             return features, None
-        return features, self.halting_branches[index](features, training=training)
+        probability = self.halting_branches[index](features, training=training)
+        # Somebody's branch may compute in another dtype.
+        return features, ops.cast(probability, "float32")
 
     def _decisions(self, features):
         batch, height, width, _ = ops.shape(features)
@@ -156,10 +193,23 @@ class AdaptiveBlock(keras.layers.Layer):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config, custom_objects=None):
         layers = {name: config[name] for name in ("units", "halting_branches")}
-        layers = {name: [keras.saving.deserialize_keras_object(layer) for layer in layers[name]] for name in layers}
-        return cls(**{**config, **layers})
+        layers = {
+            name: [keras.saving.deserialize_keras_object(layer, custom_objects) for layer in layers[name]]
+            for name in layers
+        }
+        return super().from_config({**config, **layers})
+
+
+def _is_compiled():
+    """Whether a `tf.function` is being traced, and not only shapes inferred by Keras."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    # Keras infers shapes in a graph of this name.
+    return tf.inside_function() and not tf.compat.v1.get_default_graph().name.startswith("scratch_graph")
 
 
 def _check_units(units, model_type):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, fold_normalization, multiply_channels, normalization, spatial_mean
 
 # sigmoid(-3) = 0.047: a fresh unit seldom halts (Figurnov et al. 2017, section 4).
@@ -14,7 +15,7 @@ INITIAL_HALTING_BIAS = -3.0
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class GlobalHaltingBranch(keras.layers.Layer):
+class GlobalHaltingBranch(KeepsFrozenParts, keras.layers.Layer):
     """ACT's branch, one probability an image: global mean, batch normalization, linear, sigmoid.
 
     Maps features `(batch, height, width, channels)` to float32 `(batch, 1, 1, 1)`.
@@ -47,6 +48,7 @@ class GlobalHaltingBranch(keras.layers.Layer):
         self.norm_epsilon = norm_epsilon
         self.global_bn = self._norm("global_bn")
         self.global_conv = self._conv(1, "global_conv", bias=self._global_bias)
+        self._freeze_parts()
 
     def _norm(self, name):
         return normalization(self.norm_momentum, self.norm_epsilon, self.dtype_policy, name)
@@ -102,6 +104,7 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         super().__init__(*args, **kwargs)
         self.local_bn = self._norm("local_bn")
         self.local_conv = self._conv(3, "local_conv", bias=True)
+        self._freeze_parts()
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -17,6 +17,19 @@ def kernel_initializer():
     return keras.initializers.VarianceScaling(scale=scale, mode="fan_in", distribution="truncated_normal")
 
 
+@keras.saving.register_keras_serializable(package="sact_tf")
+class HalvedL2(keras.regularizers.L2):
+    """L2 computed in at least float32, for kernels of any dtype; returned in Keras' default dtype, as losses are.
+
+    Halting is float32 under every policy, so that a model may have kernels of two dtypes, whose terms Keras adds up.
+    """
+
+    def __call__(self, x):
+        if keras.backend.standardize_dtype(x.dtype) != "float64":
+            x = ops.cast(x, "float32")
+        return ops.cast(super().__call__(x), keras.config.floatx())
+
+
 def convolution(filters, kernel_size, weight_decay, dtype, name, **kwargs):
     """A `Conv2D` with the release's initializer and `weight_decay * sum(kernel ** 2) / 2` as its loss."""
     return keras.layers.Conv2D(
@@ -24,7 +37,7 @@ def convolution(filters, kernel_size, weight_decay, dtype, name, **kwargs):
         kernel_size,
         data_format="channels_last",
         kernel_initializer=kernel_initializer(),
-        kernel_regularizer=keras.regularizers.L2(weight_decay / 2) if weight_decay else None,
+        kernel_regularizer=HalvedL2(weight_decay / 2) if weight_decay else None,
         dtype=dtype,
         name=name,
         **kwargs,

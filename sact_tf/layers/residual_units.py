@@ -7,11 +7,12 @@ A unit maps features `(batch, height, width, channels)` to features of the same 
 import keras
 from keras import ops
 
+from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, leaky_relu, normalization
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class BottleneckUnit(keras.layers.Layer):
+class BottleneckUnit(KeepsFrozenParts, keras.layers.Layer):
     """1x1, 3x3 and 1x1 convolutions: the unit of the ImageNet networks.
 
     Args:
@@ -48,6 +49,7 @@ class BottleneckUnit(keras.layers.Layer):
         self.conv2 = self._conv(bottleneck_filters, 3, "conv2", strides=stride, padding=padding, use_bias=False)
         self.norm2 = self._norm("norm2")
         self.conv3 = self._conv(filters, 1, "conv3")
+        self._freeze_parts()
 
     def _norm(self, name):
         return normalization(self.norm_momentum, self.norm_epsilon, self.dtype_policy, name)
@@ -89,7 +91,7 @@ class BottleneckUnit(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class BasicUnit(keras.layers.Layer):
+class BasicUnit(KeepsFrozenParts, keras.layers.Layer):
     """Two 3x3 convolutions: the unit of the CIFAR networks.
 
     The shortcut has no weights: where the unit strides it is average-pooled, where channels grow it is
@@ -126,6 +128,7 @@ class BasicUnit(keras.layers.Layer):
         self.conv1 = self._conv("conv1", strides=stride, use_bias=False)
         self.norm1 = self._norm("norm1")
         self.conv2 = self._conv("conv2")
+        self._freeze_parts()
 
     def _norm(self, name):
         return normalization(self.norm_momentum, self.norm_epsilon, self.dtype_policy, name)

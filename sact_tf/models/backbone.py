@@ -3,8 +3,11 @@
 import keras
 from keras import ops
 
+from sact_tf.layers.freezing import KeepsFrozenParts
+from sact_tf.models.cloning import RefusesOtherLayers
 
-class Backbone(keras.Model):
+
+class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     """A stem followed by adaptive blocks: images to a flat dict of features and halting outputs.
 
     Maps float images `(batch, height, width, 3)`, any size from `minimum_size` on, to a dict that has, for each block:
@@ -26,6 +29,8 @@ class Backbone(keras.Model):
         image_shape: `(height, width, 3)`; `None` stands for any height or width.
         minimum_size: int, smallest height and width in pixels.
         dtype: dtype policy that stem and blocks were made with.
+
+    `predict` returns the features too, which are what a backbone is for; over many images they take much memory.
     """
 
     def __init__(self, stem, blocks, image_shape, minimum_size, dtype=None, **kwargs):
@@ -47,6 +52,7 @@ class Backbone(keras.Model):
         self.blocks = blocks
         self.image_shape = tuple(image_shape)
         self.minimum_size = minimum_size
+        self._freeze_parts()
 
     def call(self, images, training=None, mask=None):
         check_images(images, self.minimum_size)
@@ -65,16 +71,11 @@ class Backbone(keras.Model):
             self.blocks[name].ponder_weight = weight
 
     def get_config(self):
-        return {
-            "image_shape": list(self.image_shape),
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-            "trainable": self.trainable,
-        }
+        return {**super().get_config(), "image_shape": list(self.image_shape)}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return cls(**{**config, "dtype": keras.dtype_policies.deserialize(config["dtype"])})
+        return super().from_config({**config, "dtype": keras.dtype_policies.deserialize(config["dtype"])})
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")

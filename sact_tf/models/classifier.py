@@ -1,25 +1,40 @@
 """A backbone with a classification head and the loss of adaptive computation time."""
 
 import keras
+from keras import ops
 
 from sact_tf import losses
 from sact_tf.config import check_tau
+from sact_tf.labels import class_indices
+from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, normalization
 from sact_tf.models.backbone import check_images
+from sact_tf.models.cloning import RefusesOtherLayers
+
+# Outputs that metrics given to `compile` can be for.
+_SCORES = ("logits", "predictions")
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class Classifier(keras.Model):
+class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     """Images to class scores, with the backbone's outputs beside them.
 
     Maps float images `(batch, height, width, 3)` to the flat dict of the backbone plus `logits` and `predictions`
     (their softmax), float32 `(batch, num_classes)`. Its loss is cross entropy + `tau` times the sum over blocks of
-    the mean ponder cost + L2 of the kernels, so `compile(optimizer)` and `fit(images, int labels)` are enough.
+    the mean ponder cost + L2 of the kernels, so `compile(optimizer)` and `fit(images, labels)` are enough. Labels are
+    ints `(batch,)` or `(batch, 1)`, or one-hot `(batch, num_classes)`; `sample_weight` and `class_weight` weigh the
+    cross entropy alone. `fit` and `evaluate` report `loss`, `accuracy` and `ponder_cost`, the sum over blocks of the
+    mean ponder cost.
+
+    Under every dtype policy images enter, halting is decided, and logits and loss are computed in float32; features
+    and their kernels follow the policy of the backbone, "float64" and "float16" too. As under a global policy,
+    `compile` scales the loss for "mixed_float16".
 
     Args:
         backbone: `Backbone`.
         num_classes: int.
-        tau: float >= 0, weight of the ponder cost in the loss.
+        tau: float >= 0, weight of the ponder cost in the loss. It can be set later, `model.tau = 0.01`, which takes
+            effect in the next step of compiled functions too; `sact_tf.callbacks.TauSchedule` does that in `fit`.
         label_smoothing: float in [0, 1), of the training loss.
         pool_first: bool. The CIFAR head averages first, the ImageNet head normalizes and activates first.
         activation: function after the batch normalization, or its Keras name.
@@ -66,9 +81,11 @@ class Classifier(keras.Model):
         super().__init__(inputs=images, outputs=outputs, **kwargs)
         # Leaves the judgement of the images to `check_images`, whose errors name the way out.
         self.input_spec = None
+        # A functional model takes no dtype; `compile` scales the loss by this one.
+        self.dtype_policy = dtype
         self.backbone = backbone
         self.num_classes = num_classes
-        self.tau = tau
+        self._tau = losses.PonderWeight(tau)
         self.label_smoothing = label_smoothing
         self.pool_first = pool_first
         self.activation = keras.activations.get(activation)
@@ -79,44 +96,125 @@ class Classifier(keras.Model):
         self.logits_conv = logits
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         self.ponder_cost = keras.metrics.Mean(name="ponder_cost")
+        self._metrics_by_score = False
+        self._predicts_features = False
+        self._freeze_parts()
 
     @property
     def blocks(self):
         """Dict from a block's name to its `AdaptiveBlock`."""
         return self.backbone.blocks
 
+    @property
+    def tau(self):
+        """Weight of the ponder cost in the loss, float >= 0. It can be set between any two steps."""
+        return self._tau.value
+
+    @tau.setter
+    def tau(self, tau):
+        self._tau.value = check_tau(tau)
+
     def call(self, images, training=None, mask=None):
         check_images(images, self.backbone.minimum_size)
         return super().call(images, training=training, mask=mask)
 
-    def loss_terms(self, labels, outputs, tau=None):
+    def loss_terms(self, labels, outputs, tau=None, sample_weight=None):
         """The three terms of the loss as float32 scalars: `cross_entropy`, `ponder` and `regularization`.
 
         Args:
-            labels: int `(batch,)`.
+            labels: as in `losses.cross_entropy`.
             outputs: dict that the model returned.
-            tau: weight of the ponder cost in the place of the model's own, or None.
+            tau: float or float32 scalar in the place of the model's `tau`.
+            sample_weight: weights of the images' cross entropy, `(batch,)`. Ponder cost and L2 have none.
         """
+        tau = self._tau.tensor() if tau is None else tau
         return {
-            "cross_entropy": losses.cross_entropy(labels, outputs["logits"], self.label_smoothing),
-            "ponder": losses.ponder_loss(outputs, self.tau if tau is None else tau),
+            "cross_entropy": losses.cross_entropy(labels, outputs["logits"], self.label_smoothing, sample_weight),
+            "ponder": losses.ponder_loss(outputs, tau),
             "regularization": losses.regularization_loss(self),
         }
 
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
+        """As in Keras, without a loss: the model has its own.
+
+        Args:
+            optimizer: Keras optimizer, or its name.
+            loss: `None`, as well as `loss_weights`.
+            metrics: list of metrics of labels and logits, or a dict of such lists for "logits" and "predictions".
+            weighted_metrics: the same, weighted as the samples are.
+            **kwargs: other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: for a loss, or metrics of other outputs.
+        """
+        if loss is not None or loss_weights is not None:
+            raise ValueError(
+                "Classifier has its own loss (cross entropy + tau * ponder cost + L2); leave `loss` and `loss_weights` "
+                "out of `compile`. Its weights are `model.tau`, `label_smoothing` and `weight_decay`; for another "
+                "loss, put `model.backbone` into a model of your own, or override `loss_terms` in a subclass. "
+                f"Received: loss={loss!r}, loss_weights={loss_weights!r}"
+            )
+        metrics, weighted_metrics = _metrics_of_scores(metrics, weighted_metrics)
+        self._metrics_by_score = isinstance(metrics, dict) or isinstance(weighted_metrics, dict)
+        super().compile(optimizer, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
+
+    def compile_from_config(self, config):
+        # Keras leaves this to models with a `compile` of their own. Files of before may name a loss, without effect.
+        config = {**config, "loss": None, "loss_weights": None}
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of `fit`; see `loss_terms`. Losses given to `compile` and sample weights are not supported."""
-        if sample_weight is not None:
-            raise ValueError("Classifier does not weigh samples: its ponder cost is a mean over the batch.")
-        return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred).values()))
+        """The loss of `fit`; see `loss_terms`."""
+        return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred, sample_weight=sample_weight).values()))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        self.accuracy.update_state(y, y_pred["logits"])
-        for cost in losses.mean_ponder_costs(y_pred).values():
-            self.ponder_cost.update_state(cost)
-        return self.get_metrics_result()
+        scores = y_pred["logits"]
+        self.accuracy.update_state(class_indices(y, scores), scores)
+        ponder_cost = sum(losses.mean_ponder_costs(y_pred).values(), start=ops.zeros((), "float32"))
+        self.ponder_cost.update_state(ponder_cost, sample_weight=ops.shape(scores)[0])
+        if self._metrics_by_score:
+            scores, y = {name: y_pred[name] for name in _SCORES}, dict.fromkeys(_SCORES, y)
+        return super().compute_metrics(x, y, scores, sample_weight)
+
+    @property
+    def metrics(self):
+        """All metrics, but those of our own whose name one of `compile` has taken."""
+        metrics = super().metrics
+        given = {metric.name for compiled in metrics for metric in getattr(compiled, "metrics", ())}
+        return [
+            metric for metric in metrics if metric.name not in given or metric not in (self.accuracy, self.ponder_cost)
+        ]
+
+    def predict(self, *args, features=False, **kwargs):
+        """As in Keras; the features of the blocks, under the blocks' names, come with `features=True` alone.
+
+        Keras collects the outputs for all images in memory, and features are most of them by far.
+        """
+        self._select_predicted(features)
+        return super().predict(*args, **kwargs)
+
+    def predict_on_batch(self, x, features=False):
+        """As in Keras; `features` as in `predict`."""
+        self._select_predicted(features)
+        return super().predict_on_batch(x)
+
+    def _select_predicted(self, features):
+        if bool(features) != self._predicts_features:
+            self._predicts_features = bool(features)
+            self.predict_function = None
+
+    def predict_step(self, data):
+        outputs = super().predict_step(data)
+        return {name: output for name, output in outputs.items() if self._predicts_features or name not in self.blocks}
 
     def get_config(self):
+        config = super().get_config()
+        # The backbone's.
+        del config["dtype"]
         return {
+            **config,
             "backbone": keras.saving.serialize_keras_object(self.backbone),
             "num_classes": self.num_classes,
             "tau": self.tau,
@@ -126,12 +224,23 @@ class Classifier(keras.Model):
             "weight_decay": self.weight_decay,
             "norm_momentum": self.norm_momentum,
             "norm_epsilon": self.norm_epsilon,
-            "name": self.name,
-            "trainable": self.trainable,
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
         activation = keras.activations.get(config["activation"])
-        return cls(**{**config, "backbone": backbone, "activation": activation})
+        return super().from_config({**config, "backbone": backbone, "activation": activation})
+
+
+def _metrics_of_scores(*arguments):
+    """Lists as they are; if one is a dict, all as dicts."""
+    dicts = [metrics for metrics in arguments if isinstance(metrics, dict)]
+    if any(set(metrics) - set(_SCORES) for metrics in dicts):
+        raise ValueError(
+            f"Metrics can be a list, of metrics of the logits, or a dict with the keys {_SCORES}. Received: "
+            f"{[sorted(metrics) for metrics in dicts]}"
+        )
+    if not dicts:
+        return arguments
+    return [metrics if isinstance(metrics, dict) or not metrics else {"logits": metrics} for metrics in arguments]

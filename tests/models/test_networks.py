@@ -108,10 +108,16 @@ def test_loss_is_cross_entropy_and_price_of_computation_and_weight_decay(make_im
     assert float(sum(model.loss_terms(labels, outputs).values())) == pytest.approx(expected, rel=1e-5)
 
 
-def test_samples_are_not_weighted(networks, make_images):
-    model = networks("cifar", "sact")
-    with pytest.raises(ValueError, match="does not weigh samples"):
-        model.compute_loss(y=np.array([1, 2]), y_pred=model(make_images(2, 9, 6)), sample_weight=np.ones(2))
+def test_sample_weights_multiply_the_cross_entropy_alone(make_images):
+    model = cifar("sact", tau=0.3, weight_decay=0.05)
+    labels, weights = np.array([4, 0, 2]), np.array([0.5, 0.0, 3.0])
+    outputs = model(make_images(3, 9, 6))
+    plain = model.loss_terms(labels, outputs)
+    each = -np.log(np.array(outputs["predictions"], "float64"))[np.arange(3), labels]
+    expected = np.mean(weights * each) + float(plain["ponder"]) + float(plain["regularization"])
+    loss = model.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+    assert float(loss) != pytest.approx(float(model.compute_loss(y=labels, y_pred=outputs)), rel=1e-2)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)

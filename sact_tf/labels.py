@@ -1,0 +1,112 @@
+"""Class labels in all forms that people have them in, checked: a wrong label is an error, never another class."""
+
+import keras
+import numpy as np
+from keras import ops
+
+# Soft labels in half precision add up to one within this.
+_SUM_TOLERANCE = 0.01
+
+
+def class_targets(labels, logits):
+    """Target distributions of a batch, and which of them are valid.
+
+    Args:
+        labels: `(batch,)` or `(batch, 1)`, whole numbers from 0 to classes - 1 of any int or float dtype; or
+            `(batch, classes)`, one-hot or soft: not negative, each row adds up to one.
+        logits: `(batch, classes)`, whose shape the labels have to fit.
+
+    Returns:
+        `(targets, valid)`: float32 `(batch, classes)` and bool `(batch,)`.
+
+    Raises:
+        ValueError: for labels of another form, and for other values where they can be seen (eagerly).
+        tf.errors.InvalidArgumentError: for other values when a TensorFlow graph runs. Under XLA, which cannot raise,
+            `valid` is all there is.
+    """
+    labels, form = _standardize(labels, logits)
+    classes = logits.shape[-1]
+    if form == "one-hot":
+        targets = ops.cast(labels, "float32")
+        in_range = ops.all(targets >= 0, axis=-1)
+        valid = ops.logical_and(in_range, ops.abs(ops.sum(targets, axis=-1) - 1.0) <= _SUM_TOLERANCE)
+    else:
+        indices, valid = _indices(labels, classes)
+        targets = ops.one_hot(indices, classes, dtype="float32")
+    _refuse_invalid(valid, labels, form, classes)
+    return targets, valid
+
+
+def class_indices(labels, logits):
+    """int32 `(batch,)`: the class of each label of `class_targets`, the most probable one of soft labels."""
+    labels, form = _standardize(labels, logits)
+    if form == "one-hot":
+        return ops.cast(ops.argmax(labels, axis=-1), "int32")
+    return _indices(labels, logits.shape[-1])[0]
+
+
+def _standardize(labels, logits):
+    """Returns a tensor and its form: "classes" `(batch,)` or "one-hot" `(batch, classes)`."""
+    if labels is None or isinstance(labels, dict):
+        raise _error("no labels" if labels is None else f"a dict with the keys {sorted(labels)}", logits)
+    labels = ops.convert_to_tensor(labels)
+    dtype, shape = keras.backend.standardize_dtype(labels.dtype), getattr(labels.shape, "dims", labels.shape)
+    if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
+        raise _error(f"labels of dtype {dtype}", logits)
+    if shape is None:
+        return ops.reshape(labels, ops.shape(logits)[:1]), "classes"
+    shape, (batch, classes) = tuple(labels.shape), logits.shape
+    one_hot = len(shape) == 2 and shape[1] == classes and classes != 1
+    if not (one_hot or len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)) or _differ(shape[0], batch):
+        raise _error(f"labels of the shape {shape}", logits)
+    if one_hot:
+        return labels, "one-hot"
+    return (labels[:, 0] if len(shape) == 2 else labels), "classes"
+
+
+def _differ(ours, theirs):
+    return None not in (ours, theirs) and ours != theirs
+
+
+def _error(received, logits):
+    batch, classes = logits.shape
+    return ValueError(
+        f"Labels must be whole numbers from 0 to {classes - 1}, one for each of the {batch or 'batch'} images, of the "
+        f"shape (batch,) or (batch, 1), or rows of {classes} (one-hot) of the shape (batch, {classes}); give them as "
+        f"the second argument of fit or evaluate, or as pairs (images, labels) of a data set. Received: {received}"
+    )
+
+
+def _indices(labels, classes):
+    """int32 class of each label, zero for those that are none, and bool, True where a label is a class."""
+    if keras.backend.standardize_dtype(labels.dtype).startswith(("float", "bfloat")):
+        labels = ops.cast(labels, "float32")
+        # Written so that NaN fails.
+        whole = labels == ops.floor(labels)
+    else:
+        # Wide enough to compare with any number of classes.
+        labels = ops.cast(labels, "int64")
+        whole = ops.ones_like(labels, dtype="bool")
+    valid = ops.logical_and(whole, ops.logical_and(labels >= 0, labels < classes))
+    return ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32"), valid
+
+
+def _refuse_invalid(valid, labels, form, classes):
+    wanted = {
+        "classes": f"Labels must be whole numbers from 0 to {classes - 1}, for {classes} classes (build the network "
+        "with a larger `num_classes`, or count classes from 0).",
+        "one-hot": f"Rows of {classes} labels must not be negative and add up to one: one-hot, or soft labels.",
+    }[form]
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.executing_eagerly():
+            # Left out by XLA.
+            tf.debugging.Assert(tf.reduce_all(valid), [f"{wanted} Received:", labels], summarize=20)
+            return
+    try:
+        valid, labels = ops.convert_to_numpy(valid), ops.convert_to_numpy(labels)
+    except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
+        return
+    if not valid.all():
+        raise ValueError(f"{wanted} Received: {np.unique(labels[~valid], axis=0)[:10].tolist()}")
