@@ -1,4 +1,7 @@
+import dataclasses
 import functools
+import re
+import warnings
 
 import keras
 import numpy as np
@@ -6,7 +9,10 @@ import pytest
 import tensorflow as tf
 
 import sact_tf
+from sact_tf import checkpoints, export
 from sact_tf.checkpoints import named_variables
+from sact_tf.config import ExportConfig, ModelConfig, TrainingConfig
+from sact_tf.training.trainer import Trainer
 
 HALTING = "/halting_proba/"
 PREFIX = "resnet_residual/block_1/unit_1/residual"
@@ -209,3 +215,202 @@ def test_anything_but_our_networks_is_rejected(tmp_path, load):
     somebodys = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match=r"imagenet_resnet(.|\n)*Sequential"):
         load(somebodys, tmp_path)
+
+
+def invented_momentums(model, seed=13):
+    return {name: value for name, value in invented(model, seed).items() if "/moving_" not in name}
+
+
+def stored(path):
+    reader = tf.train.load_checkpoint(path)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def test_momentum_is_written_as_the_slots_that_the_release_goes_on_with(models, tmp_path):
+    model = models()
+    momentums = invented_momentums(model)
+    path = sact_tf.save_release_checkpoint(model, tmp_path, 3, momentums)
+    slots = {f"{name}/Momentum": value for name, value in momentums.items()}
+    assert_same(stored(path), {**values_of(model), **slots, "global_step": np.int64(3)})
+    assert {value.dtype for value in slots.values()} == {np.dtype("float32")}
+    before = values_of(model)
+    sact_tf.load_release_checkpoint(model, path)
+    assert_same(values_of(model), before)
+
+
+def test_with_momentum_a_checkpoint_has_the_bytes_that_the_release_wrote_in_training(reference, tmp_path):
+    folder = reference / "d_train_cifar_sact"
+    model = sact_tf.cifar_resnet("3", "sact", base_channels=4)
+    sact_tf.load_release_checkpoint(model, folder / "step1.ckpt-1")
+    given = stored(str(folder / "step1.ckpt-1"))
+    momentums = {name.removesuffix("/Momentum"): value for name, value in given.items() if name.endswith("/Momentum")}
+    sact_tf.save_release_checkpoint(model, tmp_path, 1, momentums)
+    for ending in ("index", "data-00000-of-00001"):
+        assert (tmp_path / f"model.ckpt-1.{ending}").read_bytes() == (folder / f"step1.ckpt-1.{ending}").read_bytes()
+
+
+def one_name(model):
+    return next(name for name in named_variables(model) if name.endswith("/gamma"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda value: None, r"missing:\n  \S*gamma"),
+        (lambda value: value[:1], r"of another shape, or no floats:\n  \S*gamma: float32 \[1\], .*float32 \[8\]"),
+        (lambda value: value.astype("int32"), r"gamma: int32 \[8\]"),
+    ],
+    ids=["missing", "cut", "integers"],
+)
+def test_momentum_that_does_not_fit_is_named_and_nothing_is_written(models, tmp_path, change, message):
+    momentums = invented_momentums(models())
+    changed = change(momentums.pop(one_name(models())))
+    momentums |= {} if changed is None else {one_name(models()): changed}
+    with pytest.raises(ValueError, match=message):
+        sact_tf.save_release_checkpoint(models(), tmp_path, 3, momentums)
+    assert not list(tmp_path.iterdir())
+
+
+def test_momentum_of_a_moving_statistic_is_refused(models, tmp_path):
+    name = next(name for name in named_variables(models()) if name.endswith("/moving_mean"))
+    momentums = {**invented_momentums(models()), name: np.zeros(2, "float32")}
+    with pytest.raises(ValueError, match=rf"of no trainable variable:\n  {name}"):
+        sact_tf.save_release_checkpoint(models(), tmp_path, 3, momentums)
+
+
+RUN = TrainingConfig(
+    model=ModelConfig(network="cifar", model="2_1_1", model_type="sact", num_classes=3, base_channels=2),
+    dataset="cifar10",
+    image_size=32,
+    batch_size=2,
+    learning_rate=0.1,
+    learning_rate_schedule="constant",
+    max_number_of_steps=5,
+    deterministic=False,
+)
+RUNS = {
+    "plain": RUN,
+    "moving averages": dataclasses.replace(RUN, moving_average_decay=0.5),
+    "loss scale": dataclasses.replace(RUN, model=dataclasses.replace(RUN.model, dtype="mixed_float16")),
+}
+
+
+@pytest.fixture(scope="module", params=RUNS.values(), ids=RUNS)
+def our_run(request, tmp_path_factory):
+    """Configuration, trainer and checkpoint of a run of ours whose momenta are all different."""
+    trainer = Trainer(request.param, tf.distribute.get_strategy())
+    inner = getattr(trainer.optimizer, "inner_optimizer", trainer.optimizer)
+    names = {id(variable): name for name, variable in named_variables(trainer.model).items()}
+    expected = invented_momentums(trainer.model)
+    for variable, momentum in zip(trainer.model.trainable_variables, inner.momentums, strict=True):
+        momentum.assign(expected[names[id(variable)]])
+    trainer.step.assign(4)
+    return request.param, trainer, trainer.checkpoint.write(str(tmp_path_factory.mktemp("run") / "model.ckpt-4"))
+
+
+def test_momentum_of_our_own_run_is_read_by_name(our_run):
+    _, trainer, path = our_run
+    assert_same(checkpoints.read_momentums(trainer.model, path), invented_momentums(trainer.model))
+
+
+def exported(config, path, directory, **fields):
+    lines = []
+    fields = {"model": config.model, "dataset": "cifar10", "image_size": 32, "format": "release", **fields}
+    written = export.export(
+        ExportConfig(checkpoint_dir=str(path), output_dir=str(directory), **fields), log=lines.append
+    )
+    return stored(written), "\n".join(lines)
+
+
+def test_exported_run_has_momentum_and_step_and_says_that_training_goes_on(our_run, tmp_path):
+    config, trainer, path = our_run
+    written, said = exported(config, path, tmp_path / "out")
+    slots = {f"{name}/Momentum": value for name, value in invented_momentums(trainer.model).items()}
+    assert_same(written, {**values_of(trainer.model), **slots, "global_step": np.int64(4)})
+    assert "with momentum and step: the release's training goes on from it" in said
+    assert "scripts have base_channels=16, not base_channels=2, and no flag for it" in said
+
+
+def assert_not_for_going_on(written, said):
+    assert written and not [name for name in written if name.endswith("/Momentum")]
+    assert "without momentum: for the release's evaluation, export and --finetune_path, not for going on" in said
+
+
+def test_export_of_a_release_checkpoint_without_momentum_says_what_it_is_good_for(our_run, tmp_path):
+    config, trainer, _ = our_run
+    path = write(tmp_path / "model.ckpt-4", values_of(trainer.model))
+    assert_not_for_going_on(*exported(config, path, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("our_run", [RUNS["moving averages"]], ids=["moving averages"], indirect=True)
+def test_averages_are_exported_without_the_momentum_of_other_weights(our_run, tmp_path):
+    config, _, path = our_run
+    assert_not_for_going_on(*exported(config, path, tmp_path / "out", use_moving_average=True))
+
+
+def test_momentum_of_a_run_of_other_variables_is_not_taken(models, tmp_path):
+    model = models()
+    few = tf.train.Checkpoint(variables=named_variables(model), optimizer={"0": tf.Variable(1), "1": tf.Variable(2.0)})
+    assert checkpoints.read_momentums(model, few.write(str(tmp_path / "few"))) == {}
+
+
+def other_head():
+    model = tiny()
+    settings = {"pool_first": False, "activation": "relu", "norm_momentum": 0.9, "norm_epsilon": 1e-3}
+    return sact_tf.models.Classifier(model.backbone, 3, **settings)
+
+
+def other_threshold():
+    model = tiny()
+    model.blocks["block_2"].epsilon = 0.1
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "messages"),
+    [
+        (lambda: tiny(stem_stride=2), ["no stem_stride=2. Its code restores this checkpoint, but computes another"]),
+        (lambda: tiny("act"), [r"cannot build an `act` network .*\(block_2, block_3\).*model_type=act_early_stopping"]),
+        (other_head, ["pool_first=False", "activation=relu"]),
+        (other_threshold, [r"epsilon \(of block_2\)=0\.1"]),
+    ],
+    ids=["stride", "one unit", "head", "threshold"],
+)
+def test_what_the_release_cannot_do_is_warned_of(tmp_path, make, messages):
+    model = make()
+    with pytest.warns(UserWarning) as caught:
+        sact_tf.save_release_checkpoint(model, tmp_path, 3)
+    assert len(caught) == len(messages)
+    for warning, message in zip(caught, messages, strict=True):
+        assert re.search(message, str(warning.message))
+
+
+@pytest.mark.parametrize(
+    "fields", [{"model_type": "act"}, {"model_type": "sact", "stem_stride": 2}], ids=["one unit", "stride"]
+)
+def test_the_command_notes_it_once_and_does_not_warn_as_well(tmp_path, fields):
+    config = dataclasses.replace(RUN, model=dataclasses.replace(RUN.model, **fields))
+    path = Trainer(config, tf.distribute.get_strategy()).checkpoint.write(str(tmp_path / "model.ckpt-0"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        _, said = exported(config, path, tmp_path / "out")
+    assert said.count("cannot build" if fields["model_type"] == "act" else "stem_stride=2") == 1
+
+
+@pytest.mark.parametrize("model_type", ["vanilla", "act_early_stopping", "sact"])
+def test_what_the_release_can_do_is_written_without_a_warning(models, tmp_path, model_type):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sact_tf.save_release_checkpoint(models(model_type), tmp_path, 3)
+
+
+def test_variables_of_another_precision_are_written_as_the_float32_that_the_release_restores(tmp_path):
+    path = sact_tf.save_release_checkpoint(tiny("vanilla", dtype="bfloat16"), tmp_path, 3)
+    dtypes = tf.train.load_checkpoint(path).get_variable_to_dtype_map()
+    assert {str(dtype.name) for name, dtype in dtypes.items() if name != "global_step"} == {"float32"}
+
+
+def test_anything_but_our_networks_is_not_written(tmp_path):
+    somebodys = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match=r"imagenet_resnet(.|\n)*Sequential"):
+        sact_tf.save_release_checkpoint(somebodys, tmp_path, 3)

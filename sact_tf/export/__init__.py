@@ -4,8 +4,10 @@ import dataclasses
 import json
 import os
 import time
+import warnings
 
 from sact_tf import checkpoints
+from sact_tf.checkpoints import limits
 from sact_tf.export import saved_model
 from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
 from sact_tf.progress import print_line
@@ -15,12 +17,18 @@ from sact_tf.version import __version__
 KERAS_FILE = "model.keras"
 WEIGHTS_FILE = "model.weights.h5"
 
+_RESUMABLE = "with momentum and step: the release's training goes on from it, in its --train_log_dir"
+_NOT_RESUMABLE = (
+    "without momentum: for the release's evaluation, export and --finetune_path, not for going on with its training"
+)
+
 
 def export(config, log=print_line):
     """Writes a checkpoint as a SavedModel, a Keras file, a file of weights, or a checkpoint of the release.
 
     The directory is there only once all of it is; one that is replaced is whole until then. Besides the format's own
-    files it has `export.json`: what was exported, and from where. Optimizer slots are left out.
+    files it has `export.json`: what was exported, and from where. Optimizer slots are left out, but for the
+    momentum of a run of ours in the release's format: with it the release's own training goes on.
 
     Args:
         config: `ExportConfig`.
@@ -79,13 +87,15 @@ def _write_weights(model, config, directory, prefix, labels, log):
 
 def _write_release(model, config, directory, prefix, labels, log):
     del labels
-    if config.model.stem_stride != 1:
-        log(
-            f"Note: the release's network has no stem_stride={config.model.stem_stride}. Its code restores this "
-            "checkpoint, but computes another network with it."
-        )
-    log("Writing the checkpoint")
-    written = checkpoints.save_release_checkpoint(model, directory, checkpoints.global_step(prefix))
+    # The averages are not what the momentum belongs to.
+    momentums = None if config.use_moving_average else checkpoints.read_momentums(model, prefix)
+    for note in (*limits.differences(model), *limits.script_settings(model, bool(momentums))):
+        log(f"Note: {note}")
+    log("Writing the checkpoint, " + (_RESUMABLE if momentums else _NOT_RESUMABLE))
+    with warnings.catch_warnings():
+        # Said above, in the place where the command's users look.
+        warnings.simplefilter("ignore", UserWarning)
+        written = checkpoints.save_release_checkpoint(model, directory, checkpoints.global_step(prefix), momentums)
     return os.path.basename(written)
 
 

@@ -5,6 +5,7 @@ Here the examples of step k depend on (seed, k) alone and a checkpoint holds eve
 a run that is killed and started again ends in the weights of the run that never stopped.
 """
 
+import contextlib
 import os
 import tempfile
 
@@ -17,6 +18,7 @@ from sact_tf.data import pipeline
 from sact_tf.data.records import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
+from sact_tf.training.lock import run_lock
 from sact_tf.training.session import Session
 from sact_tf.training.strategies import check_batch_size, is_chief, make_strategy
 from sact_tf.training.trainer import Trainer
@@ -53,7 +55,8 @@ def train(
 
     Raises:
         ValueError: if the directory holds a run of another configuration, or `finetune_path` does not fit.
-        OSError: if the directory cannot be written, or the data set is not where it should be.
+        OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
+            another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
         TrainingDiverged: if loss or weights become NaN or infinite; the last checkpoint before that is kept.
         WorkerLost: if another worker stops.
@@ -67,19 +70,22 @@ def train(
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
-    open_source = task_of(config.dataset).open_source
-    source = open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
-    trainer = Trainer(config, strategy)
-    manager = tf.train.CheckpointManager(
-        trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
-    )
-    _start(trainer, manager, config, log)
-    # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
-    if chief:
-        write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
-    session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
-    with pipeline.plain_errors():
-        return session.run(source)
+    with run_lock(train_log_dir, log) if chief else contextlib.nullcontext():
+        # A run that just ended may have left its checkpoints since the first look.
+        _check_directory(config, train_log_dir)
+        open_source = task_of(config.dataset).open_source
+        source = open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
+        trainer = Trainer(config, strategy)
+        manager = tf.train.CheckpointManager(
+            trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
+        )
+        _start(trainer, manager, config, log)
+        # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
+        if chief:
+            write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
+        session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
+        with pipeline.plain_errors():
+            return session.run(source)
 
 
 def _check_directory(config, train_log_dir):

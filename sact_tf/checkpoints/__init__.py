@@ -5,9 +5,12 @@ checkpoints too, so one piece of code reads either.
 """
 
 import os
+import warnings
 
 import tensorflow as tf
 
+from sact_tf.checkpoints import limits, slots
+from sact_tf.checkpoints.writing import write_tensors
 from sact_tf.models import CifarBackbone, Classifier, ImageNetBackbone
 
 # Where the variables are in a `tf.train.Checkpoint` of our training loop.
@@ -221,42 +224,59 @@ def load_averages(model, path):
         named[name].assign(value)
 
 
-def save_release_checkpoint(model, directory, global_step):
+def read_momentums(model, path):
+    """Returns the momentum that a training run of ours had for each variable, for `save_release_checkpoint`.
+
+    It is the `m` of `m = momentum * m + gradient`, `w = w - learning_rate * m`, as in TensorFlow 1's slots.
+
+    Args:
+        model: `Classifier` of the run's configuration.
+        path: as in `load_release_checkpoint`.
+
+    Returns:
+        Dict from the release's name of each trainable variable to a float32 array of its shape; empty where there is
+        no optimizer of ours in the checkpoint, or one of frozen variables.
+
+    Raises:
+        FileNotFoundError, ValueError: as in `load_release_checkpoint`.
+    """
+    reader = _open(path)
+    keys = slots.momentum_keys(reader.get_variable_to_shape_map(), model.trainable_variables, named_variables(model))
+    return {name: _read(reader, key, path) for name, key in keys.items()}
+
+
+def save_release_checkpoint(model, directory, global_step, momentums=None):
     """Writes the variables of a model as TF-Slim does: the release's code can restore them.
 
     The files, `model.ckpt-<global_step>.index` and `.data-00000-of-00001`, have the bytes that TensorFlow 1.0 wrote for
-    the same values. A `checkpoint` file makes them the latest of the directory.
+    the same values. A `checkpoint` file makes them the latest of the directory. Without `momentums` the release can
+    evaluate, export and fine-tune (`--finetune_path`) what was written, but not go on with its training.
+
+    Not everything that our networks can do is in the release. A UserWarning says so for a `stem_stride` other than 1,
+    another head or halting `epsilon` than the release's (its code restores the variables and computes another network
+    with them), and `act` with a block of one unit (which it cannot build).
 
     Args:
         model: `Classifier` from `sact_tf.imagenet_resnet` or `sact_tf.cifar_resnet`.
         directory: that exists.
         global_step: int, steps that the model was trained for.
+        momentums: dict from the release's name of every trainable variable to its momentum, a float array of its shape;
+            see `read_momentums`. Written as TensorFlow 1's slots, with which the release's training goes on from here.
 
     Returns:
         Prefix of the checkpoint's files.
 
     Raises:
-        ValueError: if the model is not one of the release's networks.
+        ValueError: if the model is not one of the release's networks, or `momentums` are not its.
         OSError: if the files cannot be written.
     """
-    tensors = {name: tf.convert_to_tensor(variable.value) for name, variable in release_variables(model).items()}
-    tensors[_GLOBAL_STEP] = tf.constant(global_step, tf.int64)
-    names = sorted(tensors)
-    prefix = os.path.join(os.fspath(directory), f"model.ckpt-{global_step}")
-    try:
-        tf.raw_ops.SaveV2(
-            prefix=prefix,
-            tensor_names=names,
-            shape_and_slices=[""] * len(names),
-            tensors=[tensors[name] for name in names],
-        )
-    except tf.errors.OpError as error:
-        raise OSError(f"The checkpoint {prefix} cannot be written: {error.message}") from error
-    with open(os.path.join(directory, "checkpoint"), "w", encoding="utf-8") as file:
-        # Relative, so that the directory can be moved.
-        name = os.path.basename(prefix)
-        file.write(f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n')
-    return prefix
+    named = release_variables(model)
+    for difference in limits.differences(model):
+        warnings.warn(difference, stacklevel=2)
+    # The release's variables are float32, whatever a dtype policy made of ours.
+    tensors = {name: tf.cast(variable.value, tf.float32) for name, variable in named.items()}
+    tensors |= slots.named_slots(momentums, named) if momentums else {}
+    return write_tensors(directory, global_step, {**tensors, _GLOBAL_STEP: tf.constant(global_step, tf.int64)})
 
 
 def global_step(path):
