@@ -21,6 +21,7 @@ from sact_tf.command_line.definitions import (
     define_ponder_map_flags,
     define_training_flags,
 )
+from sact_tf.command_line.paths import define_path, define_paths
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "define_export_flags",
     "define_map_export_flags",
     "define_model_flags",
+    "define_path",
+    "define_paths",
     "define_ponder_map_flags",
     "define_training_flags",
     "evaluation_config",
