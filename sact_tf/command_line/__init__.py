@@ -22,6 +22,7 @@ from sact_tf.command_line.definitions import (
     define_training_flags,
 )
 from sact_tf.command_line.paths import define_path, define_paths
+from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
 __all__ = [
@@ -54,8 +55,17 @@ def run(main):
         except (ValueError, OSError, TrainingDiverged, WorkerLost) as error:
             if os.environ.get("SACT_TF_TRACEBACK"):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print_line(f"error: {_sentence(error)}", sys.stderr)
             sys.exit(1)
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)
+
+
+def _sentence(error):
+    if not isinstance(error, UnicodeEncodeError):
+        return error
+    return (
+        f"TensorFlow reads and writes only files whose paths are UTF-8, and this one is not: {one_line(error.object)}. "
+        "Rename the directory, or give another one."
+    )
