@@ -1,0 +1,148 @@
+"""Reads files of pictures as a viewer shows them: any format, number of bits and palette, turned as they were taken.
+
+Pillow reads them. The pictures of a data set that is read for training are JPEGs and PNGs already; TensorFlow decodes
+those, see `preprocessing.decode_image`.
+"""
+
+import contextlib
+import io
+import os
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+Image.init()
+# Placeholders without a reader of their own, and those whose files are programs that another program runs.
+_UNREADABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+FORMATS = tuple(sorted(set(Image.OPEN) - _UNREADABLE))
+# In a file without one of these endings only its content can tell a picture.
+ENDINGS = tuple(ending for ending, name in Image.registered_extensions().items() if name in {*FORMATS, "MPO"})
+# Their files start with no mark of their own, or with so short a one that other files start with it by chance.
+_WITHOUT_MARK = {"DCX", "FLI", "IPTC", "MCIDAS", "PCD", "PCX", "PIXAR", "SPIDER", "TGA"}
+_MARKED = tuple(name for name in FORMATS if name not in _WITHOUT_MARK)
+# Mode 'I' has 32 bits; of these formats it holds 16.
+_SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
+# Numbers of tags of EXIF and TIFF.
+_ORIENTATION_TAG, _BITS_PER_SAMPLE = 0x0112, 0x0102
+# What each orientation asks for.
+_UPRIGHT = {
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.transpose(1, 0, 2),
+    6: lambda image: image.transpose(1, 0, 2)[:, ::-1],
+    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda image: image.transpose(1, 0, 2)[::-1],
+}
+_MAX_MESSAGE = 160
+
+
+class BadPicture(ValueError):
+    """A file that is no picture that can be read; the message says why, without its name."""
+
+
+def read_picture(source):
+    """Reads a picture as a viewer shows it, upright: as its EXIF data says that the camera was held.
+
+    Of an animation the first picture is read, and all of its canvas. Transparency is left out: a pixel has the colour
+    that it would have if it were opaque, as in TensorFlow's decoders. Grey of 16 bits is divided by 257, so that white
+    stays white. CMYK becomes RGB without a colour profile, and of a JPEG its values count as inverted whether a marker
+    of Adobe says so or not, as in browsers.
+
+    Args:
+        source: path, or the bytes of a file.
+
+    Returns:
+        uint8 array `(height, width, 3)`: red, green and blue.
+
+    Raises:
+        BadPicture: if the file cannot be opened, is not whole, or is no picture of a kind that can be shown.
+    """
+    with opened(source) as picture:
+        return pixels_of(picture)
+
+
+@contextlib.contextmanager
+def opened(source, formats=FORMATS):
+    """The `PIL.Image.Image` of a file whose pixels are not read yet; whatever fails inside becomes a `BadPicture`.
+
+    Args:
+        source: path, or the bytes of a file.
+        formats: names of the formats that are tried.
+    """
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=formats) as picture:
+            yield picture
+    except BadPicture:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadPicture(_unknown(source)) from error
+    except FileNotFoundError as error:
+        link = os.path.islink(source) and f"it is a link to {os.readlink(source)}, which does not exist"
+        raise BadPicture(link or "there is no such file") from error
+    # A damaged file fails in whatever way its reader stumbles.
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        raise BadPicture(f"it cannot be read as a picture: {ascii(reason[:_MAX_MESSAGE])[1:-1]}") from error
+
+
+def is_picture(path):
+    """True if a file starts as a picture does, whatever it is called; it may turn out to be damaged."""
+    try:
+        with opened(path, _MARKED):
+            return True
+    except BadPicture:
+        return False
+
+
+def pixels_of(picture):
+    """The pixels of an opened picture, see `read_picture`."""
+    picture.load()
+    # Those of numbers other than bytes.
+    pixels = _grey(picture) if picture.mode[0] in "IF" else _colours(picture)
+    return np.ascontiguousarray(_UPRIGHT.get(orientation(picture), lambda image: image)(pixels))
+
+
+def orientation(picture):
+    """EXIF's number for how the camera was held; 1, upright, where an opened picture does not say or is turned already.
+
+    Only a picture that has been loaded knows whether its reader has turned it, as that of TIFF files does.
+    """
+    try:
+        number = picture.getexif().get(_ORIENTATION_TAG, 1)
+    # What it says besides its picture may be damaged in any way, and then says nothing.
+    except Exception:
+        return 1
+    return number if number in _UPRIGHT else 1
+
+
+def _colours(picture):
+    # Straight to RGB, a palette with transparency or premultiplied colours would come with a warning or not at all.
+    between = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(picture.mode)
+    return np.asarray((picture.convert(between) if between else picture).convert("RGB"))
+
+
+def _grey(picture):
+    """Grey of 12 or 16 bits, uint8 `(height, width, 3)`."""
+    if picture.mode == "F" or (picture.mode == "I" and picture.format not in _SIXTEEN_BIT_FORMATS):
+        kind = "floating-point numbers" if picture.mode == "F" else "32-bit integers"
+        raise BadPicture(f"its pixels are {kind}, which do not say what is white. Save it with 8 or 16 bits")
+    bits = getattr(picture, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+    # 257 = 65535 / 255.
+    white = 4095 if bits == (12,) else 65535
+    grey = np.rint(np.asarray(picture).astype(np.float64) * (255 / white)).clip(0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _unknown(source):
+    """Why a file is of no format that is known."""
+    if isinstance(source, bytes):
+        start = source[:16]
+    else:
+        with open(source, "rb") as file:
+            start = file.read(16)
+    if not start:
+        return "the file is empty"
+    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+        return "it is a HEIC picture, which cannot be read here. Make a JPEG of it"
+    return "it is no picture in a format that can be read, such as JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"
