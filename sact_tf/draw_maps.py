@@ -166,8 +166,8 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("input_file", None, "HDF5 file that sact_tf.export_maps wrote.")
-    flags.DEFINE_string("output_dir", None, "Directory for the pictures.")
+    command_line.define_path("input_file", None, "HDF5 file that sact_tf.export_maps wrote.")
+    command_line.define_path("output_dir", None, "Directory for the pictures.")
     flags.DEFINE_integer("num_images", None, "Images to draw, from the first on; all if not given.")
     flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")
     command_line.run(main)

@@ -1,11 +1,30 @@
 """What people see while they wait: lines of text at once, every few seconds, with the time that is left."""
 
+import sys
 import time
 
 
-def print_line(text):
-    """Prints a line at once, also into a pipe."""
-    print(text, flush=True)
+def print_line(text, file=None):
+    """Prints a line at once, also into a pipe; what its reader's encoding lacks comes as `\\xe9`.
+
+    Args:
+        text: str.
+        file: text file; None for standard output.
+    """
+    file = sys.stdout if file is None else file
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
+
+
+def printable(text):
+    """Text in which bytes of file names that are not UTF-8, which Python keeps as lone surrogates, read `\\xe9`."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def one_line(name):
+    """The name of a file, or a path, `printable` and without line breaks and other signs that steer a terminal."""
+    readable = printable(str(name))
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in readable)
 
 
 class Timer:

@@ -74,7 +74,9 @@ def test_command_draws_what_it_can_names_what_it_cannot_and_fails_then(work, tmp
     # Turned as the camera was held: 96 high.
     assert re.fullmatch(rf"3/5 .*/rocket\.jpg 96 x 64: {figures}", lines[2])
     assert "strip.png skipped: it would be 3 pixels high" in lines[3]
-    assert re.fullmatch(r"5/5 .*/text\.jpg skipped: it is no whole JPEG.*Unknown image file format.*", lines[4])
+    assert re.fullmatch(
+        r"5/5 .*/text\.jpg skipped: it is no picture in a format.*, such as JPEG, PNG, WebP.*", lines[4]
+    )
     written = sorted(path.name for path in (tmp_path / "maps").iterdir())
     assert written == [f"{name}_{suffix}.png" for name in ("cat", "rocket") for suffix in SUFFIXES]
 

@@ -21,6 +21,9 @@ from sact_tf.command_line.definitions import (
     define_ponder_map_flags,
     define_training_flags,
 )
+from sact_tf.command_line.paths import define_path, define_paths
+from sact_tf.command_line.writing import make_directory
+from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
 __all__ = [
@@ -28,10 +31,13 @@ __all__ = [
     "define_export_flags",
     "define_map_export_flags",
     "define_model_flags",
+    "define_path",
+    "define_paths",
     "define_ponder_map_flags",
     "define_training_flags",
     "evaluation_config",
     "export_config",
+    "make_directory",
     "map_export_config",
     "ponder_map_config",
     "run",
@@ -51,8 +57,17 @@ def run(main):
         except (ValueError, OSError, TrainingDiverged, WorkerLost) as error:
             if os.environ.get("SACT_TF_TRACEBACK"):
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print_line(f"error: {_sentence(error)}", sys.stderr)
             sys.exit(1)
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)
+
+
+def _sentence(error):
+    if not isinstance(error, UnicodeEncodeError):
+        return error
+    return (
+        f"TensorFlow reads and writes only files whose paths are UTF-8, and this one is not: {one_line(error.object)}. "
+        "Rename the directory, or give another one."
+    )

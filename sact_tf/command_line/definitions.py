@@ -3,7 +3,11 @@
 from absl import flags
 
 from sact_tf import config as configs
+from sact_tf.command_line.paths import define_path
 from sact_tf.training.strategies import STRATEGIES
+
+# A flag belongs to the command that asks for it here, so that its --help lists it.
+flags.disclaim_key_flags()
 
 
 def define_model_flags(image_size="Height and width of the images in pixels."):
@@ -14,7 +18,7 @@ def define_model_flags(image_size="Height and width of the images in pixels."):
     """
     flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set; sets the defaults below.")
     flags.DEFINE_enum("experiment", None, list(configs.EXPERIMENTS), f"Run of the release. {_published()}")
-    flags.DEFINE_string("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
+    define_path("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
     flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
     flags.DEFINE_enum("network", None, ["cifar", "imagenet"], "Kind of residual network.")
     flags.DEFINE_string("model", None, "Residual units: '5' or '2_3_4' (cifar), '101' or '3_4_23_3' (imagenet).")
@@ -30,34 +34,34 @@ def define_model_flags(image_size="Height and width of the images in pixels."):
 def define_evaluation_flags():
     """Flags of evaluation alone."""
     _define_checkpoint_flags()
-    flags.DEFINE_string("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
+    define_path("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
     flags.DEFINE_string("split_name", None, "Split to evaluate on.")
     flags.DEFINE_integer("num_examples", None, "Number of images.")
     flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
     flags.DEFINE_alias("batch_size", "eval_batch_size")
     flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
     flags.DEFINE_float("eval_interval_secs", 60, "Seconds between two evaluations at the least.")
-    flags.DEFINE_string("report_dir", None, "Directory for report.html, figures and pictures on one page.")
-    flags.DEFINE_string("report_vanilla_dir", None, "Run of the plain network that the report compares with.")
+    define_path("report_dir", None, "Directory for report.html, figures and pictures on one page.")
+    define_path("report_vanilla_dir", None, "Run of the plain network that the report compares with.")
 
 
 def define_export_flags():
     """Flags of exports alone."""
     _define_checkpoint_flags()
-    flags.DEFINE_string("output_dir", None, "Directory to write; for TensorFlow Serving models/<name>/<version>.")
+    define_path("output_dir", None, "Directory to write; for TensorFlow Serving models/<name>/<version>.")
     flags.DEFINE_enum("format", "saved_model", list(configs.EXPORT_FORMATS), "What to write.")
     flags.DEFINE_enum(
         "engine", None, list(configs.ENGINES), "How a SavedModel computes: active positions only (default), or all."
     )
-    flags.DEFINE_string("labels", None, "Text file with the name of each class, a line each, from class 0 on.")
+    define_path("labels", None, "Text file with the name of each class, a line each, from class 0 on.")
     flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
 
 
 def define_ponder_map_flags():
     """Flags of maps of photographs alone."""
     _define_checkpoint_flags()
-    flags.DEFINE_string("images_pattern", None, "Photographs (JPEG, PNG, GIF, BMP), in quotes: 'photos/*.jpg'.")
-    flags.DEFINE_string("output_dir", None, "Directory for the pictures.")
+    define_path("images_pattern", None, "Photographs (JPEG, PNG, GIF, BMP), in quotes: 'photos/*.jpg'.")
+    define_path("output_dir", None, "Directory for the pictures.")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
     flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")
 
@@ -65,7 +69,7 @@ def define_ponder_map_flags():
 def define_map_export_flags():
     """Flags of exports of maps alone."""
     _define_checkpoint_flags()
-    flags.DEFINE_string("export_path", None, "HDF5 file to write.")
+    define_path("export_path", None, "HDF5 file to write.")
     flags.DEFINE_string("split_name", None, "Split to compute.")
     flags.DEFINE_integer("num_examples", None, "Number of images; any number.")
     flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
@@ -75,13 +79,13 @@ def define_map_export_flags():
 
 
 def _define_checkpoint_flags():
-    flags.DEFINE_string("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
+    define_path("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
     flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")
 
 
 def define_training_flags():
     """Flags of training alone."""
-    flags.DEFINE_string("train_log_dir", None, "Directory of the run: configuration, checkpoints, TensorBoard events.")
+    define_path("train_log_dir", None, "Directory of the run: configuration, checkpoints, TensorBoard events.")
     flags.DEFINE_integer("batch_size", None, "Images per step, over all devices.")
     flags.DEFINE_float("learning_rate", None, "Learning rate of the first step.")
     flags.DEFINE_enum("learning_rate_schedule", None, list(configs.SCHEDULES), "How the learning rate falls.")
@@ -94,7 +98,7 @@ def define_training_flags():
     flags.DEFINE_float("moving_average_decay", None, "Decay of a moving average of the weights; none if not given.")
     flags.DEFINE_float("clip_norm", None, "Norm that all gradients together are clipped to; not clipped if not given.")
     flags.DEFINE_integer("max_number_of_steps", None, "Steps of the whole run.")
-    flags.DEFINE_string("finetune_path", None, "Checkpoint (prefix or directory) to start from, but for the halting.")
+    define_path("finetune_path", None, "Checkpoint (prefix or directory) to start from, but for the halting.")
     flags.DEFINE_integer("seed", None, "Seed of the initial weights and of the order of the examples.")
     flags.DEFINE_boolean("deterministic", None, "Every op gives the same bits in every run, so a resume is exact.")
     flags.DEFINE_boolean("jit_compile", None, "Compile the step with XLA.")

@@ -1,25 +1,15 @@
 """Photographs as people have them: files of any size, turned as the camera was held."""
 
-import io
 import math
+import os
 import re
+import stat
 
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.data import preprocessing
+from sact_tf.data import pictures, preprocessing
 
-# EXIF's number of the tag, and what each of its values asks for.
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: lambda image: image[:, ::-1],
-    3: lambda image: image[::-1, ::-1],
-    4: lambda image: image[::-1],
-    5: lambda image: image.transpose(1, 0, 2),
-    6: lambda image: image.transpose(1, 0, 2)[:, ::-1],
-    7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda image: image.transpose(1, 0, 2)[::-1],
-}
 _MAX_MESSAGE = 160
 
 
@@ -28,7 +18,10 @@ class BadPhotograph(ValueError):
 
 
 def read_photograph(path, image_size=None, minimum_size=1):
-    """Reads a JPEG, PNG, GIF (the first picture) or BMP file.
+    """Reads a JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF file, upright; `pictures.read_picture` says what of it.
+
+    A JPEG of grey or RGB is decoded by TensorFlow, as the images that networks are trained on: other decoders round
+    differently.
 
     Args:
         path: of the file.
@@ -42,16 +35,7 @@ def read_photograph(path, image_size=None, minimum_size=1):
     Raises:
         BadPhotograph: if the file cannot be read or decoded, or the image is too small.
     """
-    try:
-        with open(path, "rb") as file:
-            encoded = file.read()
-        pixels = preprocessing.decode_image(tf.constant(encoded)).numpy()
-    except OSError as error:
-        raise BadPhotograph(f"it cannot be read: {error.strerror}") from error
-    except tf.errors.OpError as error:
-        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", error.message, flags=re.DOTALL).strip(" .")[:_MAX_MESSAGE]
-        raise BadPhotograph(f"it is no whole JPEG, PNG, GIF or BMP file: {ascii(reason)[1:-1]}") from error
-    pixels = _UPRIGHT.get(_orientation(encoded), lambda image: image)(pixels)
+    pixels = _pixels(path)
     size = pixels.shape[:2] if image_size is None else resized_shape(*pixels.shape[:2], image_size)
     if min(size) < minimum_size:
         enough = math.ceil(minimum_size * max(pixels.shape[:2]) / min(pixels.shape[:2]))
@@ -59,7 +43,7 @@ def read_photograph(path, image_size=None, minimum_size=1):
             f"it would be {size[0]} pixels high and {size[1]} wide, and the network takes at least {minimum_size} each "
             f"way. Enlarge it with --image_size={enough} or more"
         )
-    image = tf.image.convert_image_dtype(np.ascontiguousarray(pixels), tf.float32)
+    image = tf.image.convert_image_dtype(pixels, tf.float32)
     if image_size is not None:
         image = tf.raw_ops.ResizeBicubic(images=image[None], size=size)[0]
     return image.numpy()
@@ -72,16 +56,37 @@ def resized_shape(height, width, image_size):
     return (image_size, shorter) if height >= width else (shorter, image_size)
 
 
-def _orientation(encoded):
-    """EXIF's number for how the camera was held; 1, upright, where the file does not say."""
-    from PIL import Image
-
+def _pixels(path):
+    """uint8 `(height, width, 3)` of a file."""
+    _check_file(path)
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
-            return image.getexif().get(_ORIENTATION_TAG, 1)
-    # What it says besides its picture may be damaged in any way, and then says nothing.
-    except Exception:
-        return 1
+        with pictures.opened(path) as picture:
+            if picture.format not in ("JPEG", "MPO") or picture.mode not in ("RGB", "L"):
+                return pictures.pixels_of(picture)
+            number = pictures.orientation(picture)
+        with open(path, "rb") as file:
+            pixels = preprocessing.decode_image(tf.constant(file.read())).numpy()
+    except pictures.BadPicture as error:
+        raise BadPhotograph(str(error)) from error
+    except tf.errors.OpError as error:
+        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", error.message, flags=re.DOTALL).strip(" .")[:_MAX_MESSAGE]
+        raise BadPhotograph(f"it is no whole JPEG file: {ascii(reason)[1:-1]}") from error
+    return np.ascontiguousarray(pictures.UPRIGHT.get(number, lambda image: image)(pixels))
+
+
+def _check_file(path):
+    """Raises BadPhotograph for what is no file to read; a pipe would be waited for without end."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError as error:
+        link = f"it is a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else error.strerror
+        raise BadPhotograph(f"it cannot be read: {link}") from error
+    except OSError as error:
+        raise BadPhotograph(f"it cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        raise BadPhotograph("it cannot be read: it is no file but a directory, pipe, socket or device")
+    if not os.access(path, os.R_OK):
+        raise BadPhotograph("it cannot be read: Permission denied")
 
 
 def prepare(image, dataset):

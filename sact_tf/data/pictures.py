@@ -25,7 +25,7 @@ _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 # Numbers of tags of EXIF and TIFF.
 _ORIENTATION_TAG, _BITS_PER_SAMPLE = 0x0112, 0x0102
 # What each orientation asks for.
-_UPRIGHT = {
+UPRIGHT = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
     4: lambda image: image[::-1],
@@ -100,7 +100,7 @@ def pixels_of(picture):
     picture.load()
     # Those of numbers other than bytes.
     pixels = _grey(picture) if picture.mode[0] in "IF" else _colours(picture)
-    return np.ascontiguousarray(_UPRIGHT.get(orientation(picture), lambda image: image)(pixels))
+    return np.ascontiguousarray(UPRIGHT.get(orientation(picture), lambda image: image)(pixels))
 
 
 def orientation(picture):
@@ -113,7 +113,7 @@ def orientation(picture):
     # What it says besides its picture may be damaged in any way, and then says nothing.
     except Exception:
         return 1
-    return number if number in _UPRIGHT else 1
+    return number if number in UPRIGHT else 1
 
 
 def _colours(picture):

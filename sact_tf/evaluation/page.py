@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 
+from sact_tf.progress import printable
 from sact_tf.tasks.sections import Chart
 from sact_tf.visualize import charts, gallery
 
@@ -69,7 +70,7 @@ def write(report_dir, title, task, metrics, plain, record, settings):
     )
     temporary = os.path.join(report_dir, f".{PAGE}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
-        file.write(page)
+        file.write(printable(page))
     os.replace(temporary, path)
     return path
 

@@ -101,8 +101,8 @@ def main():
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("checkpoint_dir", None, "Directory of a trained act or sact run.")
-    flags.DEFINE_string("run_dir", "runs/baseline", "Directory for everything that is written.")
+    command_line.define_path("checkpoint_dir", None, "Directory of a trained act or sact run.")
+    command_line.define_path("run_dir", "runs/baseline", "Directory for everything that is written.")
     flags.DEFINE_integer("steps", None, "Steps of the plain training; by default all that the adaptive network had.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
     command_line.run(main)

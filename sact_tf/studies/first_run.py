@@ -117,7 +117,7 @@ def _steps(recipe):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("run_dir", "runs/cluttered_digits", "Directory for everything that is written.")
+    command_line.define_path("run_dir", "runs/cluttered_digits", "Directory for everything that is written.")
     flags.DEFINE_integer("steps", None, "Steps of each of the two trainings; the recipe's by default.")
     flags.DEFINE_float("tau", None, "Weight of the ponder cost; the data set's by default.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")

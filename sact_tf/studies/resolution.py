@@ -82,10 +82,10 @@ def command_line_size(text):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_list("checkpoint_dirs", [], "Directories of trained runs.")
+    command_line.define_paths("checkpoint_dirs", [], "Directories of trained runs.")
     flags.DEFINE_list(
         "image_sizes", [], "Heights and widths in pixels; by default 0.75, 1, 1.25 and 1.5 of training's."
     )
-    flags.DEFINE_string("run_dir", "runs/resolution", "Directory for everything that is written.")
+    command_line.define_path("run_dir", "runs/resolution", "Directory for everything that is written.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
     command_line.run(main)

@@ -132,12 +132,12 @@ def _tau(text):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("run_dir", "runs/tradeoff", "Directory for everything that is written.")
+    command_line.define_path("run_dir", "runs/tradeoff", "Directory for everything that is written.")
     flags.DEFINE_list("vanilla_models", ["1", "2", "3", "5"], "Depths of plain networks; the last becomes adaptive.")
     flags.DEFINE_list("taus", ["0.02", "0.04", "0.08", "0.16"], "Weights of the ponder cost.")
     flags.DEFINE_list("model_types", ["act", "sact"], "Adaptive kinds: act, sact.")
     flags.DEFINE_string("dataset", "cluttered_digits", "Data set: cluttered_digits, cifar10 or imagenet.")
-    flags.DEFINE_string("dataset_dir", None, "Directory of the data set, if it is not the embedded one.")
+    command_line.define_path("dataset_dir", None, "Directory of the data set, if it is not the embedded one.")
     flags.DEFINE_integer("steps", None, "Steps of each plain training; the data set's by default.")
     flags.DEFINE_integer("adaptive_steps", 600, "Steps of each adaptive training, which starts from a plain network.")
     flags.DEFINE_integer("batch_size", None, "Images of a step; the data set's by default.")

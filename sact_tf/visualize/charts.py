@@ -3,6 +3,8 @@
 import io
 import re
 
+from sact_tf.visualize.plain_text import label_of, plain_text
+
 STYLES = {
     "vanilla": ("plain ResNets", "tab:gray", "s--"),
     "act": ("ACT", "tab:orange", "o-"),
@@ -10,6 +12,7 @@ STYLES = {
 }
 
 
+@plain_text
 def tradeoff(rows, score="accuracy"):
     """Accuracy against FLOPs, a curve for each kind of network.
 
@@ -39,6 +42,7 @@ def tradeoff(rows, score="accuracy"):
     return figure
 
 
+@plain_text
 def comparison(rows, score="accuracy"):
     """FLOPs and accuracy of a few networks side by side, as bars; `rows` as for `tradeoff`."""
     figure = _new_chart(6.4, 3.2)
@@ -55,6 +59,7 @@ def comparison(rows, score="accuracy"):
     return figure
 
 
+@plain_text
 def resolution(rows, score="accuracy"):
     """Accuracy and FLOPs over the size of the images, a line for each run.
 
@@ -66,8 +71,8 @@ def resolution(rows, score="accuracy"):
     for name in dict.fromkeys(row["run"] for row in rows):
         chosen = [row for row in rows if row["run"] == name]
         sizes = [row["image_size"] for row in chosen]
-        left.plot(sizes, [100 * row[score] for row in chosen], "o-", label=name)
-        right.plot(sizes, [row["flops"] / 1e6 for row in chosen], "o-", label=name)
+        left.plot(sizes, [100 * row[score] for row in chosen], "o-", label=label_of(name))
+        right.plot(sizes, [row["flops"] / 1e6 for row in chosen], "o-", label=label_of(name))
     for axes, title in ((left, f"{score}, %"), (right, "FLOPs per image, millions")):
         axes.axvline(rows[0]["trained_size"], color="tab:gray", linestyle=":", label="trained at")
         axes.set(title=title, xlabel="height and width of the images, pixels")
@@ -77,6 +82,7 @@ def resolution(rows, score="accuracy"):
     return figure
 
 
+@plain_text
 def histograms(panels, columns=4):
     """Several histograms.
 
@@ -101,6 +107,7 @@ def histograms(panels, columns=4):
     return figure
 
 
+@plain_text
 def matrix(counts, names):
     """A confusion matrix `(classes, classes)`, rows the true class, columns what was read; parts of each row."""
     figure = _new_chart(4.2, 3.8)
@@ -118,11 +125,13 @@ def matrix(counts, names):
     return figure
 
 
+@plain_text
 def save_chart(figure, file, ending):
     """Writes a figure of this module to a path or file, as "png" or "svg"."""
     figure.savefig(file, format=ending, dpi=150)
 
 
+@plain_text
 def chart_svg(figure):
     """A figure of this module as text of an SVG element that has the colour of the text around it."""
     from matplotlib import rc_context

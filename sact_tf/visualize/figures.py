@@ -1,17 +1,23 @@
 """Pictures with text: several maps beside each other under labelled colour bars, as arrays."""
 
 import io
+import textwrap
 
 import numpy as np
 
+from sact_tf.progress import printable
 from sact_tf.visualize.maps import overlay, to_bytes
+from sact_tf.visualize.plain_text import plain_text
 
 LABEL = "ponder cost: residual units run, plus remainder"
 # Of one picture in a composed figure, in inches; very wide and very tall photographs stay within.
 _PANEL_WIDTH, _PANEL_HEIGHTS = 3.0, (0.7, 5.0)
 _DPI = 120
+# Of the title, in points; a character is about .55 as wide on average. A point is 1/72 inch.
+_TITLE_SIZE, _CHARACTERS_PER_INCH, _TITLE_LINES = 11, 72 / (11 * 0.55), 4
 
 
+@plain_text
 def ponder_figure(image, maps, title=""):
     """Composes a photograph, its overlay, its ponder map and the maps of the blocks under labelled colour bars.
 
@@ -33,11 +39,17 @@ def ponder_figure(image, maps, title=""):
         "sum of the blocks": total,
     }
     figure = _new_figure(*_size(total.shape, (len(pictures), len(maps))))
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(_wrap(title, figure.get_figwidth()), fontsize=_TITLE_SIZE)
     above, below = figure.subfigures(2, 1)
     _row(above, pictures, limits)
     _row(below, maps, (min(value.min() for value in maps.values()), max(value.max() for value in maps.values())))
     return _render(figure)
+
+
+def _wrap(title, width):
+    """A title in lines that fit into a width in inches; of one that is longer than a few lines the end is left out."""
+    characters = max(int(width * _CHARACTERS_PER_INCH), 20)
+    return "\n".join(textwrap.wrap(printable(title), characters, max_lines=_TITLE_LINES, placeholder=" ..."))
 
 
 def _size(shape, counts):
@@ -53,7 +65,7 @@ def _row(figure, pictures, limits):
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
         drawn = _show(axis, picture, limits)
-        axis.set_title(name, fontsize=10)
+        axis.set_title(printable(name), fontsize=10)
     _add_colour_bar(figure, drawn, axes)
 
 
@@ -72,6 +84,7 @@ def _add_colour_bar(figure, drawn, axes):
     bar.outline.set_visible(False)
 
 
+@plain_text
 def colour_bar(minimum, maximum, label=LABEL):
     """A colour bar by itself, viridis from `minimum` to `maximum` in residual units; uint8 `(height, width, 3)`."""
     from matplotlib.cm import ScalarMappable
@@ -84,6 +97,7 @@ def colour_bar(minimum, maximum, label=LABEL):
     return _render(figure)
 
 
+@plain_text
 def gallery(images, maps, titles, boxes=None, limits=None):
     """Images above their ponder maps, under one colour bar.
 
@@ -109,7 +123,7 @@ def gallery(images, maps, titles, boxes=None, limits=None):
     for column in range(count):
         axes[0, column].imshow(np.clip((images[column] + 1) / 2, 0, 1), interpolation="nearest")
         axes[0, column].set_axis_off()
-        axes[0, column].set_title(titles[column], fontsize=13)
+        axes[0, column].set_title(printable(titles[column]), fontsize=13)
         drawn = _show(axes[1, column], np.asarray(maps[column]), limits)
         for ymin, xmin, ymax, xmax in () if boxes is None else (boxes[column],):
             corner, width, height = (xmin - 0.5, ymin - 0.5), xmax - xmin, ymax - ymin

@@ -143,8 +143,10 @@ def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
     monkeypatch.setattr(configurations, "FLAGS", parsed)
     for define in (command_line.define_model_flags, command_line.define_training_flags):
         with monkeypatch.context() as patch:
-            for kind in ("enum", "string", "float", "integer", "boolean", "list"):
-                name = f"DEFINE_{kind}"
+            for name in (
+                "DEFINE",
+                *(f"DEFINE_{kind}" for kind in ("enum", "string", "float", "integer", "boolean", "list")),
+            ):
                 patch.setattr(absl.flags, name, functools.partial(getattr(absl.flags, name), flag_values=parsed))
             define()
     parsed(["train.py", *flags])

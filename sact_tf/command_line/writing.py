@@ -1,0 +1,74 @@
+"""What a command says where its files cannot be written."""
+
+import contextlib
+import errno
+import os
+import re
+
+_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your share of the disk is used up"}
+_FULL_MESSAGES = ("No space left on device", "Disk quota exceeded")
+
+
+def fullness(error):
+    """Why no file at all can be written any more, as text; None for errors that say nothing of other files.
+
+    Args:
+        error: OSError, or what TensorFlow and HDF5 make of one.
+    """
+    # HDF5 hides the number in a longer message, TensorFlow has no number.
+    text = next((text for text in _FULL_MESSAGES if text in str(error)), None)
+    number = getattr(error, "errno", None)
+    return _FULL.get(number) or (text and _FULL[errno.ENOSPC if text == _FULL_MESSAGES[0] else errno.EDQUOT])
+
+
+@contextlib.contextmanager
+def written_to(path, flag):
+    """Context in which files are written; a full disk, or a place without permission, ends in a sentence.
+
+    Args:
+        path: of the file or directory that the user asked for.
+        flag: name of the flag that he asked with.
+
+    Raises:
+        OSError: for every OSError, and for TensorFlow's error of a full disk.
+    """
+    try:
+        yield
+    except (FileExistsError, FileNotFoundError, BlockingIOError) as error:
+        if error.errno is None:
+            # It has a sentence already.
+            raise
+        raise explained(path, flag, error) from error
+    except Exception as error:
+        if not fullness(error) and not (isinstance(error, OSError) and error.errno):
+            raise
+        raise explained(path, flag, error) from error
+
+
+def explained(path, flag, error):
+    """The OSError with a sentence for one without; arguments as in `written_to`."""
+    full = fullness(error)
+    reason = full or getattr(error, "strerror", None) or re.sub(r"\s+", " ", str(error))
+    way_out = "Make space, or give" if full else "Give"
+    return OSError(f"{path} cannot be written: {reason}. {way_out} another --{flag}.")
+
+
+def make_directory(path, flag):
+    """Creates a directory, and makes sure that files can be written there before anything is computed.
+
+    Args:
+        path: of the directory; one that exists is left as it is.
+        flag: name of the flag that it was asked for with.
+
+    Raises:
+        OSError: with a sentence, if not.
+    """
+    with written_to(path, flag):
+        os.makedirs(path, exist_ok=True)
+        probe = os.path.join(path, f".{os.getpid()}.tmp")
+        try:
+            with open(probe, "wb") as file:
+                file.write(b"\0")
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(probe)
