@@ -39,7 +39,7 @@ _PLAN_FILE = "plan.json"
 _ROWS, _NUMBERS = 16, 1024
 
 
-def export_maps(config, log=print_line):
+def export_maps(config, log=print_line, strategy=None):
     """Writes the file.
 
     What is done is in parts in a directory beside it, `.<name>.parts`, which is gone in the end; the disk has to have
@@ -48,6 +48,7 @@ def export_maps(config, log=print_line):
     Args:
         config: `MapExportConfig`.
         log: called with lines of text.
+        strategy: `tf.distribute.Strategy` whose replicas share each batch; None for one device.
 
     Returns:
         int, the number of images in the file.
@@ -64,8 +65,8 @@ def export_maps(config, log=print_line):
     )
     description = _describe(config, prefix, source.num_examples)
     with _parts_directory(path, description) as directory, pipeline.plain_errors():
-        model = inference.load_model(dataclasses.replace(config, checkpoint_dir=prefix))
-        _write_parts(config, source, model, directory, log)
+        model = inference.load_model(dataclasses.replace(config, checkpoint_dir=prefix), strategy=strategy)
+        _write_parts(config, source, model, directory, log, strategy)
         num_images = _join(path, directory, list(model.blocks), description)
     log(f"{num_images} images, {os.path.getsize(path) / 1e6:.1f} MB: {config.export_path}")
     return num_images
@@ -156,12 +157,12 @@ def _check_plan(directory, description):
     os.replace(temporary, plan)
 
 
-def _write_parts(config, source, model, directory, log):
+def _write_parts(config, source, model, directory, log, strategy=None):
     """Computes what no part has yet."""
     first, skipped = _progress(directory)
     if first:
         log(f"Going on from image {first}")
-    predict = inference.predictor(model, config.engine)
+    predict = inference.predictor(model, config.engine, strategy)
     while first < source.num_examples:
         last = min(first + BATCHES_PER_PART * config.batch_size, source.num_examples)
         temporary = os.path.join(directory, "part.tmp")
@@ -268,7 +269,7 @@ def _sync(path):
 
 def main():
     """Flags to configuration to one call."""
-    export_maps(command_line.map_export_config())
+    export_maps(command_line.map_export_config(), strategy=command_line.strategy())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from sact_tf.command_line.configurations import (
     export_config,
     map_export_config,
     ponder_map_config,
+    strategy,
     train_log_dir,
     training_config,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "map_export_config",
     "ponder_map_config",
     "run",
+    "strategy",
     "train_log_dir",
     "training_config",
 ]

@@ -6,6 +6,7 @@ import os
 from absl import flags
 
 from sact_tf import config as configs
+from sact_tf.training.strategies import make_strategy
 
 FLAGS = flags.FLAGS
 
@@ -15,6 +16,11 @@ def training_config():
     dataset, defaults = _dataset_and_defaults()
     boundaries = _boundaries(_flag("learning_rate_boundaries", defaults))
     return _configuration(configs.TrainingConfig, dataset, defaults, learning_rate_boundaries=boundaries)
+
+
+def strategy():
+    """The `tf.distribute.Strategy` of `--strategy`."""
+    return make_strategy(FLAGS.strategy)
 
 
 def train_log_dir():

@@ -31,9 +31,11 @@ def evaluate_run(config, log=print_line, strategy=None):
         page.check_directory(config.report_dir)
     try:
         for checkpoint in _checkpoints(config, log):
-            results = showing.evaluate_and_show(config, checkpoint, log, strategy)
+            results, remarks = showing.evaluate_and_show(config, checkpoint, log, strategy)
             for name, value in results.items():
                 log(f"{name}[{page.show(value)}]")
+            for text in remarks:
+                log(f"Note: {text}")
     except KeyboardInterrupt:
         log("Stopped.")
     return results

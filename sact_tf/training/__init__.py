@@ -121,5 +121,6 @@ def _start(trainer, manager, config, log):
         trainer.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
         log(f"Going on from step {trainer.steps_done()}: {manager.latest_checkpoint}")
     elif config.finetune_path:
-        checkpoints.initialize_from(trainer.model, config.finetune_path)
-        log(f"Starting from {config.finetune_path}, all but the halting branches")
+        checkpoints.initialize_from(trainer.model, config.finetune_path, skip_logits=config.finetune_skip_logits)
+        left_out = "halting branches and logits" if config.finetune_skip_logits else "halting branches"
+        log(f"Starting from {config.finetune_path}, all but the {left_out}")
