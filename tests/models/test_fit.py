@@ -196,7 +196,7 @@ def test_replicas_refuse_labels_take_one_hot_and_weigh(images):
 def test_missing_or_misshapen_labels_are_refused(frozen, images, method, labels):
     model, _ = frozen
     model.compile(keras.optimizers.SGD(0.0))
-    with pytest.raises(ValueError, match="Labels must be whole numbers from 0 to 2|Invalid dtype: str"):
+    with pytest.raises(ValueError, match=r"Labels must be whole numbers from 0 to 2|Invalid dtype: str"):
         getattr(model, method)(images, labels, verbose=0)
 
 
