@@ -163,6 +163,20 @@ def test_fine_tuning_from_an_adaptive_network_leaves_its_halting_branches_alone_
     assert_same(values_of(model), tensors)
 
 
+def test_fine_tuning_for_other_classes_leaves_the_last_layer_alone(models, tmp_path):
+    model, trained = tiny(num_classes=7), invented(models())
+    path = write(tmp_path / "model.ckpt-1", trained)
+    before = values_of(model)
+    for load in (sact_tf.initialize_from, sact_tf.load_release_checkpoint):
+        with pytest.raises(ValueError, match=r"skip_logits=True(.|\n)*--finetune_skip_logits(.|\n)*logits/weights"):
+            load(model, path)
+    assert_same(values_of(model), before)
+    sact_tf.initialize_from(model, path, skip_halting=False, skip_logits=True)
+    logits = {name: value for name, value in before.items() if "/logits/" in name}
+    assert len(logits) == 2
+    assert_same(values_of(model), {**trained, **logits})
+
+
 def test_fine_tuning_with_halting_branches_from_a_plain_network_is_rejected(models, tmp_path):
     path = write(tmp_path / "model.ckpt-1", invented(models("vanilla")))
     with pytest.raises(ValueError, match=r"missing from it(.|\n)*halting_proba/local_conv/weights"):

@@ -10,7 +10,7 @@ from keras import ops
 
 from sact_tf import halting
 from sact_tf.config import check_model_type
-from sact_tf.layers.freezing import KeepsFrozenParts, parts_of
+from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import make_halting_branches
 from sact_tf.losses import PonderWeight
 
@@ -76,7 +76,7 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         for unit in (*self.units, *self.halting_branches):
             # Somebody's unit, made with trainable=False: Keras does not hand it on to what the unit is made of.
             if not unit.trainable and all(part.trainable for _, part, _ in parts_of(unit)):
-                unit.trainable = False
+                set_trainable(unit, False)
         self._freeze_parts()
 
     @property
