@@ -11,6 +11,7 @@ from keras import ops
 from sact_tf import halting
 from sact_tf.config import check_model_type, check_tau
 from sact_tf.layers.halting_branches import make_halting_branches
+from sact_tf.layers.time_distributed import ShapesByName
 
 _NO_RUNNERS = types.MappingProxyType({})
 _runners = contextvars.ContextVar("runners", default=_NO_RUNNERS)
@@ -93,6 +94,16 @@ class AdaptiveBlock(keras.layers.Layer):
         if self.ponder_weight is not None:
             self.add_loss(self.ponder_weight * ops.mean(outputs["ponder_cost"]))
         return outputs
+
+    def compute_output_spec(self, features, training=None):
+        # By tracing: Keras would derive the shapes from `compute_output_shape`, and declare the compute dtype for all.
+        return keras.Operation.compute_output_spec(self, features, training=training)
+
+    def compute_output_shape(self, input_shape):
+        if not self.built:
+            self.build(input_shape)
+        outputs = self.compute_output_spec(keras.KerasTensor(input_shape, dtype=self.compute_dtype))
+        return ShapesByName({name: value.shape for name, value in outputs.items()})
 
     def _run_adaptively(self, features, training):
         features, probability = self._run_unit(0, features, None, training)
