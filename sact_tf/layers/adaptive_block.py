@@ -12,6 +12,7 @@ from sact_tf import halting
 from sact_tf.config import check_model_type
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import make_halting_branches
+from sact_tf.layers.time_distributed import ShapesByName
 from sact_tf.losses import PonderWeight
 
 _NO_RUNNERS = types.MappingProxyType({})
@@ -128,6 +129,16 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         elif not self._traced_without_weight:
             self._traced_without_weight = _is_compiled()
         return outputs
+
+    def compute_output_spec(self, features, training=None):
+        # By tracing: Keras would derive the shapes from `compute_output_shape`, and declare the compute dtype for all.
+        return keras.Operation.compute_output_spec(self, features, training=training)
+
+    def compute_output_shape(self, input_shape):
+        if not self.built:
+            self.build(input_shape)
+        outputs = self.compute_output_spec(keras.KerasTensor(input_shape, dtype=self.compute_dtype))
+        return ShapesByName({name: value.shape for name, value in outputs.items()})
 
     def _run_adaptively(self, features, training):
         features, probability = self._run_unit(0, features, None, training)
