@@ -22,6 +22,7 @@ from absl import app, flags
 from sact_tf.data import cifar10, class_folders, class_names, conversion_plan, example_files, imagenet
 from sact_tf.data.conversion import Conversion
 from sact_tf.data.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
+from sact_tf.data.whole_files import in_words
 from sact_tf.progress import print_line
 
 __all__ = ["FORMATS", "SPLITS", "convert", "list_examples", "main", "read_cifar", "read_jpeg"]
@@ -157,7 +158,7 @@ def main(argv):
             skip_bad=FLAGS.skip_bad,
         )
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         sys.exit(1)
     print(f"{len(paths)} files: {paths[0]}{' ...' if len(paths) > 1 else ''}")
 

@@ -38,11 +38,24 @@ def write_atomically(path, pieces):
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in FULL_DISK:
-            raise OSError(
-                f"{printable(path)} could not be written: {FULL_DISK[error.errno]}. Make room there and start again: "
-                "files that are whole stay."
-            ) from error
+            raise OSError(_full_disk(path, error)) from error
         raise
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def in_words(error):
+    """An OSError as a sentence, also one of the system that has but a number, a word and a path."""
+    if error.errno is None or error.filename is None:
+        return str(error)
+    if error.errno in FULL_DISK:
+        return _full_disk(error.filename, error)
+    return f"{printable(error.filename)} cannot be used: {error.strerror}."
+
+
+def _full_disk(path, error):
+    return (
+        f"{printable(path)} could not be written: {FULL_DISK[error.errno]}. Make room there and start again: files "
+        "that are whole stay."
+    )
