@@ -16,7 +16,7 @@ from sact_tf.data.records import BadRecord
 MAX_REPLACEMENTS = 20
 MAX_MESSAGE = 200
 # What `preprocessing.check_label` makes of one, between the words of TensorFlow.
-LABEL_OUT_OF_RANGE = r"The label is not one of 0 to (?P<last>\d+):\W+(?P<label>-?\d+)"
+LABEL_OUT_OF_RANGE = r"The label is not one of 0 to (?P<last>\d+):[^\d-]+(?P<label>-?\d+)"
 # Of reading, which waits for the disk; decoding takes as many as there are processors.
 FETCH_THREADS = 8
 THREADS = os.cpu_count() or 1

@@ -7,9 +7,6 @@ from PIL import Image
 
 from sact_tf.data import class_folders, class_names, convert
 
-    b"\xff\xd8\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0\xff\xc0\0\x11\x08\0\1\0\1\3\1\x11\0\2\x11\0\3\x11\0\xff\xda"
-)
-
 
 def make(root, *names):
     for name in names:
