@@ -7,7 +7,7 @@ import time
 
 from sact_tf.data.directories import printable
 from sact_tf.data.pictures import BadPicture
-from sact_tf.data.records import write_atomically
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import Timer, duration
 
 SECONDS_BETWEEN_MESSAGES = 2
