@@ -49,7 +49,7 @@ DATASETS = {
     },
     "cifar10": {
         "network": "cifar",
-        "model": "18",
+        "model": "5",
         "model_type": "vanilla",
         "num_classes": 10,
         "base_channels": 16,
