@@ -3,9 +3,9 @@
   python -m sact_tf.export_maps --checkpoint_dir=runs/sact --export_path=maps.h5
 
 Data sets, the first axis of each the images: `images`, `flops`; for each block `<block>/ponder_cost`, `num_units`,
-`halting_distribution`, `flops`; for SACT `ponder_cost_map` and `num_units_map` `(images, height, width, 1)`. The
-attribute `block_scopes` lists the blocks. The file is there only once it is whole; started again after a stop, the
-command goes on.
+`halting_distribution`, `flops`; for SACT `ponder_cost_map` and `num_units_map` `(images, height, width, 1)`. Numbers of
+units are int32, FLOPs int64, all else is float32. The attribute `block_scopes` lists the blocks. The file is there only
+once it is whole; started again after a stop, the command goes on.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import shutil
 
 import h5py
 import numpy as np
+import tensorflow as tf
 
 from sact_tf import checkpoints, command_line, visualize
 from sact_tf.data import pipeline
@@ -205,6 +206,7 @@ def _values(model, predict, images):
     if model.backbone.model_type == "sact":
         for figure in visualize.FIGURES:
             values[f"{figure}_map"] = visualize.ponder_map(outputs, images.shape[1:3], figure)[..., None]
+        values["num_units_map"] = tf.cast(values["num_units_map"], tf.int32)
     return {name: value.numpy() for name, value in values.items()}
 
 

@@ -56,6 +56,7 @@ def expected(model, num_examples):
     values = {"images": images, **outputs, **flops.count(model, outputs)}
     for figure in visualize.FIGURES:
         values[f"{figure}_map"] = visualize.ponder_map(outputs, (40, 40), figure)[..., None]
+    values["num_units_map"] = tf.cast(values["num_units_map"], tf.int32)
     return values
 
 
