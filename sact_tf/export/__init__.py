@@ -8,6 +8,7 @@ import time
 from sact_tf import checkpoints
 from sact_tf.export import saved_model
 from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
+from sact_tf.export.labels import read_labels
 from sact_tf.models.build import build_model
 from sact_tf.progress import print_line
 from sact_tf.version import __version__
@@ -37,7 +38,7 @@ def export(config, log=print_line):
     """
     started = time.monotonic()
     prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
-    labels = saved_model.read_labels(config.labels, config.model.num_classes)
+    labels = read_labels(config.labels, config.model.num_classes, config.dataset, log)
     with whole_directory(config.output_dir, config.overwrite) as directory:
         log(f"Reading {prefix}")
         model = _load(config, prefix)

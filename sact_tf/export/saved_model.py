@@ -161,28 +161,6 @@ def _label_table(labels, directory):
     return tf.lookup.StaticHashTable(lines, default_value="")
 
 
-def read_labels(path, num_classes):
-    """Returns the lines of a file of label names, one a class from class 0 on; None for no file.
-
-    Raises:
-        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
-    """
-    if path is None:
-        return None
-    try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
-            labels = file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"The labels {path} are not UTF-8 text: {error}") from error
-    if len(labels) != num_classes:
-        background = " ImageNet's class 0 is the background: give it the first line." if num_classes == 1001 else ""
-        raise ValueError(
-            f"The labels must be one line a class, {num_classes} in all, from class 0 on.{background} Received: "
-            f"{len(labels)} lines in {path}"
-        )
-    return labels
-
-
 def _variables(functions):
     """The variables that concrete functions read, each once."""
     return list({variable.ref(): variable for function in functions for variable in function.graph.variables}.values())
