@@ -6,6 +6,12 @@ import re
 MAX_ENTRIES = 12
 
 
+def printable(path):
+    """A path as text for a line: bytes that are no UTF-8, and characters that break a line, become `\\xe9`, `\\n`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def latest_version(directory, name):
     """Where TensorFlow Datasets keeps a data set: the latest `<name>/<version>` or `<version>`, or the directory."""
     for parent in (os.path.join(directory, name), directory):

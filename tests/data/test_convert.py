@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.data import convert, imagenet
+from sact_tf.data import convert, example_files, imagenet
 
 
 def quiet(text):
@@ -26,7 +26,7 @@ def contents(directory):
 
 def test_a_conversion_that_was_stopped_goes_on_and_gives_the_same_files(folder, tmp_path, monkeypatch):
     convert.convert(folder, "tfrecord", "imagenet", tmp_path / "whole", "train", 5, log=quiet)
-    reads, read_jpeg = [], convert.read_jpeg
+    reads, read_jpeg = [], example_files.read_jpeg
 
     def stop_after_eight(path):
         reads.append(path)
@@ -35,14 +35,14 @@ def test_a_conversion_that_was_stopped_goes_on_and_gives_the_same_files(folder, 
         return read_jpeg(path)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(convert, "read_jpeg", stop_after_eight)
+        patch.setattr(example_files, "read_jpeg", stop_after_eight)
         convert.convert(folder, "tfrecord", "imagenet", tmp_path / "stopped", "train", 5, threads=1, log=quiet)
     # Three pictures a shard: two are whole, the third was begun.
     shards = sorted(name for name in contents(tmp_path / "stopped") if name.startswith("train"))
     assert shards == ["train-00000-of-00005", "train-00001-of-00005"]
     lines = []
     convert.convert(folder, "tfrecord", "imagenet", tmp_path / "stopped", "train", 5, log=lines.append)
-    assert lines[0] == "2 of 5 files are there already" and lines[-1] == "5/5 files written"
+    assert lines[1] == "2 of 5 files are there already" and lines[-1] == "5/5 files written"
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
 
 
@@ -54,7 +54,7 @@ def test_other_classes_or_pictures_are_not_mixed_in(folder, imagenet_directory, 
     (other / "apple" / "00.jpg").unlink()
     with pytest.raises(ValueError, match=r"holds other classes or pictures than these \(\.imagenet_train\.plan\)"):
         convert.convert(other, "tfrecord", "imagenet", directory, "train", 3, log=quiet)
-    (other / "dog").mkdir()
+    shutil.copytree(other / "bear", other / "dog")
     with pytest.raises(ValueError, match=r"imagenet_classes\.txt"):
         convert.convert(other, "tfrecord", "imagenet", directory, "validation", 1, log=quiet)
 

@@ -1,0 +1,47 @@
+"""The list of classes that a conversion writes beside its data: a name a line, in the order of their numbers.
+
+It has no line for ImageNet's class 0, the background: line k is class k, counted from 1, and in a data set of the form
+of CIFAR-10 class k - 1. What would break a line, or is no text, is written as Python writes it in a string (`\\n`,
+`\\r`, `\\xe9`), and a backslash as two.
+"""
+
+import os
+import re
+import unicodedata
+
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[nrt\\])")
+
+
+def path_of(directory, dataset):
+    """Path of the list in the directory of a data set."""
+    return os.path.join(directory, f"{dataset}_classes.txt")
+
+
+def read(directory, dataset):
+    """Returns the names of the classes, or None if there is no list."""
+    try:
+        with open(path_of(directory, dataset), encoding="utf-8", newline="") as file:
+            text = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return [_ESCAPE.sub(_unescaped, line) for line in text.removesuffix("\n").split("\n")] if text else []
+
+
+def lines(names):
+    """The content of the list, bytes."""
+    return "".join(f"{escaped(name)}\n" for name in names).encode()
+
+
+def escaped(name):
+    """A name as it is written, on one line and without characters that cannot be shown."""
+    return "".join(
+        character.encode("unicode_escape").decode()
+        if character == "\\" or unicodedata.category(character) in _UNPRINTABLE
+        else character
+        for character in name
+    )
+
+
+def _unescaped(match):
+    return match[0].encode().decode("unicode_escape")

@@ -1,0 +1,104 @@
+"""Writes the files of a conversion, several at a time: progress, bad pictures, and stopping at once."""
+
+import concurrent.futures
+import os
+import threading
+import time
+
+from sact_tf.data.directories import printable
+from sact_tf.data.pictures import BadPicture
+from sact_tf.data.records import write_atomically
+from sact_tf.progress import Timer, duration
+
+SECONDS_BETWEEN_MESSAGES = 2
+
+
+class Conversion:
+    """Writes what a plan lacks.
+
+    Args:
+        plan: `Plan`.
+        form: `Format` of the files.
+        threads: int, files that are made at the same time.
+        skip_bad: int, pictures that may be left out because they cannot be read.
+        log: called with lines of text.
+    """
+
+    def __init__(self, plan, form, threads, skip_bad, log):
+        self.plan, self.form, self.threads, self.skip_bad, self.log = plan, form, threads, skip_bad, log
+        self.record = plan.begin(log)
+        self.num_skipped = len(self.record.skipped)
+        self.total = sum(map(len, plan.parts.values()))
+        self.done = self.before = sum(len(plan.parts[name]) for name in self.record.finished)
+        self.started, self.timer = time.monotonic(), Timer(SECONDS_BETWEEN_MESSAGES)
+        self.lock, self.stopped = threading.Lock(), threading.Event()
+
+    def run(self):
+        """Writes the files; raises OSError, and stops, at the first picture that may not be left out."""
+        names, finished = list(self.plan.parts), len(self.record.finished)
+        missing = [name for name in names if name not in set(self.record.finished)]
+        if finished:
+            self.log(f"{finished} of {len(names)} files are there already")
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as executor:
+            futures = [executor.submit(self._write, name) for name in missing]
+            try:
+                for number, future in enumerate(concurrent.futures.as_completed(futures), finished + 1):
+                    future.result()
+                    self.log(f"{number}/{len(names)} files written")
+            except BaseException:
+                self.stopped.set()
+                executor.shutdown(cancel_futures=True)
+                raise
+        if self.num_skipped:
+            self.log(f"{self.num_skipped} pictures that cannot be read were left out")
+
+    def _write(self, name):
+        path = os.path.join(self.plan.output_dir, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomically(path, self._pieces(name))
+
+    def _pieces(self, name):
+        """The pieces of a file; what it lacks is noted before it is whole."""
+        skipped = []
+        yield from self.form.assemble(self._examples(name, skipped))
+        if skipped:
+            self.record.skip(name, skipped)
+
+    def _examples(self, name, skipped):
+        number = 0
+        for path, label in self.plan.parts[name]:
+            if self.stopped.is_set():
+                raise InterruptedError("Another file could not be written.")
+            try:
+                example = self.form.encode(path, label, self.plan.classes[label])
+                number += 1
+                yield example
+            except BadPicture as error:
+                self._skip(path, error)
+                skipped.append(os.path.relpath(path, self.plan.from_folder))
+            self._count()
+        if not number:
+            raise OSError(f"None of the pictures of {name} can be read. Give a lower --num_shards, or replace them.")
+
+    def _skip(self, path, error):
+        """Counts a picture that cannot be read; raises if there may be no more of them."""
+        with self.lock:
+            self.num_skipped += 1
+            rank = self.num_skipped
+        text = f"{printable(path)} cannot be read as a picture: {error}."
+        if rank > self.skip_bad:
+            now = f", now {self.skip_bad}" if self.skip_bad else ""
+            raise OSError(
+                f"{text} Remove or replace it and convert again, which goes on, or leave out up to N such pictures "
+                f"with --skip_bad=N{now}."
+            ) from error
+        self.log(f"Left out {rank} of at most {self.skip_bad}: {text}")
+
+    def _count(self):
+        with self.lock:
+            self.done += 1
+            if not self.timer.is_due():
+                return
+            rate = (self.done - self.before) / (time.monotonic() - self.started)
+            left = duration((self.total - self.done) / rate)
+            self.log(f"{self.done}/{self.total} pictures, {rate:.0f} images/s, {left} left")
