@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from sact_tf import flops, sparse, visualize
 from sact_tf.checkpoints import named_variables
-from sact_tf.data import pipeline, preprocessing
+from sact_tf.data import decoding, pipeline, preprocessing
 from sact_tf.models.backbone import check_image_shape
 
 # How many classes `classify_jpeg` names.
@@ -25,11 +25,15 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
     ([-1, 1], or standardized each by itself for CIFAR-10), and returns the flat dict of the model with `flops` and
     `<block>/flops`, int64 `(batch,)`.
 
-    `classify_jpeg` takes `jpegs`, string `(batch,)`, the bytes of JPEG (also PNG, GIF, BMP) files of any sizes,
-    prepares them as evaluation does, and returns `classes` int32 and `scores` float32 `(batch, 5)`, best first,
-    `labels` string `(batch, 5)` if there are any, `flops` int64 `(batch,)`, and what halting cost: for SACT
-    `ponder_map` float32 `(batch, image_size, image_size)`, the sum over blocks (see `visualize.ponder_map`), for ACT
-    `ponder_cost` float32 `(batch,)`.
+    `classify_jpeg` takes `jpegs`, string `(batch,)`, the bytes of JPEG (also PNG, WebP, GIF, BMP) files of any sizes,
+    turns those upright whose EXIF data asks for it, prepares them as evaluation does, and returns `classes` int32 and
+    `scores` float32 `(batch, 5)`, best first, `labels` string `(batch, 5)` if there are any, `flops` int64 `(batch,)`,
+    and what halting cost: for SACT `ponder_map` float32 `(batch, image_size, image_size)`, the sum over blocks (see
+    `visualize.ponder_map`), for ACT `ponder_cost` float32 `(batch,)`.
+
+    TensorFlow decodes the files: orientations that stand in XMP data alone are not obeyed, of a GIF the first picture
+    is taken without the canvas around it, CMYK without Adobe's marker counts as not inverted, and animated WebP, TIFF,
+    AVIF and BMP of other than 8, 24 or 32 bits are errors.
 
     Args:
         model: `Classifier` for images of any size.
@@ -138,14 +142,18 @@ def _costs(model_type, outputs, image_size):
 def _preparation(dataset, image_size):
     """Function from the bytes of one image to what the network takes, as evaluation on `dataset` has it."""
     if dataset == "imagenet":
-        return lambda encoded: preprocessing.imagenet_evaluation_image(encoded, image_size)
+        return lambda encoded: preprocessing.central_image(_decode(encoded), image_size)
     standardize = preprocessing.cifar_evaluation_image if dataset == "cifar10" else pipeline.to_unit_range
 
     def prepare(encoded):
         # The images of these data sets have the right size; those leave `resize` as they were.
-        return standardize(preprocessing.resize(preprocessing.decode_image(encoded), image_size, "bilinear"))
+        return standardize(preprocessing.resize(_decode(encoded), image_size, "bilinear"))
 
     return prepare
+
+
+def _decode(encoded):
+    return decoding.upright(preprocessing.decode_image(encoded), encoded)
 
 
 def _label_table(labels, directory):
