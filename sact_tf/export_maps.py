@@ -269,7 +269,9 @@ def _sync(path):
 
 def main():
     """Flags to configuration to one call."""
-    export_maps(command_line.map_export_config())
+    config = command_line.map_export_config()
+    with command_line.full_disk_named(config.export_path, "export_path"):
+        export_maps(config)
 
 
 if __name__ == "__main__":
