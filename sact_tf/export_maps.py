@@ -10,6 +10,7 @@ once it is whole; started again after a stop, the command goes on.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import glob
 import hashlib
@@ -37,6 +38,8 @@ BATCHES_PER_PART = 8
 _PLAN_FILE = "plan.json"
 # Images that are in memory at a time when the parts are joined; numbers in a piece of a data set of one an image.
 _ROWS, _NUMBERS = 16, 1024
+# Of a file beyond its data, such as where each piece lies.
+_SPARE_BYTES = 1 << 20
 
 
 def export_maps(config, log=print_line):
@@ -168,10 +171,14 @@ def _write_parts(config, source, model, directory, log):
         batches = pipeline.evaluation_batches(
             source._replace(num_examples=last), config.batch_size, config.skip_bad_records - skipped, log, first
         )
+        _check_space(directory, 0)
         with h5py.File(temporary, "w") as file:
             done = 0
             for batch in batches:
-                done += _append(file, _values(model, predict, batch["image"]))
+                values = _values(model, predict, batch["image"])
+                _check_space(directory, sum(value.nbytes for value in values.values()))
+                done += _append(file, values)
+                file.flush()
         skipped += last - first - done
         _sync(temporary)
         os.replace(temporary, os.path.join(directory, f"{first:09d}-{last:09d}-{done}.h5"))
@@ -234,6 +241,7 @@ def _join(path, directory, blocks, description):
     if not parts:
         raise ValueError("All images were damaged and left out; there is nothing to write.")
     temporary = os.path.join(directory, "whole.tmp")
+    _check_space(directory, sum(os.path.getsize(part[-1]) for part in parts))
     with h5py.File(temporary, "w") as file:
         # Bytes, as the release has them; its own scripts and other programs read them so.
         file.attrs[BLOCK_SCOPES] = np.array(blocks, "S")
@@ -257,6 +265,15 @@ def _data_sets(file):
     names = []
     file.visititems(lambda name, value: names.append(name) if isinstance(value, h5py.Dataset) else None)
     return names
+
+
+def _check_space(directory, num_bytes):
+    """Raises OSError if the disk has no space for a number of bytes, with what HDF5 needs besides.
+
+    HDF5 itself notices a full disk so late that the process dies of it when the file is closed.
+    """
+    if shutil.disk_usage(directory).free < num_bytes + num_bytes // 20 + _SPARE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sync(path):
