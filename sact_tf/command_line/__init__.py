@@ -23,7 +23,7 @@ from sact_tf.command_line.definitions import (
     define_training_flags,
 )
 from sact_tf.command_line.paths import define_path, define_paths
-from sact_tf.command_line.writing import make_directory
+from sact_tf.command_line.writing import full_disk_named, make_directory
 from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
@@ -38,6 +38,7 @@ __all__ = [
     "define_training_flags",
     "evaluation_config",
     "export_config",
+    "full_disk_named",
     "make_directory",
     "map_export_config",
     "ponder_map_config",

@@ -54,14 +54,18 @@ def define_export_flags():
     flags.DEFINE_enum(
         "engine", None, list(configs.ENGINES), "How a SavedModel computes: active positions only (default), or all."
     )
-    define_path("labels", None, "Text file with the name of each class, a line each, from class 0 on.")
+    define_path(
+        "labels",
+        None,
+        "Text file with the name of each class, a line each; ImageNet's may lack class 0.",
+    )
     flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
 
 
 def define_ponder_map_flags():
     """Flags of maps of photographs alone."""
     _define_checkpoint_flags()
-    define_path("images_pattern", None, "Photographs (JPEG, PNG, GIF, BMP), in quotes: 'photos/*.jpg'.")
+    define_path("images_pattern", None, "Photographs (JPEG, PNG, WebP, ...), in quotes: 'photos/*.jpg'.")
     define_path("output_dir", None, "Directory for the pictures.")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
     flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")

@@ -45,7 +45,7 @@ def export(config, log=print_line):
     """
     started = time.monotonic()
     prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
-    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes)
+    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes, config.dataset, log)
     with whole_directory(config.output_dir, config.overwrite) as directory:
         log(f"Reading {prefix}")
         model = _load(config, prefix)
