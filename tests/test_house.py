@@ -24,7 +24,7 @@ ROOMS = [
     {"losses"},
     {"data"},
     {"config"},
-    {"progress", "version"},
+    {"processor", "progress", "version"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
