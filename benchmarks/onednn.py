@@ -9,6 +9,7 @@ faster.
 Expected figures: benchmarks/README.md.
 """
 
+import functools
 import json
 import os
 import random
@@ -71,7 +72,9 @@ def pieces_of_work():
         "product 196 x 2304 x 256": product(196, 2304, 256, times=20),
         "training step, cluttered digits, vanilla": training_step("vanilla"),
         "training step, cluttered digits, sact": training_step("sact"),
-        "ResNet-50, 224 x 224, batch 1, forward": forward(),
+        "ResNet-50, 224 x 224, batch 1, forward": forward("vanilla"),
+        "ResNet-50, 224 x 224, batch 1, engine of a sact network": forward("sact", sact_tf.sparse.compile),
+        "ResNet-50, 224 x 224, batch 2, training step": training_step("vanilla", "imagenet", batch_size=2),
     }
 
 
@@ -90,8 +93,9 @@ def product(rows, inner, columns, times=1):
     return call
 
 
-def training_step(model_type):
-    config = configs.default_training_config("cluttered_digits", {"model_type": model_type})
+def training_step(model_type, dataset="cluttered_digits", **changes):
+    model = {"model_type": model_type, **({"model": "50"} if dataset == "imagenet" else {})}
+    config = configs.default_training_config(dataset, model, **changes)
     trainer = Trainer(config, tf.distribute.get_strategy())
     shape = (config.batch_size, config.image_size, config.image_size, 3)
     images = tf.random.stateless_uniform(shape, (0, 0), -1.0, 1.0)
@@ -99,10 +103,11 @@ def training_step(model_type):
     return lambda: trainer.train_step(batch)["loss"].numpy()
 
 
-def forward():
-    network = sact_tf.imagenet_resnet("50", "vanilla", image_shape=(224, 224, 3))
+def forward(model_type, make=lambda network: functools.partial(network, training=False)):
+    network = sact_tf.imagenet_resnet("50", model_type, image_shape=(224, 224, 3))
     images = tf.random.stateless_uniform((1, 224, 224, 3), (0, 0), -1.0, 1.0)
-    predict = tf.function(lambda x: network(x, training=False)["logits"])
+    compute = make(network)
+    predict = tf.function(lambda x: compute(x)["logits"])
     return lambda: predict(images).numpy()
 
 

@@ -1,8 +1,9 @@
 """The processor: what it is, and whether TensorFlow is to compute with oneDNN on it.
 
-TensorFlow decides by itself, when it is imported, and not by what is faster for our networks: it turns oneDNN on where
-the processor has AVX-512 for neural networks, and off elsewhere (figures in benchmarks/README.md). So our commands
-decide before that. Whoever imports `sact_tf` into a program of their own keeps what they have.
+TensorFlow decides by itself, when it is imported: on where the processor has AVX-512 for neural networks, else off. For
+our networks it is the work that decides. Training is about twice as fast with oneDNN, with AVX-512 and without; a
+forward pass of one large image is not, and took up to twice as long on one machine. Figures: benchmarks/README.md. So
+our commands decide before TensorFlow does. Whoever imports `sact_tf` into a program of their own keeps what they have.
 """
 
 import json
@@ -13,6 +14,8 @@ SWITCH = "TF_ENABLE_ONEDNN_OPTS"
 # In the directory of a run: with what it was computed.
 ENVIRONMENT_FILE = "environment.json"
 _SCRIPTS = ("train.py", "eval.py")
+# Commands that compute gradients; what else they do takes less time.
+_TRAINING = ("train.py", "studies")
 _WORDS = {"0": "off", "1": "on"}
 
 # One line on what was chosen, and why; empty in programs that are none of our commands.
@@ -23,20 +26,21 @@ def choose_onednn():
     """Sets the environment's switch for oneDNN if this process is one of our commands; `choice` says which and why.
 
     Must come before TensorFlow is imported. What the environment says already is left alone; a run that is resumed
-    goes on as it began; else the processor decides.
+    goes on as it began; else it is on for training, and off for what only computes outputs.
     """
     global choice
     program = getattr(sys.modules.get("__main__"), "__file__", None)
-    if not is_command(sys.argv, sys.orig_argv, program):
+    command = command_of(sys.argv, sys.orig_argv, program)
+    if command is None:
         return
-    setting, reason = wanted(os.environ, sys.orig_argv, facts())
+    setting, reason = wanted(os.environ, sys.orig_argv, command in _TRAINING, facts())
     if setting is not None:
         os.environ[SWITCH] = setting
         choice = f"oneDNN {_WORDS.get(setting, setting)}: {reason}"
 
 
-def is_command(argv, words, program):
-    """Whether a process is `python train.py`, `python eval.py` of this repository, or `python -m sact_tf. ...`.
+def command_of(argv, words, program):
+    """Which of our commands a process is: "train.py", "eval.py", the room of a module ("studies", "export"), or None.
 
     Args:
         argv: `sys.argv`.
@@ -45,44 +49,56 @@ def is_command(argv, words, program):
     """
     # Python has "-m" there while it looks for the module that it is going to run.
     if argv[:1] == ["-m"]:
-        return any(word.lstrip("-").removeprefix("m").split(".")[0] == "sact_tf" for word in words[1:])
+        modules = [word.lstrip("-").removeprefix("m").split(".") for word in words[1:]]
+        return next((parts[1] for parts in modules if parts[0] == "sact_tf" and len(parts) > 1), None)
     root = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-    return program is not None and os.path.realpath(program) in [os.path.join(root, name) for name in _SCRIPTS]
+    found = program and os.path.realpath(program)
+    return next((name for name in _SCRIPTS if found == os.path.join(root, name)), None)
 
 
-def wanted(environment, words, processor):
+def wanted(environment, words, trains, processor):
     """The switch's value, "0" or "1", and the reason; `(None, "")` where TensorFlow's own choice may stand.
 
     Args:
         environment: dict of environment variables.
         words: list of str, the command line.
+        trains: bool, whether the command computes gradients.
         processor: dict, see `facts`.
     """
     if environment.get(SWITCH):
         return environment[SWITCH], f"the environment has {SWITCH}={environment[SWITCH]}"
-    recorded = _recorded(words)
-    if recorded is not None:
-        return str(int(recorded)), f"the run began so; {SWITCH} changes it"
-    flags = processor.get("flags", "").split()
-    if "avx2" not in flags:
+    directory = _train_log_dir(words)
+    begun = read_environment(directory).get("onednn")
+    if isinstance(begun, bool):
+        return str(int(begun)), f"the run began so; {SWITCH} changes it"
+    # A run of an earlier version, which left it to TensorFlow.
+    if directory and os.path.exists(os.path.join(directory, "checkpoint")):
         return None, ""
-    if "avx512f" in flags:
-        return "0", f"this processor has AVX-512, and computes our networks faster without; {SWITCH}=1 turns it on"
-    return "1", f"this processor has no AVX-512, and computes our networks faster with it; {SWITCH}=0 turns it off"
+    # On other kinds of processors nothing was measured.
+    if "avx2" not in processor.get("flags", "").split():
+        return None, ""
+    if trains:
+        return "1", f"training is faster with it; {SWITCH}=0 turns it off"
+    return "0", f"a forward pass is faster without, or as fast; {SWITCH}=1 turns it on"
 
 
-def _recorded(words):
-    """Whether the run that a command goes on with was computed with oneDNN: bool, or None where nothing says so."""
+def _train_log_dir(words):
+    """The directory of the run that a command line names, "" if it names none."""
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name.lstrip("-") == "train_log_dir" and name.startswith("-"):
-            value = value if equals else "".join(words[index + 1 : index + 2])
-            return read_environment(os.path.expanduser(value)).get("onednn")
-    return None
+        if name.startswith("-") and name.lstrip("-") == "train_log_dir":
+            return os.path.expanduser(value if equals else "".join(words[index + 1 : index + 2]))
+    return ""
 
 
 def read_environment(directory):
-    """Returns the dict of a run's `environment.json`; an empty one if there is none, or it cannot be read."""
+    """Returns the dict of a run's `environment.json`; an empty one if there is none, or it cannot be read.
+
+    Args:
+        directory: of the run; an empty str for none.
+    """
+    if not directory:
+        return {}
     try:
         with open(os.path.join(directory, ENVIRONMENT_FILE), encoding="utf-8") as file:
             found = json.load(file)

@@ -14,60 +14,64 @@ from sact_tf.training import environment
 from sact_tf.training.environment import note_environment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PLAIN = {"flags": "fma avx avx2"}
-WIDE = {"flags": "fma avx avx2 avx512f avx512bw"}
+MEASURED = {"flags": "fma avx avx2"}
+TRAIN = ["python", "train.py"]
 
 
 @pytest.mark.parametrize(
-    ("facts", "setting", "reason"),
-    [(PLAIN, "1", "has no AVX-512.*TF_ENABLE_ONEDNN_OPTS=0 turns"), (WIDE, "0", "has AVX-512.*_OPTS=1 turns")],
+    ("trains", "setting", "reason"), [(True, "1", "training.*_OPTS=0 turns"), (False, "0", "forward.*_OPTS=1 turns")]
 )
-def test_the_processor_decides_where_nothing_else_does(facts, setting, reason):
-    chosen, why = processor.wanted({}, ["python", "train.py"], facts)
+def test_the_work_decides_where_nothing_else_does(trains, setting, reason):
+    chosen, why = processor.wanted({}, TRAIN, trains, MEASURED)
     assert chosen == setting and re.search(reason, why)
 
 
 @pytest.mark.parametrize("facts", [{}, {"Features": "asimd"}, {"flags": "sse2"}])
-def test_where_nothing_was_measured_tensorflow_decides(facts):
-    assert processor.wanted({}, ["python", "train.py"], facts) == (None, "")
+def test_on_processors_where_nothing_was_measured_tensorflow_decides(facts):
+    assert processor.wanted({}, TRAIN, True, facts) == (None, "")
 
 
 @pytest.mark.parametrize("flag", [["--train_log_dir={}"], ["--train_log_dir", "{}"], ["-train_log_dir={}"]])
-def test_the_environment_goes_before_the_run_that_is_resumed_and_that_before_the_processor(tmp_path, flag):
-    words = ["python", "train.py", *(word.format(tmp_path) for word in flag), "--tau=0.1"]
-    assert processor.wanted({}, words, PLAIN)[0] == "1"
+def test_the_environment_goes_before_the_run_that_is_resumed_and_that_before_the_work(tmp_path, flag):
+    words = [*TRAIN, *(word.format(tmp_path) for word in flag), "--tau=0.1"]
+    assert processor.wanted({}, words, True, MEASURED)[0] == "1"
     (tmp_path / "environment.json").write_text(json.dumps({"onednn": False}))
-    chosen, why = processor.wanted({}, words, PLAIN)
+    chosen, why = processor.wanted({}, words, True, MEASURED)
     assert chosen == "0" and why.startswith("the run began so")
-    chosen, why = processor.wanted({"TF_ENABLE_ONEDNN_OPTS": "1"}, words, PLAIN)
+    chosen, why = processor.wanted({"TF_ENABLE_ONEDNN_OPTS": "1"}, words, True, MEASURED)
     assert chosen == "1" and why == "the environment has TF_ENABLE_ONEDNN_OPTS=1"
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"onednn": ', "{}"])
+def test_a_run_of_an_earlier_version_goes_on_with_what_tensorflow_decides(tmp_path):
+    (tmp_path / "checkpoint").write_text("")
+    assert processor.wanted({}, [*TRAIN, f"--train_log_dir={tmp_path}"], True, MEASURED) == (None, "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"onednn": ', "{}", '{"onednn": null}', '{"onednn": "x"}'])
 def test_a_record_that_says_nothing_is_passed_over(tmp_path, text):
     (tmp_path / "environment.json").write_text(text)
-    assert processor.wanted({}, [f"--train_log_dir={tmp_path}"], WIDE)[0] == "0"
-    assert processor.wanted({}, ["--train_log_dir"], WIDE)[0] == "0"
+    assert processor.wanted({}, [f"--train_log_dir={tmp_path}"], True, MEASURED)[0] == "1"
+    assert processor.wanted({}, ["--train_log_dir"], True, MEASURED)[0] == "1"
 
 
 @pytest.mark.parametrize(
-    ("argv", "words", "program", "is_command"),
+    ("argv", "words", "program", "command"),
     [
-        (["-m", "--steps=3"], ["python", "-m", "sact_tf.studies.first_run", "--steps=3"], None, True),
-        (["-m"], ["python", "-um", "sact_tf.export"], None, True),
-        (["-m"], ["python", "-msact_tf.export"], None, True),
-        (["-m"], ["python", "-m", "pytest", "tests"], None, False),
-        (["-m"], ["python", "-m", "sact_tf_users.tool"], None, False),
-        (["tool.py", "-m", "sact_tf.export"], ["python", "tool.py", "-m", "sact_tf.export"], "/tool.py", False),
-        (["train.py"], ["python", "train.py"], str(ROOT / "train.py"), True),
-        (["eval.py"], ["python", "eval.py"], str(ROOT / "eval.py"), True),
-        (["train.py"], ["python", "train.py"], "/somebodys/train.py", False),
-        ([""], ["python"], None, False),
-        (["-c"], ["python", "-c", "import sact_tf"], None, False),
+        (["-m", "--steps=3"], ["python", "-m", "sact_tf.studies.first_run", "--steps=3"], None, "studies"),
+        (["-m"], ["python", "-um", "sact_tf.export"], None, "export"),
+        (["-m"], ["python", "-msact_tf.export"], None, "export"),
+        (["-m"], ["python", "-m", "pytest", "tests"], None, None),
+        (["-m"], ["python", "-m", "sact_tf_users.tool"], None, None),
+        (["tool.py", "-m", "sact_tf.export"], ["python", "tool.py", "-m", "sact_tf.export"], "/tool.py", None),
+        (["train.py"], TRAIN, str(ROOT / "train.py"), "train.py"),
+        (["eval.py"], ["python", "eval.py"], str(ROOT / "eval.py"), "eval.py"),
+        (["train.py"], TRAIN, "/somebodys/train.py", None),
+        ([""], ["python"], None, None),
+        (["-c"], ["python", "-c", "import sact_tf"], None, None),
     ],
 )
-def test_only_our_own_commands_choose(argv, words, program, is_command):
-    assert processor.is_command(argv, words, program) == is_command
+def test_only_our_own_commands_choose(argv, words, program, command):
+    assert processor.command_of(argv, words, program) == command
 
 
 # Imports what stands for the package without what it imports.
@@ -88,16 +92,16 @@ def test_a_program_of_somebody_else_keeps_its_environment():
     assert done.stdout == " | None\n"
 
 
-def test_a_command_sets_the_switch_and_says_so(monkeypatch):
-    monkeypatch.setattr(processor, "is_command", lambda *words: True)
-    monkeypatch.setattr(processor, "facts", lambda: PLAIN)
+@pytest.mark.parametrize(("command", "setting", "word"), [("studies", "1", "on"), ("ponder_map", "0", "off")])
+def test_a_command_sets_the_switch_and_says_so(monkeypatch, command, setting, word):
+    monkeypatch.setattr(processor, "command_of", lambda *words: command)
+    monkeypatch.setattr(processor, "facts", lambda: MEASURED)
     monkeypatch.setattr(processor, "choice", "")
-    monkeypatch.delenv(processor.SWITCH, raising=False)
     # Not left behind for the tests that follow.
-    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(os, "environ", {})
     processor.choose_onednn()
-    assert os.environ[processor.SWITCH] == "1"
-    assert processor.choice.startswith("oneDNN on: this processor has no AVX-512")
+    assert os.environ == {processor.SWITCH: setting}
+    assert processor.choice.startswith(f"oneDNN {word}: ")
 
 
 def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs(tmp_path, monkeypatch):
