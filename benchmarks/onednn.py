@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from sact_tf.training.trainer import Trainer
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("processes", 5, "Processes for each of the two settings.")
 flags.DEFINE_integer("rounds", 5, "How often a process times each piece of work.")
+flags.DEFINE_string("only", "", "Regular expression: time only pieces of work whose name it matches.")
 flags.DEFINE_boolean("work", False, "Do the work in this process, and print its times as JSON.")
 
 
@@ -43,14 +45,14 @@ def main(argv):
     for index in range(FLAGS.processes):
         for setting in order.sample(list(found), 2):
             found[setting].append(measure_in_process(setting))
-        print(f"processes {index + 1} of {FLAGS.processes}", file=sys.stderr)
+            print(f"process {index + 1} of {FLAGS.processes}, {setting}: {found[setting][-1]}", file=sys.stderr)
     report(found)
 
 
 def measure_in_process(setting):
     """Dict from the name of a piece of work to its wall and processor seconds in a process of its own."""
     process = subprocess.run(
-        [sys.executable, __file__, "--work", f"--rounds={FLAGS.rounds}"],
+        [sys.executable, __file__, "--work", f"--rounds={FLAGS.rounds}", f"--only={FLAGS.only}"],
         env={**os.environ, processor.SWITCH: setting, "TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,
         check=True,
@@ -59,22 +61,10 @@ def measure_in_process(setting):
 
 
 def measure():
-    seconds = timing.interleave(pieces_of_work(), FLAGS.rounds)
+    calls = {name: make() for name, make in PIECES_OF_WORK.items() if re.search(FLAGS.only, name)}
+    seconds = timing.interleave(calls, FLAGS.rounds)
     return {
         name: [timing.median(values, clock) for clock in timing.Seconds._fields] for name, values in seconds.items()
-    }
-
-
-def pieces_of_work():
-    return {
-        "product 2048 x 2048 x 2048": product(2048, 2048, 2048),
-        "product 50 x 2304 x 256": product(50, 2304, 256, times=20),
-        "product 196 x 2304 x 256": product(196, 2304, 256, times=20),
-        "training step, cluttered digits, vanilla": training_step("vanilla"),
-        "training step, cluttered digits, sact": training_step("sact"),
-        "ResNet-50, 224 x 224, batch 1, forward": forward("vanilla"),
-        "ResNet-50, 224 x 224, batch 1, engine of a sact network": forward("sact", sact_tf.sparse.compile),
-        "ResNet-50, 224 x 224, batch 2, training step": training_step("vanilla", "imagenet", batch_size=2),
     }
 
 
@@ -109,6 +99,18 @@ def forward(model_type, make=lambda network: functools.partial(network, training
     compute = make(network)
     predict = tf.function(lambda x: compute(x)["logits"])
     return lambda: predict(images).numpy()
+
+
+PIECES_OF_WORK = {
+    "product 2048 x 2048 x 2048": lambda: product(2048, 2048, 2048),
+    "20 products 50 x 2304 x 256": lambda: product(50, 2304, 256, times=20),
+    "20 products 196 x 2304 x 256": lambda: product(196, 2304, 256, times=20),
+    "training step, cluttered digits, vanilla": lambda: training_step("vanilla"),
+    "training step, cluttered digits, sact": lambda: training_step("sact"),
+    "forward, 224 x 224, ResNet-50, batch 1": lambda: forward("vanilla"),
+    "forward, 224 x 224, engine of a sact ResNet-50, batch 1": lambda: forward("sact", sact_tf.sparse.compile),
+    "training step, 224 x 224, ResNet-50, batch 2": lambda: training_step("vanilla", "imagenet", batch_size=2),
+}
 
 
 def report(found):
