@@ -26,7 +26,7 @@ ROOMS = [
     {"labels"},
     {"data"},
     {"config"},
-    {"progress", "version"},
+    {"processor", "progress", "version"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

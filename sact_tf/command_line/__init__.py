@@ -5,6 +5,7 @@ import sys
 
 from absl import app, logging
 
+from sact_tf import processor
 from sact_tf.command_line.configurations import (
     evaluation_config,
     export_config,
@@ -55,6 +56,9 @@ def run(main):
     def guarded(argv):
         if len(argv) > 1:
             raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}")
+        if processor.choice:
+            # Not among the results on the standard output.
+            print(processor.choice, file=sys.stderr, flush=True)
         try:
             main()
         except (ValueError, OSError, TrainingDiverged, WorkerLost) as error:
