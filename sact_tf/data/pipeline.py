@@ -1,12 +1,13 @@
 """From a data set to batches whose order is a function of (seed, step)."""
 
 import contextlib
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from sact_tf.config import check_dataset
-from sact_tf.data import cifar10, cluttered_digits, imagenet
+from sact_tf.data import cifar10, class_names, cluttered_digits, imagenet
 from sact_tf.data.sources import Source, plain_error
 
 # Data sets on disk, each with a function `open_split`.
@@ -45,6 +46,23 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
     # Touches every file and checks every argument, so that a mistake shows now and not in the first step.
     cluttered_digits.render(split, 0, 0, image_size)
     return Source(num_examples or default_size, _digits_reader(split, image_size))
+
+
+def num_classes_of(dataset, dataset_dir):
+    """Number of classes of a data set of somebody's own, as `sact_tf.data.convert` noted it beside the data.
+
+    Args:
+        dataset: a key of `sact_tf.config.DATASETS`, whose form the data has.
+        dataset_dir: its directory, or None.
+
+    Returns:
+        int, the background included where the form has one; None where nothing is noted.
+    """
+    if dataset == "imagenet":
+        return imagenet.num_classes_of(dataset_dir)
+    if dataset == "cifar10" and dataset_dir:
+        return len(class_names.read(os.path.expanduser(dataset_dir), dataset) or ()) or None
+    return None
 
 
 def training_batches(
