@@ -61,8 +61,9 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             for ACT, `(batch, height, width, 1)` for SACT), one for every unit but the last; `None` makes
             them, see `make_halting_branches`.
 
-    Halting is computed in float32 under every dtype policy, the features in the compute dtypes of the units. Whether a
-    loss is scaled (`mixed_float16`) is decided by the policy of the model that is compiled, not by that of its blocks.
+    Halting is computed in float32 under every dtype policy, features are returned in the block's compute dtype. Whether
+    a loss is scaled (`mixed_float16`) is decided by the policy of the model that is compiled, not by that of its
+    blocks.
     """
 
     def __init__(self, units, model_type, ponder_weight=None, epsilon=halting.EPSILON, halting_branches=None, **kwargs):
@@ -121,7 +122,7 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             return _runners.get()[id(self)](features)
         if self.model_type == "vanilla":
             for unit in self.units:
-                features = unit(features, training=training)
+                features = ops.cast(unit(features, training=training), self.compute_dtype)
             return {"features": features}
         outputs = self._run_adaptively(features, training)
         if self.ponder_weight is not None:
@@ -179,7 +180,8 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
     def _run_unit(self, index, features, residual_mask, training):
         """Returns the unit's output and the probability of halting after it, `None` after the last."""
         masks = {} if residual_mask is None else {"residual_mask": residual_mask}
-        features = self.units[index](features, training=training, **masks)
+        # The average is of one dtype, whatever those of the units are.
+        features = ops.cast(self.units[index](features, training=training, **masks), self.compute_dtype)
         if index == len(self.units) - 1:
             return features, None
         probability = self.halting_branches[index](features, training=training)

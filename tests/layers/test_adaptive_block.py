@@ -460,14 +460,15 @@ def test_ponder_weight_as_it_is_survives_copies_and_exports(tmp_path):
         assert len(twin.variables) == len(model.variables)
     features = probabilities_as_features([[0.5, 0.6]])
     model.export(str(tmp_path), verbose=False)
-    np.testing.assert_allclose(tf.saved_model.load(str(tmp_path)).serve(features), model(features))
+    reloaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(reloaded.serve(features), model(features))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
-def test_units_and_branches_of_somebody_run_in_any_dtype_and_halt_in_float32(dtype):
-    units = [SomebodysUnit(4, dtype=dtype) for _ in range(3)]
-    branches = [ReadProbability(index + 1, False, dtype=dtype) for index in range(2)]
-    block = AdaptiveBlock(units, "sact", 0.1, halting_branches=branches, dtype=dtype)
+def test_units_and_branches_of_any_dtype_mix_and_halt_in_float32(dtype):
+    units = [BasicUnit(4, dtype=dtype), SomebodysUnit(4), BasicUnit(4, dtype=dtype)]
+    branches = [ReadProbability(index + 1, True, dtype=dtype) for index in range(2)]
+    block = AdaptiveBlock(units, "act", 0.1, halting_branches=branches, dtype=dtype)
     outputs = block(np.full((2, 3, 2, 4), 0.25), training=True)
     dtypes = {name: keras.backend.standardize_dtype(value.dtype) for name, value in outputs.items()}
     floats = dict.fromkeys(["ponder_cost", "halting_distribution"], "float32")
