@@ -122,6 +122,7 @@ def test_model_of_your_own_is_saved_and_exported_with_its_flops(own, images, tmp
 def test_functional_model_is_counted_afterwards_whatever_its_outputs_are_called(own, images):
     counted, expected = flops.count(own, own(images), image_size=(HEIGHT, WIDTH)), expected_of(blocks_of(own), images)
     assert len(np.unique(expected["eyes"])) == 2
+    assert list(counted) == ["flops", "eyes/flops", "mind/flops", "hand/flops"]
     for name, value in expected.items():
         np.testing.assert_array_equal(counted[f"{name}/flops"], value, name)
     np.testing.assert_array_equal(counted["flops"], sum(expected.values()))

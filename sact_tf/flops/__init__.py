@@ -32,8 +32,9 @@ def count(model, outputs, image_size=None):
 
     Returns:
         dict of int64 tensors `(batch,)`: `flops`, and `<block>/flops` for each block. `flops` adds the stem and the
-        classifier's logits to the blocks of our models. To those of another model it adds what `head_convolutions()`,
-        if it has such a method, lists: kernel shapes of what runs once an image.
+        classifier's logits to the blocks of our models. Of another model it is the sum of the blocks, and of what
+        `head_convolutions()`, if the model has such a method, lists: kernel shapes of what runs once an image. Other
+        convolutions outside of the blocks are not in it: their FLOPs do not depend on what is in an image.
 
     Raises:
         ValueError: if an output is missing, a unit is of a kind whose convolutions are not known, or the sizes of
@@ -121,7 +122,7 @@ def _of_others(model, outputs, image_size):
     num_units = num_units_of(model, blocks, outputs)
     sizes = input_sizes(model, blocks, image_size_of(model, outputs, image_size))
     needed = {f"{name}/num_units": value for name, value in num_units.items() if value is not None}
-    costs = {name: BlockCosts.of(block) for name, block in blocks.items()}
+    costs = {name: BlockCosts.of(blocks[name]) for name in sizes}
     counter = ModelFlops(costs, input_sizes=sizes, fixed=_fixed_cost(model))
     return counter, needed or _something_of_every_image(outputs, model)
 

@@ -33,7 +33,9 @@ def blocks_of(model):
 
 
 def input_sizes(model, blocks, image_size):
-    """Dict from a block's name to `[height, width, times]`: what enters it for one image, and how many of them.
+    """Dict from a block's name, in the order of execution, to `[height, width, times]`: what enters it for one image.
+
+    `times` is how many such maps an image has: 1, or the frames of a sequence.
 
     Args:
         model: built Keras model of one input.
@@ -48,12 +50,12 @@ def input_sizes(model, blocks, image_size):
 
 
 def _trace(model, blocks, image_size):
-    entered = {name: [] for name in blocks}
+    entered = {}
 
     def watch(name, block):
         def run(features):
             times, height, width, _ = features.shape
-            entered[name].append([height, width, times])
+            entered.setdefault(name, []).append([height, width, times])
             with run_blocks_by({}):  # by itself
                 specs = block.compute_output_spec(keras.KerasTensor(features.shape, dtype=features.dtype))
             return {key: ops.zeros(spec.shape, spec.dtype) for key, spec in specs.items()}
@@ -64,7 +66,8 @@ def _trace(model, blocks, image_size):
     with run_blocks_by({id(block): watch(name, block) for name, block in blocks.items()}):
         # Of the base class: that of a functional model may know its outputs without running anything.
         keras.Operation.compute_output_spec(model, images, training=False)
-    for name, found in entered.items():
+    for name in blocks:
+        found = entered.get(name, [])
         if len(found) != 1 or None in found[0]:
             raise ValueError(
                 f"Block '{name}' of '{model.name}' must run once, on features of a known size, for its FLOPs to be "
