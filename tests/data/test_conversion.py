@@ -179,15 +179,15 @@ def test_so_many_bad_pictures_are_left_out_as_is_allowed(photos):
     assert sorted(examples(photos)) == ["0.bmp", "3.bmp", "4.bmp", "5.bmp"]
     named = [line for line in lines if line.startswith("Left out ") and "of at most 3: " in line]
     assert len(named) == 3 and any("a link to /nowhere/lost.jpg, which does not exist" in line for line in named)
-    assert "3 pictures that cannot be read were left out" in lines
+    assert "Pictures left out that cannot be read: 3" in lines
 
 
 def test_pictures_that_files_lack_count_when_a_conversion_is_started_again(photos):
     damage(photos, "a/2.bmp", "b/1.bmp")
     run(photos, skip_bad=2)
-    assert "2 pictures that cannot be read were left out" in run(photos)
+    assert "Pictures left out that cannot be read: 2" in run(photos)
     (photos.parent / "data" / "train-00000-of-00002").unlink()
-    assert "2 pictures that cannot be read were left out" in run(photos, skip_bad=2)
+    assert "Pictures left out that cannot be read: 2" in run(photos, skip_bad=2)
     assert len(examples(photos)) == 4
 
 
