@@ -1,5 +1,7 @@
 """Converting again: after a stop, a bad picture, a change, or with odd names; progress and what may be left out."""
 
+import hashlib
+import json
 import os
 import shutil
 
@@ -231,3 +233,18 @@ def test_a_jpeg_that_only_pillow_can_decode_is_encoded_anew(photos, monkeypatch)
 
     monkeypatch.setattr(tf.io, "decode_jpeg", refuse)
     assert convert.read_jpeg(path)[0] != path.read_bytes()
+
+
+def test_a_conversion_that_version_0_1_began_goes_on(photos):
+    run(photos)
+    _, listed = convert.list_examples(str(photos))
+    names = ["train-00000-of-00002", "train-00001-of-00002"]
+    parts = convert._shuffled_parts(listed, names)
+    pictures = [[path, label, os.path.getsize(path)] for part in parts.values() for path, label in part]
+    old = hashlib.sha256(json.dumps([["tfrecord", names], pictures]).encode()).hexdigest()
+    (photos.parent / "data" / ".imagenet_train.plan").write_text(old)
+    (photos.parent / "data" / "imagenet_classes.txt").write_text("a\nb")
+    assert run(photos)[1] == "2 of 2 files are there already"
+    (photos.parent / "data" / ".imagenet_train.plan").write_text(old[::-1])
+    with pytest.raises(ValueError, match="holds other classes or pictures"):
+        run(photos)
