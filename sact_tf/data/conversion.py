@@ -50,7 +50,7 @@ class Conversion:
                 executor.shutdown(cancel_futures=True)
                 raise
         if self.num_skipped:
-            self.log(f"{self.num_skipped} pictures that cannot be read were left out")
+            self.log(f"Pictures left out that cannot be read: {self.num_skipped}")
 
     def _write(self, name):
         path = os.path.join(self.plan.output_dir, name)

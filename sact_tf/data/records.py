@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 import re
+import shlex
 import struct
 import time
 from typing import NamedTuple
@@ -226,9 +227,10 @@ def _check_uncompressed(path, header, number):
         kinds = [("ZLIB", UNPACK_ZLIB)]
     if number == 1 and kinds:
         form, command = kinds[0]
+        packed, unpacked = shlex.quote(path), shlex.quote(f"{path}.unpacked")
         raise BadRecord(
             f"{path} is compressed ({form}), and only what is not can be read at any place. Unpack it and its "
-            f"like:\n  {command} < {path} > {path}.unpacked && mv {path}.unpacked {path}"
+            f"like:\n  {command} < {packed} > {unpacked} && mv {unpacked} {packed}"
         )
 
 

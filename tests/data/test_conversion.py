@@ -1,5 +1,7 @@
 """Converting again: after a stop, a bad picture, a change, or with odd names; progress and what may be left out."""
 
+import hashlib
+import json
 import os
 import shutil
 
@@ -179,15 +181,15 @@ def test_so_many_bad_pictures_are_left_out_as_is_allowed(photos):
     assert sorted(examples(photos)) == ["0.bmp", "3.bmp", "4.bmp", "5.bmp"]
     named = [line for line in lines if line.startswith("Left out ") and "of at most 3: " in line]
     assert len(named) == 3 and any("a link to /nowhere/lost.jpg, which does not exist" in line for line in named)
-    assert "3 pictures that cannot be read were left out" in lines
+    assert "Pictures left out that cannot be read: 3" in lines
 
 
 def test_pictures_that_files_lack_count_when_a_conversion_is_started_again(photos):
     damage(photos, "a/2.bmp", "b/1.bmp")
     run(photos, skip_bad=2)
-    assert "2 pictures that cannot be read were left out" in run(photos)
+    assert "Pictures left out that cannot be read: 2" in run(photos)
     (photos.parent / "data" / "train-00000-of-00002").unlink()
-    assert "2 pictures that cannot be read were left out" in run(photos, skip_bad=2)
+    assert "Pictures left out that cannot be read: 2" in run(photos, skip_bad=2)
     assert len(examples(photos)) == 4
 
 
@@ -231,3 +233,18 @@ def test_a_jpeg_that_only_pillow_can_decode_is_encoded_anew(photos, monkeypatch)
 
     monkeypatch.setattr(tf.io, "decode_jpeg", refuse)
     assert convert.read_jpeg(path)[0] != path.read_bytes()
+
+
+def test_a_conversion_that_version_0_1_began_goes_on(photos):
+    run(photos)
+    _, listed = convert.list_examples(str(photos))
+    names = ["train-00000-of-00002", "train-00001-of-00002"]
+    parts = convert._shuffled_parts(listed, names)
+    pictures = [[path, label, os.path.getsize(path)] for part in parts.values() for path, label in part]
+    old = hashlib.sha256(json.dumps([["tfrecord", names], pictures]).encode()).hexdigest()
+    (photos.parent / "data" / ".imagenet_train.plan").write_text(old)
+    (photos.parent / "data" / "imagenet_classes.txt").write_text("a\nb")
+    assert run(photos)[1] == "2 of 2 files are there already"
+    (photos.parent / "data" / ".imagenet_train.plan").write_text(old[::-1])
+    with pytest.raises(ValueError, match="holds other classes or pictures"):
+        run(photos)
