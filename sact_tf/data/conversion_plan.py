@@ -11,7 +11,8 @@ import threading
 from typing import NamedTuple
 
 from sact_tf.data import class_names
-from sact_tf.data.records import SHARD_NAME, write_atomically
+from sact_tf.data.records import SHARD_NAME
+from sact_tf.data.whole_files import write_atomically
 
 _WAY_OUT = "Give another --output_dir, or remove what is in this one."
 

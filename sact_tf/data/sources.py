@@ -15,6 +15,8 @@ from sact_tf.data.records import BadRecord
 # Records that are tried in place of a damaged one; when all are damaged too, something else is wrong.
 MAX_REPLACEMENTS = 20
 MAX_MESSAGE = 200
+# What `preprocessing.check_label` makes of one, between the words of TensorFlow.
+LABEL_OUT_OF_RANGE = r"The label is not one of 0 to (?P<last>\d+):[^\d-]+(?P<label>-?\d+)"
 # Of reading, which waits for the disk; decoding takes as many as there are processors.
 FETCH_THREADS = 8
 THREADS = os.cpu_count() or 1
@@ -218,6 +220,8 @@ def explain_damage(source, index):
         # A message may quote the damaged bytes, which then are no text.
         message = error.message if isinstance(error, tf.errors.OpError) else "no example"
         message = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
+        if found := re.search(LABEL_OUT_OF_RANGE, message):
+            message = f"its label is not one of 0 to {found['last']} but {found['label']}, so it is of no class"
         return f"{source.locate(index)}: {ascii(message[:MAX_MESSAGE])[1:-1]}."
     return None
 
