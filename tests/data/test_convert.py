@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -108,10 +106,10 @@ def test_a_folder_without_class_folders_is_explained(tmp_path):
         convert.list_examples(tmp_path)
 
 
-def test_the_command_converts_and_explains_mistakes(folder, tmp_path):
-    command = [sys.executable, "-m", "sact_tf.data.convert", f"--from_folder={folder}", f"--output_dir={tmp_path}"]
-    done = subprocess.run([*command, "--num_shards=2"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and f"2 files: {tmp_path}/train-00000-of-00002 ..." in done.stdout, done.stderr
+def test_the_command_converts_and_explains_mistakes(run_script, folder, tmp_path):
+    command = ["-m", "sact_tf.data.convert", f"--from_folder={folder}", f"--output_dir={tmp_path}"]
+    returncode, output, errors = run_script(*command, "--num_shards=2")
+    assert returncode == 0 and f"2 files: {tmp_path}/train-00000-of-00002 ..." in output, errors
     assert imagenet.open_split(str(tmp_path), "train", 32).num_examples == 15
-    wrong = subprocess.run([*command, "--to=hdf5"], capture_output=True, text=True, timeout=120)
-    assert wrong.returncode == 1 and "error: `to` must be one of" in wrong.stderr and "Traceback" not in wrong.stderr
+    returncode, _, errors = run_script(*command, "--to=hdf5")
+    assert returncode == 1 and "error: `to` must be one of" in errors and "Traceback" not in errors
