@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 TEST_JOBS ?= 2
 RUN_DIR ?= runs/cluttered_digits
 
-.PHONY: train test lint format venv benchmark clean
+.PHONY: train test test-all lint format venv benchmark clean
 
 venv: $(VENV)/.installed
 
@@ -20,7 +20,11 @@ train: venv
 	$(BIN)/python -m sact_tf.studies.first_run --run_dir=$(RUN_DIR)
 
 test: venv
-	$(BIN)/python -m pytest -n $(TEST_JOBS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=worksteal
+
+# The long proofs as well: more kills, lost workers, hundreds of damaged files.
+test-all: venv
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=worksteal -m ""
 
 lint: venv
 	$(BIN)/ruff check .

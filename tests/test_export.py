@@ -497,7 +497,9 @@ def wait_for(condition, process):
         time.sleep(0.002)
 
 
-def test_kill_during_an_export_leaves_the_old_one_whole_and_the_next_one_cleans_up(work, models, tmp_path):
+def test_kill_during_an_export_leaves_the_old_one_whole_and_the_next_one_cleans_up(
+    start_script, run_script, work, models, tmp_path
+):
     models("cifar_sact")
     network = ("--model=1_2_1", "--model_type=sact", "--base_channels=4", "--dataset=cifar10")
     out = tmp_path / "1"
@@ -509,15 +511,14 @@ def test_kill_during_an_export_leaves_the_old_one_whole_and_the_next_one_cleans_
         # The last file that TensorFlow writes is not there yet, or just so.
         return list(tmp_path.glob(".1.*.tmp/variables"))
 
-    process = run(*command, "--overwrite", cwd=ROOT)
+    process = start_script(*command, "--overwrite")
     wait_for(is_writing, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert names_in(out) == ["export.json", "first"]
     assert len(names_in(tmp_path)) == 2 and names_in(tmp_path)[0].startswith(".1.")
 
-    process = run(*command, "--overwrite", cwd=ROOT)
-    output, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors
+    returncode, output, errors = run_script(*command, "--overwrite")
+    assert returncode == 0, errors
     assert re.search(r"^Exported in \d+ s, \d\.\d MB: .*/1$", output, flags=re.MULTILINE)
     assert names_in(tmp_path) == ["1"] and "saved_model.pb" in names_in(out)

@@ -5,8 +5,7 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
+import signal
 import time
 
 import h5py
@@ -103,15 +102,15 @@ def test_export_that_is_there_is_replaced_only_when_told_to(exported, config, mo
     assert export_maps.check_export_path(exported, overwrite=True) == os.path.realpath(exported)
 
 
-def test_kill_leaves_no_file_and_the_next_start_goes_on_to_the_same_numbers(config, model, tmp_path):
+def test_kill_leaves_no_file_and_the_next_start_goes_on_to_the_same_numbers(start_script, config, model, tmp_path):
     path = tmp_path / "maps.h5"
-    command = [sys.executable, "-m", "sact_tf.export_maps", f"--checkpoint_dir={config.checkpoint_dir}", *FLAGS]
+    command = ["-m", "sact_tf.export_maps", f"--checkpoint_dir={config.checkpoint_dir}", *FLAGS]
     command += [f"--export_path={path}", "--num_examples=203", "--batch_size=4"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start_script(*command)
     while not list(tmp_path.glob(".maps.h5.parts/*.h5")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.002)
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not path.exists()
     # The defaults of the flags are those of the data set: the same export.

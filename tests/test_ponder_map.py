@@ -3,8 +3,6 @@
 import importlib.util
 import pathlib
 import re
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -56,16 +54,14 @@ def config_of(work, output_dir, **fields):
     return PonderMapConfig(model=NETWORK, checkpoint_dir=str(work / "checkpoint"), output_dir=str(output_dir), **fields)
 
 
-def test_command_draws_what_it_can_names_what_it_cannot_and_fails_then(work, tmp_path):
-    command = [sys.executable, "-m", "sact_tf.ponder_map", f"--checkpoint_dir={work / 'checkpoint'}", *FLAGS]
+def test_command_draws_what_it_can_names_what_it_cannot_and_fails_then(run_script, work, tmp_path):
+    command = ["-m", "sact_tf.ponder_map", f"--checkpoint_dir={work / 'checkpoint'}", *FLAGS]
     command += [f"--images_pattern={work}/photos/*", f"--output_dir={tmp_path / 'maps'}"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180)
-    assert process.returncode == 1, process.stderr
-    assert re.search(
-        r"^error: 3 of 5 files were skipped.*cut\.jpg.*strip\.png.*text\.jpg$", process.stderr, re.MULTILINE
-    )
-    assert "Traceback" not in process.stderr
-    lines = process.stdout.splitlines()
+    returncode, output, errors = run_script(*command)
+    assert returncode == 1, errors
+    assert re.search(r"^error: 3 of 5 files were skipped.*cut\.jpg.*strip\.png.*text\.jpg$", errors, re.MULTILINE)
+    assert "Traceback" not in errors
+    lines = output.splitlines()
     figures = (
         r"ponder cost min \d+\.\d\d, mean \d+\.\d\d, max \d+\.\d\d; [\d,]+ FLOPs, \d+\.\d% of all units everywhere"
     )

@@ -1,14 +1,13 @@
 """The scripts, started as a user starts them."""
 
 import functools
-import itertools
-import json
 import os
 import pathlib
 import re
 import signal
 import subprocess
 import sys
+import time
 
 import absl.flags
 import pytest
@@ -24,45 +23,6 @@ def start(*words):
     return subprocess.Popen(
         [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-
-
-# A process that has imported what the scripts import, and runs each of its lines in a copy of itself.
-WARM = """
-import json, os, runpy, sys
-import sact_tf.evaluation, sact_tf.training
-
-for line in sys.stdin:
-    words, output, errors = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 1)
-        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
-        sys.argv = words
-        runpy.run_path(words[0], run_name="__main__")
-        sys.exit()
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def finish_warm(tmp_path_factory):
-    """Function that runs a script like `finish(start(...))` and does not pay for the imports each time."""
-    directory = tmp_path_factory.mktemp("warm")
-    process = subprocess.Popen(
-        [sys.executable, "-c", WARM], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    numbers = itertools.count()
-
-    def run(*words):
-        output, errors = (directory / f"{next(numbers)}.txt" for _ in range(2))
-        print(json.dumps([words, str(output), str(errors)]), file=process.stdin, flush=True)
-        returncode = process.stdout.readline()
-        assert returncode, "the warm process has ended"
-        return int(returncode), output.read_text(), errors.read_text()
-
-    yield run
-    process.stdin.close()
-    assert process.wait(timeout=60) == 0
 
 
 def finish(process):
@@ -82,7 +42,7 @@ def run_directory(tmp_path_factory):
     return directory
 
 
-def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(finish_warm, run_directory, tmp_path):
+def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(run_script, run_directory, tmp_path):
     directory = f"--train_log_dir={tmp_path / 'new'}"
     mistakes = [
         (("train.py", "--model_type=fast", directory), r"`model_type` must be one of .*Received: model_type='fast'"),
@@ -101,14 +61,14 @@ def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(f
         ),
     ]
     for words, expected in mistakes:
-        returncode, _, errors = finish_warm(*words)
+        returncode, _, errors = run_script(*words)
         assert returncode != 0, words
         assert re.search(expected, errors), (words, errors)
         assert "Traceback" not in errors, (words, errors)
 
 
-def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_names(finish_warm, run_directory):
-    returncode, output, errors = finish_warm(
+def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_names(run_script, run_directory):
+    returncode, output, errors = run_script(
         "eval.py", f"--checkpoint_dir={run_directory}", "--num_examples=6", "--batch_size=4"
     )
     # The run is complete, so evaluation ends though it was not told to stop after one checkpoint.
@@ -119,22 +79,26 @@ def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_n
     assert any(name.startswith("events.out") for name in os.listdir(os.path.join(run_directory, "eval")))
 
 
-def test_evaluation_follows_a_run_until_it_is_interrupted(tmp_path):
+def test_evaluation_follows_a_run_until_it_is_interrupted(start_script, run_script, tmp_path):
     directory = str(tmp_path)
-    evaluation = start("eval.py", f"--checkpoint_dir={directory}", "--num_examples=4", "--eval_interval_secs=0", *SMALL)
-    returncode, _, errors = finish(start("train.py", *SMALL, "--max_number_of_steps=3", f"--train_log_dir={directory}"))
+    evaluation = start_script(
+        "eval.py", f"--checkpoint_dir={directory}", "--num_examples=4", "--eval_interval_secs=0", *SMALL
+    )
+    returncode, _, errors = run_script("train.py", *SMALL, "--max_number_of_steps=3", f"--train_log_dir={directory}")
     assert returncode == 0, errors
-    returncode, output, errors = finish(evaluation)
-    assert returncode == 0, errors
+    output, errors = evaluation.communicate()
+    assert evaluation.returncode == 0, errors
     assert "eval/Accuracy[" in output
 
 
-def test_an_interrupted_evaluation_stops_cleanly(tmp_path):
-    waiting = start("eval.py", f"--checkpoint_dir={tmp_path}", *SMALL)
-    assert waiting.stdout.readline() == f"Waiting for a checkpoint in {tmp_path}\n"
+def test_an_interrupted_evaluation_stops_cleanly(start_script, tmp_path):
+    waiting = start_script("eval.py", f"--checkpoint_dir={tmp_path}", *SMALL)
+    while waiting.output() != f"Waiting for a checkpoint in {tmp_path}\n":
+        assert waiting.poll() is None, waiting.communicate()
+        time.sleep(0.01)
     waiting.send_signal(signal.SIGINT)
-    returncode, output, errors = finish(waiting)
-    assert returncode == 0 and "Stopped." in output and "Traceback" not in errors
+    output, errors = waiting.communicate()
+    assert waiting.returncode == 0 and "Stopped." in output and "Traceback" not in errors
 
 
 @pytest.mark.parametrize("flags", [("--experiment=imagenet_101_sact_5e-3", "--tau=0.01"), ()])
@@ -158,9 +122,9 @@ def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
         assert (config.dataset, config.model.model_type) == ("cluttered_digits", "vanilla")
 
 
-def test_the_first_run_trains_both_networks_and_draws_the_maps(tmp_path):
-    returncode, output, errors = finish(
-        start("-m", "sact_tf.studies.first_run", f"--run_dir={tmp_path}", "--steps=2", "--num_examples=10")
+def test_the_first_run_trains_both_networks_and_draws_the_maps(run_script, tmp_path):
+    returncode, output, errors = run_script(
+        "-m", "sact_tf.studies.first_run", f"--run_dir={tmp_path}", "--steps=2", "--num_examples=10"
     )
     assert returncode == 0, errors
     assert re.search(r"^\| vanilla \| [\d.]+% \| 137\.7 M \| 100\.0% \| - \|", output, flags=re.MULTILINE)

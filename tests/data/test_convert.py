@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -109,11 +107,11 @@ def test_a_folder_without_class_folders_is_explained(tmp_path):
         convert.list_examples(tmp_path)
 
 
-def test_the_command_converts_as_it_says_through_a_pipe(folder, tmp_path):
-    command = [sys.executable, "-m", "sact_tf.data.convert", f"--from_folder={folder}", f"--output_dir={tmp_path}"]
-    done = subprocess.run([*command, "--num_shards=2"], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0 and f"2 files: {tmp_path}/train-00000-of-00002 ..." in done.stdout, done.stderr
-    assert done.stdout.startswith("15 pictures of 3 classes. Left out: nothing\n")
+def test_the_command_converts_as_it_says_through_a_pipe(run_script, folder, tmp_path):
+    command = ["-m", "sact_tf.data.convert", f"--from_folder={folder}", f"--output_dir={tmp_path}"]
+    returncode, output, errors = run_script(*command, "--num_shards=2")
+    assert returncode == 0 and f"2 files: {tmp_path}/train-00000-of-00002 ..." in output, errors
+    assert output.startswith("15 pictures of 3 classes. Left out: nothing\n")
     assert imagenet.open_split(str(tmp_path), "train", 32).num_examples == 15
 
 

@@ -5,8 +5,6 @@ import json
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -81,20 +79,20 @@ def test_tradeoff_evaluates_again_where_another_number_of_images_is_asked_for(tr
     assert runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 20, log=lines.append) == first
 
 
-def test_killed_study_goes_on(tmp_path):
-    command = [sys.executable, "-m", "sact_tf.studies.tradeoff", f"--run_dir={tmp_path}", "--vanilla_models=1"]
+def test_killed_study_goes_on(start_script, run_script, tmp_path):
+    command = ["-m", "sact_tf.studies.tradeoff", f"--run_dir={tmp_path}", "--vanilla_models=1"]
     command += ["--taus=0.05", "--model_types=sact", "--steps=2", "--adaptive_steps=2", "--batch_size=4"]
     command += ["--num_examples=10"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = start_script(*command)
     deadline = time.monotonic() + 120
     while not (tmp_path / "tradeoff.csv").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert [row["run"] for row in read_table(tmp_path / "tradeoff.csv")] == ["vanilla_1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert f"Already evaluated: {tmp_path}/vanilla_1/metrics.json" in done.stdout
+    returncode, output, errors = run_script(*command)
+    assert returncode == 0, errors
+    assert f"Already evaluated: {tmp_path}/vanilla_1/metrics.json" in output
     assert [row["run"] for row in read_table(tmp_path / "tradeoff.csv")] == ["vanilla_1", "sact_0.05"]
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
 
@@ -156,8 +154,7 @@ def test_curve_of_each_kind_is_drawn():
         ("resolution", "--image_sizes=x", "--checkpoint_dirs is needed"),
     ],
 )
-def test_wrong_flags_are_named(study, flag, message):
-    command = [sys.executable, "-m", f"sact_tf.studies.{study}", flag]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    assert message in done.stderr
+def test_wrong_flags_are_named(run_script, study, flag, message):
+    returncode, _, errors = run_script("-m", f"sact_tf.studies.{study}", flag)
+    assert returncode == 1
+    assert message in errors

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -130,9 +129,9 @@ def values_of(directory):
     return {name: reader.get_tensor(name) for name in names}
 
 
-def test_a_killed_run_of_another_task_ends_in_the_bits_of_the_run_that_was_never_killed(tmp_path):
+def test_a_killed_run_of_another_task_ends_in_the_bits_of_the_run_that_was_never_killed(start_script, tmp_path):
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
-    process = subprocess.Popen([sys.executable, __file__, killed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = start_script(__file__, killed)
     lines = []
     training.train(settings(), unkilled, log=lines.append)
     assert "right pixels" in lines[0]

@@ -1,13 +1,11 @@
 """Several devices and several workers give what one process gives for the same global batch."""
 
 import dataclasses
+import functools
 import json
-import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -89,8 +87,13 @@ def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, m
     np.testing.assert_allclose(losses, split_batch_losses(run_config, 2), atol=6e-4)
 
 
-def start_workers(directory, *flags):
-    """Starts two workers on this machine, which find each other on loopback."""
+@pytest.fixture
+def start_workers(start_script):
+    """Function that starts two workers on this machine, which find each other on loopback."""
+    return functools.partial(start_two, start_script)
+
+
+def start_two(start_script, directory, *flags):
     with socket.socket() as first, socket.socket() as second:
         first.bind(("127.0.0.1", 0))
         second.bind(("127.0.0.1", 0))
@@ -98,16 +101,8 @@ def start_workers(directory, *flags):
     workers = []
     for index in range(2):
         tf_config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        workers.append(
-            subprocess.Popen(
-                [sys.executable, "train.py", "--strategy=multi_worker", *FLAGS, f"--train_log_dir={directory}", *flags],
-                cwd=ROOT,
-                env={**os.environ, "TF_CONFIG": json.dumps(tf_config)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
+        words = ("train.py", "--strategy=multi_worker", *FLAGS, f"--train_log_dir={directory}", *flags)
+        workers.append(start_script(*words, environment={"TF_CONFIG": json.dumps(tf_config)}, together=True))
     return workers
 
 
@@ -130,7 +125,7 @@ def finish(workers):
         assert worker.returncode == 0, output
 
 
-def test_two_workers_end_where_two_devices_do(tmp_path):
+def test_two_workers_end_where_two_devices_do(start_workers, tmp_path):
     # Few steps: over many, the order in which the two add gradients up is amplified.
     finish(start_workers(tmp_path / "workers", "--model_type=sact", "--max_number_of_steps=3"))
     training.train(make_config("sact", steps=3), str(tmp_path / "devices"), strategy="mirrored")
@@ -140,7 +135,8 @@ def test_two_workers_end_where_two_devices_do(tmp_path):
         np.testing.assert_allclose(workers[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_a_run_that_lost_a_worker_goes_on_to_the_same_bits(tmp_path):
+@pytest.mark.slow
+def test_a_run_that_lost_a_worker_goes_on_to_the_same_bits(start_workers, tmp_path):
     flags = ("--model_type=sact", "--max_number_of_steps=40")
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
     finish(start_workers(unkilled, *flags))

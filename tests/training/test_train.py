@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -21,10 +20,9 @@ from sact_tf.training.optimizers import learning_rate_schedule
 from sact_tf.training.trainer import Trainer
 
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
-STEPS = 30
+STEPS = 20
 COMMAND = [
-    sys.executable,
-    os.path.join(ROOT, "train.py"),
+    "train.py",
     "--dataset=cluttered_digits",
     "--model=1_2_1",
     "--model_type=sact",
@@ -55,10 +53,10 @@ def small_config(**changes):
     return config.TrainingConfig(**{**fields, **changes})
 
 
-def start(directory, *flags):
-    return subprocess.Popen(
-        [*COMMAND, f"--train_log_dir={directory}", *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+@pytest.fixture
+def start(start_script):
+    """Function that starts a training run in a process of its own."""
+    return lambda directory, *flags: start_script(*COMMAND, f"--train_log_dir={directory}", *flags, together=True)
 
 
 def finish(process):
@@ -84,11 +82,11 @@ def read_all(directory):
     return {name: reader.get_tensor(name) for name in names}
 
 
-def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(tmp_path):
+def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(start, tmp_path):
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
     reference = start(unkilled)
     process = start(killed, "--save_interval_secs=0")
-    for step in (4, 17):
+    for step in (3, 8):
         wait_for_step(killed, step, process)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
@@ -104,7 +102,7 @@ def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(tm
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
 
 
-def test_a_terminated_run_saves_first_and_goes_on_from_there(tmp_path):
+def test_a_terminated_run_saves_first_and_goes_on_from_there(start, tmp_path):
     directory = str(tmp_path)
     process = start(directory, "--save_interval_secs=1")
     wait_for_step(directory, 1, process)

@@ -1,0 +1,55 @@
+"""A process that has imported what the scripts import; every script that a test starts is a copy of it.
+
+It reads requests from its standard input, one of JSON a line, and answers each at once with a line:
+`[words, environment, output, errors]` starts a script and is answered with the number of its process; such a number is
+answered with the exit status of that process, minus the signal that ended it, or with null while it runs.
+
+Nothing here may execute a TensorFlow operation: its threads would not survive the copying.
+"""
+
+import importlib
+import json
+import os
+import pathlib
+import runpy
+import sys
+
+# The scripts are beside the tests, as if Python had been started with one of them.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+IMPORTED = ("h5py", "matplotlib.pyplot", "sact_tf.evaluation", "sact_tf.export.saved_model", "sact_tf.training")
+
+
+def start(words, environment, output, errors):
+    """Runs a script in a copy of this process, like `python *words`, and returns the copy's number."""
+    child = os.fork()
+    if child:
+        return child
+    os.environ.update(environment)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for path, descriptor in ((output, 1), (errors, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+    if words[0] == "-m":
+        sys.argv = words[1:]
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = words
+        runpy.run_path(words[0], run_name="__main__")
+    sys.exit()
+
+
+def exit_status(child):
+    ended, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def main():
+    for name in IMPORTED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = exit_status(request) if isinstance(request, int) else start(*request)
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
