@@ -1,9 +1,10 @@
 """The processor: what it is, and whether TensorFlow is to compute with oneDNN on it.
 
 TensorFlow decides by itself, when it is imported: on where the processor has AVX-512 for neural networks, else off. For
-our networks it is the work that decides. Training is about twice as fast with oneDNN, with AVX-512 and without; a
-forward pass of one large image is not, and took up to twice as long on one machine. Figures: benchmarks/README.md. So
-our commands decide before TensorFlow does. Whoever imports `sact_tf` into a program of their own keeps what they have.
+our networks it is the work that decides. Training is faster with oneDNN, with AVX-512 and without, for small networks
+about twice; a forward pass of one large image is not, and took up to twice as long on one machine. Figures are in
+benchmarks/README.md. So our commands decide before TensorFlow does. Whoever imports `sact_tf` into a program of their
+own keeps what they have.
 """
 
 import json
