@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sact_tf.data import conversion, convert, imagenet, records
+from sact_tf.data import conversion, conversion_plan, convert, imagenet, records
 
 NUM_PICTURES = 6
 
@@ -248,3 +248,10 @@ def test_a_conversion_that_version_0_1_began_goes_on(photos):
     (photos.parent / "data" / ".imagenet_train.plan").write_text(old[::-1])
     with pytest.raises(ValueError, match="holds other classes or pictures"):
         run(photos)
+
+
+def test_pictures_below_the_directory_that_is_written_to_are_no_data(photos):
+    assert not conversion_plan.holds_data(str(photos.parent))
+    run(photos, directory=".")
+    assert conversion_plan.holds_data(str(photos.parent)) and not conversion_plan.holds_data("/nowhere")
+    assert run(photos, directory=".")[1] == "2 of 2 files are there already"
