@@ -1,4 +1,18 @@
-"""What a data set is to those who read it: examples by number, and what happens to the damaged ones."""
+"""What a data set is to those who read it: examples by number, and what happens to the damaged ones.
+
+A module of a data set opens a split as a `Source` (its examples are computed) or a `RecordSource` (they lie on disk);
+`pipeline` asks it for batches in an order that it decides. An example is a dict: `image` float32
+`(height, width, 3)`, scaled as the network takes it, and what the task needs besides, such as `label` int64 `()`. Both
+kinds answer to
+
+    num_examples                                    how many there are, int
+    read(indices)                                   a batch of the examples with these numbers, prepared for evaluation
+    training_examples(numbers, seed, ...)           from (positions in the run, numbers in the split) to batches
+    evaluation_examples(batch_size, ..., first=0)   every example from a number on once, in order
+
+For instance `read([7, 0])` of CIFAR-10 is `{"image": (2, 32, 32, 3), "label": (2,)}`. Position and seed decide how an
+example is cut and coloured for training, so that a run that resumes sees what it would have seen.
+"""
 
 import concurrent.futures
 import functools

@@ -1,4 +1,8 @@
-"""One process's part of a training run: runs the steps, saves, reports, and stops in good order."""
+"""One process's part of a training run: runs the steps that are left, saves, reports, and stops in good order.
+
+`train` makes a `Session` once everything fits, and calls `run` once. What a step computes is the `Trainer`'s; what is
+said, when it is saved and how it ends is decided here. Of several workers each has a session; the chief's writes.
+"""
 
 import glob
 import os
@@ -37,6 +41,10 @@ class WorkerLost(RuntimeError):
 
 class Session:
     """The loop over the steps that are left.
+
+    A step is a batch of `config.batch_size` images over all replicas. Between two steps there is a place to save
+    (`save_interval_secs`), to report (every `LOG_SECS`), to write summaries and to stop on a signal; the loss of every
+    step is looked at before anything is saved or said, so nothing that is no number gets into a checkpoint.
 
     Args:
         trainer: `Trainer`, restored to where the run is.
