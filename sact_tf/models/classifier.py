@@ -159,6 +159,9 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
                 f"Received: loss={loss!r}, loss_weights={loss_weights!r}"
             )
         metrics, weighted_metrics = _metrics_of_scores(metrics, weighted_metrics)
+        if self.compiled and metrics is None and weighted_metrics is None:
+            # Keras would go on with those of the last time.
+            metrics = []
         self._metrics_by_score = isinstance(metrics, dict) or isinstance(weighted_metrics, dict)
         super().compile(optimizer, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
 
