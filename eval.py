@@ -11,7 +11,7 @@ command_line.define_evaluation_flags()
 
 def main():
     """Flags to configuration to one call."""
-    evaluation.evaluate_run(command_line.evaluation_config())
+    evaluation.evaluate_run(command_line.evaluation_config(), strategy=command_line.strategy())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from sact_tf import processor
+
 
 class Seconds(NamedTuple):
     """What one call took.
@@ -60,24 +62,14 @@ def ratio(seconds, baseline, clock="wall"):
 
 
 def describe_machine():
-    """One line: processor, cores, accelerators, versions and thread counts."""
+    """One line: processor, cores, accelerators, versions, oneDNN and thread counts."""
     devices = tf.config.list_physical_devices("GPU")
     names = [tf.config.experimental.get_device_details(device).get("device_name", "GPU") for device in devices]
     threads = tf.config.threading
     return (
-        f"{_processor()}, {os.cpu_count()} cores, accelerators: {', '.join(names) or 'none'}; "
-        f"TensorFlow {tf.__version__}, Keras {keras.__version__}; threads "
+        f"{processor.describe()}, {os.cpu_count()} cores, accelerators: {', '.join(names) or 'none'}; "
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, oneDNN "
+        f"{'on' if processor.uses_onednn() else 'off'}; threads "
         f"{threads.get_intra_op_parallelism_threads() or 'auto'} within, "
         f"{threads.get_inter_op_parallelism_threads() or 'auto'} between operations"
     )
-
-
-def _processor():
-    """Name, family and model: virtual machines often give a short name only."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            lines = [line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines()]
-    except OSError:
-        return "unknown processor"
-    facts = {key.strip(): value.strip() for key, value in lines}
-    return f"{facts.get('model name', '?')} (family {facts.get('cpu family')}, model {facts.get('model')})"

@@ -1,5 +1,11 @@
 """Spatially Adaptive Computation Time (SACT) for TensorFlow and Keras 3."""
 
+# ruff: noqa: E402
+from sact_tf import processor
+
+# TensorFlow looks at it once, when it is imported, which everything below does. Leaves other people's programs alone.
+processor.choose_onednn()
+
 from sact_tf import callbacks, flops, sparse
 from sact_tf.checkpoints import initialize_from, load_release_checkpoint, save_release_checkpoint
 from sact_tf.layers import AdaptiveBlock

@@ -54,7 +54,7 @@ def draw_maps(input_file, output_dir, num_images=None, overwrite=False, log=prin
         maps, images = file["ponder_cost_map"], file["images"]
         low, high = percentiles(maps, PERCENTILES)
         log(f"Colours from ponder cost {low:.2f} ({PERCENTILES[0]:g} percentile) to {high:.2f} ({PERCENTILES[1]:g})")
-        os.makedirs(output_dir, exist_ok=True)
+        command_line.make_directory(output_dir, "output_dir")
         means = []
         for number in range(min(num_images or len(maps), len(maps))):
             value = _map(maps, number)
@@ -162,7 +162,8 @@ def main():
     for name in ("input_file", "output_dir"):
         if not FLAGS[name].value:
             raise ValueError(f"`{name}` is missing. Give --{name}.")
-    draw_maps(FLAGS.input_file, FLAGS.output_dir, FLAGS.num_images, FLAGS.overwrite)
+    with command_line.full_disk_named(FLAGS.output_dir, "output_dir"):
+        draw_maps(FLAGS.input_file, FLAGS.output_dir, FLAGS.num_images, FLAGS.overwrite)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
   python -m sact_tf.export_maps --checkpoint_dir=runs/sact --export_path=maps.h5
 
 Data sets, the first axis of each the images: `images`, `flops`; for each block `<block>/ponder_cost`, `num_units`,
-`halting_distribution`, `flops`; for SACT `ponder_cost_map` and `num_units_map` `(images, height, width, 1)`. The
-attribute `block_scopes` lists the blocks. The file is there only once it is whole; started again after a stop, the
-command goes on.
+`halting_distribution`, `flops`; for SACT `ponder_cost_map` and `num_units_map` `(images, height, width, 1)`. Numbers of
+units are int32, FLOPs int64, all else is float32. The attribute `block_scopes` lists the blocks. The file is there only
+once it is whole; started again after a stop, the command goes on.
 """
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import glob
 import hashlib
@@ -20,6 +21,7 @@ import shutil
 
 import h5py
 import numpy as np
+import tensorflow as tf
 
 from sact_tf import checkpoints, command_line, visualize
 from sact_tf.data import pipeline
@@ -37,9 +39,11 @@ BATCHES_PER_PART = 8
 _PLAN_FILE = "plan.json"
 # Images that are in memory at a time when the parts are joined; numbers in a piece of a data set of one an image.
 _ROWS, _NUMBERS = 16, 1024
+# Of a file beyond its data, such as where each piece lies.
+_SPARE_BYTES = 1 << 20
 
 
-def export_maps(config, log=print_line):
+def export_maps(config, log=print_line, strategy=None):
     """Writes the file.
 
     What is done is in parts in a directory beside it, `.<name>.parts`, which is gone in the end; the disk has to have
@@ -48,6 +52,7 @@ def export_maps(config, log=print_line):
     Args:
         config: `MapExportConfig`.
         log: called with lines of text.
+        strategy: `tf.distribute.Strategy` whose replicas share each batch; None for one device.
 
     Returns:
         int, the number of images in the file.
@@ -64,8 +69,8 @@ def export_maps(config, log=print_line):
     )
     description = _describe(config, prefix, source.num_examples)
     with _parts_directory(path, description) as directory, pipeline.plain_errors():
-        model = inference.load_model(dataclasses.replace(config, checkpoint_dir=prefix))
-        _write_parts(config, source, model, directory, log)
+        model = inference.load_model(dataclasses.replace(config, checkpoint_dir=prefix), strategy=strategy)
+        _write_parts(config, source, model, directory, log, strategy)
         num_images = _join(path, directory, list(model.blocks), description)
     log(f"{num_images} images, {os.path.getsize(path) / 1e6:.1f} MB: {config.export_path}")
     return num_images
@@ -156,22 +161,26 @@ def _check_plan(directory, description):
     os.replace(temporary, plan)
 
 
-def _write_parts(config, source, model, directory, log):
+def _write_parts(config, source, model, directory, log, strategy=None):
     """Computes what no part has yet."""
     first, skipped = _progress(directory)
     if first:
         log(f"Going on from image {first}")
-    predict = inference.predictor(model, config.engine)
+    predict = inference.predictor(model, config.engine, strategy)
     while first < source.num_examples:
         last = min(first + BATCHES_PER_PART * config.batch_size, source.num_examples)
         temporary = os.path.join(directory, "part.tmp")
         batches = pipeline.evaluation_batches(
             source._replace(num_examples=last), config.batch_size, config.skip_bad_records - skipped, log, first
         )
+        _check_space(directory, 0)
         with h5py.File(temporary, "w") as file:
             done = 0
             for batch in batches:
-                done += _append(file, _values(model, predict, batch["image"]))
+                values = _values(model, predict, batch["image"])
+                _check_space(directory, sum(value.nbytes for value in values.values()))
+                done += _append(file, values)
+                file.flush()
         skipped += last - first - done
         _sync(temporary)
         os.replace(temporary, os.path.join(directory, f"{first:09d}-{last:09d}-{done}.h5"))
@@ -206,6 +215,7 @@ def _values(model, predict, images):
     if model.backbone.model_type == "sact":
         for figure in visualize.FIGURES:
             values[f"{figure}_map"] = visualize.ponder_map(outputs, images.shape[1:3], figure)[..., None]
+        values["num_units_map"] = tf.cast(values["num_units_map"], tf.int32)
     return {name: value.numpy() for name, value in values.items()}
 
 
@@ -233,6 +243,7 @@ def _join(path, directory, blocks, description):
     if not parts:
         raise ValueError("All images were damaged and left out; there is nothing to write.")
     temporary = os.path.join(directory, "whole.tmp")
+    _check_space(directory, sum(os.path.getsize(part[-1]) for part in parts))
     with h5py.File(temporary, "w") as file:
         # Bytes, as the release has them; its own scripts and other programs read them so.
         file.attrs[BLOCK_SCOPES] = np.array(blocks, "S")
@@ -258,6 +269,15 @@ def _data_sets(file):
     return names
 
 
+def _check_space(directory, num_bytes):
+    """Raises OSError if the disk has no space for a number of bytes, with what HDF5 needs besides.
+
+    HDF5 itself notices a full disk so late that the process dies of it when the file is closed.
+    """
+    if shutil.disk_usage(directory).free < num_bytes + num_bytes // 20 + _SPARE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def _sync(path):
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -268,7 +288,9 @@ def _sync(path):
 
 def main():
     """Flags to configuration to one call."""
-    export_maps(command_line.map_export_config())
+    config = command_line.map_export_config()
+    with command_line.full_disk_named(config.export_path, "export_path"):
+        export_maps(config, strategy=command_line.strategy())
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ def class_targets(labels, logits):
     """
     labels, form = _standardize(labels, logits)
     classes = logits.shape[-1]
+    labels = _refuse_other_number(labels, logits)
     if form == "one-hot":
         targets = ops.cast(labels, "float32")
         in_range = ops.all(targets >= 0, axis=-1)
@@ -33,8 +34,7 @@ def class_targets(labels, logits):
     else:
         indices, valid = _indices(labels, classes)
         targets = ops.one_hot(indices, classes, dtype="float32")
-    _refuse_invalid(valid, labels, form, classes)
-    return targets, valid
+    return _refuse_invalid(targets, valid, labels, form, classes), valid
 
 
 def class_indices(labels, logits):
@@ -91,22 +91,39 @@ def _indices(labels, classes):
     return ops.cast(ops.where(valid, labels, ops.zeros_like(labels)), "int32"), valid
 
 
-def _refuse_invalid(valid, labels, form, classes):
+def _refuse_other_number(labels, logits):
+    """The labels; a graph that runs raises where there are fewer or more of them than images."""
+    if None not in (labels.shape[0], logits.shape[0]):
+        return labels
+    wanted = "There must be as many labels as images in a batch. Received labels and images:"
+    numbers = ops.shape(labels)[0], ops.shape(logits)[0]
+    return _unless_raised(labels, numbers[0] == numbers[1], [wanted, *numbers])
+
+
+def _refuse_invalid(targets, valid, labels, form, classes):
+    """The targets; raises, now or when the graph runs, unless all labels are valid."""
     wanted = {
         "classes": f"Labels must be whole numbers from 0 to {classes - 1}, for {classes} classes (build the network "
         "with a larger `num_classes`, or count classes from 0).",
         "one-hot": f"Rows of {classes} labels must not be negative and add up to one: one-hot, or soft labels.",
     }[form]
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        if not tf.executing_eagerly():
-            # Left out by XLA.
-            tf.debugging.Assert(tf.reduce_all(valid), [f"{wanted} Received:", labels], summarize=20)
-            return
+    targets = _unless_raised(targets, valid, [f"{wanted} Received:", labels])
     try:
         valid, labels = ops.convert_to_numpy(valid), ops.convert_to_numpy(labels)
     except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
-        return
+        return targets
     if not valid.all():
         raise ValueError(f"{wanted} Received: {np.unique(labels[~valid], axis=0)[:10].tolist()}")
+    return targets
+
+
+def _unless_raised(tensor, condition, message):
+    """The tensor, after a check in a graph of TensorFlow. XLA leaves it out."""
+    if keras.backend.backend() != "tensorflow":
+        return tensor
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return tensor
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(condition), message, summarize=20)]):
+        return tf.identity(tensor)

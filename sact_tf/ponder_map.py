@@ -183,10 +183,7 @@ def compute(model, predict, image, dataset):
     outputs = predict(prepare(image, dataset)[None])
     maps = {name: value[0].numpy() for name, value in visualize.block_maps(outputs, image.shape).items()}
     total = visualize.ponder_map(outputs, image.shape)[0].numpy()
-    everything = {
-        f"{name}/num_units": outputs[f"{name}/num_units"] * 0 + len(block.units) for name, block in model.blocks.items()
-    }
-    most = flops.count(model, {"image_size": outputs["image_size"], **everything})
+    most = flops.count_most(model, outputs)
     return Computation(maps, total, int(outputs["flops"][0]), int(most["flops"][0]))
 
 

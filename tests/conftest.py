@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sact_tf import processor
+
+# Commands that tests start compute as this process does: they are compared with it.
+os.environ.setdefault(processor.SWITCH, str(int(bool(processor.uses_onednn()))))
 tf.get_logger().setLevel("ERROR")
 if not tf.config.list_physical_devices("GPU"):
     # Two replicas for MirroredStrategy; has to come before TensorFlow first computes.

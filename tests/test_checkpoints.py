@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import sact_tf
 from sact_tf import checkpoints, export
-from sact_tf.checkpoints import named_variables
+from sact_tf.checkpoints import limits, named_variables
 from sact_tf.config import ExportConfig, ModelConfig, TrainingConfig
 from sact_tf.training.trainer import Trainer
 
@@ -161,6 +161,20 @@ def test_fine_tuning_from_an_adaptive_network_leaves_its_halting_branches_alone_
     assert_same(values_of(model), kept)
     sact_tf.initialize_from(model, path, skip_halting=False)
     assert_same(values_of(model), tensors)
+
+
+def test_fine_tuning_for_other_classes_leaves_the_last_layer_alone(models, tmp_path):
+    model, trained = tiny(num_classes=7), invented(models())
+    path = write(tmp_path / "model.ckpt-1", trained)
+    before = values_of(model)
+    for load in (sact_tf.initialize_from, sact_tf.load_release_checkpoint):
+        with pytest.raises(ValueError, match=r"skip_logits=True(.|\n)*--finetune_skip_logits(.|\n)*logits/weights"):
+            load(model, path)
+    assert_same(values_of(model), before)
+    sact_tf.initialize_from(model, path, skip_halting=False, skip_logits=True)
+    logits = {name: value for name, value in before.items() if "/logits/" in name}
+    assert len(logits) == 2
+    assert_same(values_of(model), {**trained, **logits})
 
 
 def test_fine_tuning_with_halting_branches_from_a_plain_network_is_rejected(models, tmp_path):
@@ -370,7 +384,7 @@ def other_threshold():
     ("make", "messages"),
     [
         (lambda: tiny(stem_stride=2), ["no stem_stride=2. Its code restores this checkpoint, but computes another"]),
-        (lambda: tiny("act"), [r"cannot build an `act` network .*\(block_2, block_3\).*model_type=act_early_stopping"]),
+        (lambda: tiny("act"), [r"cannot build an `act` network .*\(block_2, block_3\).*model_type=act_early"]),
         (other_head, ["pool_first=False", "activation=relu"]),
         (other_threshold, [r"epsilon \(of block_2\)=0\.1"]),
     ],
@@ -386,15 +400,30 @@ def test_what_the_release_cannot_do_is_warned_of(tmp_path, make, messages):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"model_type": "act"}, {"model_type": "sact", "stem_stride": 2}], ids=["one unit", "stride"]
+    ("fields", "note"),
+    [
+        ({"model_type": "act"}, "cannot build"),
+        ({"model_type": "sact", "stem_stride": 2}, "stem_stride=2"),
+    ],
+    ids=["one unit", "stride"],
 )
-def test_the_command_notes_it_once_and_does_not_warn_as_well(tmp_path, fields):
+def test_the_command_notes_it_once_and_does_not_warn_as_well(tmp_path, fields, note):
     config = dataclasses.replace(RUN, model=dataclasses.replace(RUN.model, **fields))
     path = Trainer(config, tf.distribute.get_strategy()).checkpoint.write(str(tmp_path / "model.ckpt-0"))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         _, said = exported(config, path, tmp_path / "out")
-    assert said.count("cannot build" if fields["model_type"] == "act" else "stem_stride=2") == 1
+    assert said.count(note) == 1
+    assert "with momentum and step" in said and "training goes on from it" not in said
+
+
+def test_what_the_scripts_of_the_release_set_otherwise_is_noted_and_their_training_only_where_it_goes_on():
+    model = tiny("act_early_stopping", num_classes=10, base_channels=16, label_smoothing=0.1, weight_decay=0.01)
+    assert limits.script_settings(model, resuming=False) == []
+    early_stopping, decay, smoothing = limits.script_settings(model, resuming=True)
+    assert "Go on with its --model_type=act" in early_stopping
+    assert "have weight_decay=0.0002, not weight_decay=0.01, and no flag" in decay
+    assert "have label_smoothing=0.0, not label_smoothing=0.1, and no flag" in smoothing
 
 
 @pytest.mark.parametrize("model_type", ["vanilla", "act_early_stopping", "sact"])

@@ -48,7 +48,7 @@ def links(page):
 
 def defined_flags():
     source = "".join(path.read_text() for path in (ROOT / "sact_tf").rglob("*.py"))
-    return set(re.findall(r'DEFINE_\w+\(\s*"([a-z_]+)"', source)) | {"logdir", "help"}
+    return set(re.findall(r'(?:DEFINE_\w+|define_paths?)\(\s*"([a-z_]+)"', source)) | {"logdir", "help"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)

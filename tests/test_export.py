@@ -43,6 +43,8 @@ LABELS = [f"klasse {number} ä" for number in range(10)]
 # Batch, height, width: square and not, odd.
 SHAPES = [(1, 32, 32), (3, 40, 33), (2, 37, 64)]
 JPEG_SIZES = [(24, 24), (50, 61), (90, 33)]
+# EXIF's numbers of how the camera was held: a quarter to the right, upright, a quarter to the left.
+TURNED = [6, 1, 8]
 
 # For a process that has TensorFlow and nothing of ours: neither imported nor on its path.
 READER = """
@@ -71,10 +73,12 @@ def run(*words, **kwargs):
     )
 
 
-def jpeg(height, width, seed=3):
+def jpeg(height, width, seed=3, orientation=1):
     coarse = np.random.default_rng(seed).integers(0, 256, (height // 6, width // 6, 3), np.uint8)
     file = io.BytesIO()
-    Image.fromarray(coarse).resize((width, height), Image.BICUBIC).save(file, "JPEG")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(coarse).resize((width, height), Image.BICUBIC).save(file, "JPEG", exif=exif)
     return file.getvalue()
 
 
@@ -85,7 +89,7 @@ def work(tmp_path_factory, make_images):
     np.savez(folder / "images.npz", **{str(number): make_images(*shape) for number, shape in enumerate(SHAPES)})
     (folder / "jpegs").mkdir()
     for number, (height, width) in enumerate(JPEG_SIZES):
-        (folder / "jpegs" / f"{number}.jpg").write_bytes(jpeg(height, width, number))
+        (folder / "jpegs" / f"{number}.jpg").write_bytes(jpeg(height, width, number, TURNED[number]))
     (folder / "labels.txt").write_text("\n".join(LABELS), encoding="utf-8")
     return folder
 
@@ -198,8 +202,9 @@ def test_jpegs_are_prepared_as_evaluation_does_and_classified(saved, work):
     name, engine, model, answers, _ = saved
     dataset, size, _ = NETWORKS[name]
     images = []
-    for path in sorted((work / "jpegs").iterdir()):
+    for path, orientation in zip(sorted((work / "jpegs").iterdir()), TURNED, strict=True):
         pixels = tf.io.decode_jpeg(path.read_bytes())
+        pixels = tf.image.rot90(pixels, {1: 0, 6: 3, 8: 1}[orientation])
         if dataset == "imagenet":
             images.append(preprocessing.central_image(pixels, size))
         else:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import time
 
@@ -55,6 +56,7 @@ def expected(model, num_examples):
     values = {"images": images, **outputs, **flops.count(model, outputs)}
     for figure in visualize.FIGURES:
         values[f"{figure}_map"] = visualize.ponder_map(outputs, (40, 40), figure)[..., None]
+    values["num_units_map"] = tf.cast(values["num_units_map"], tf.int32)
     return values
 
 
@@ -120,6 +122,19 @@ def test_kill_leaves_no_file_and_the_next_start_goes_on_to_the_same_numbers(star
     export_maps.export_maps(dataclasses.replace(config, batch_size=7, **fields), lines.append)
     assert lines[0].startswith("Going on from image ") and lines[0] != "Going on from image 203"
     assert_file_is(path, model, 203)
+    assert os.listdir(tmp_path) == ["maps.h5"]
+
+
+def test_full_disk_is_noticed_before_hdf5_would_die_of_it(config, tmp_path, monkeypatch):
+    config = dataclasses.replace(config, export_path=str(tmp_path / "maps.h5"))
+    usage = shutil.disk_usage(tmp_path)
+    free = iter([10**9, 10**9, 10**6])
+    monkeypatch.setattr(export_maps.shutil, "disk_usage", lambda path: usage._replace(free=next(free)))
+    with pytest.raises(OSError, match="No space left on device"):
+        export_maps.export_maps(config, lambda text: None)
+    assert os.listdir(tmp_path) == [".maps.h5.parts"]
+    monkeypatch.setattr(export_maps.shutil, "disk_usage", lambda path: usage._replace(free=10**9))
+    assert export_maps.export_maps(config, lambda text: None) == 13
     assert os.listdir(tmp_path) == ["maps.h5"]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -26,7 +27,7 @@ ROOMS = [
     {"labels"},
     {"data"},
     {"config"},
-    {"progress", "version"},
+    {"processor", "progress", "version"},
 ]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -63,7 +64,8 @@ def test_every_module_has_a_room():
 def test_imports_only_go_down(source):
     parts = source.relative_to(PACKAGE).with_suffix("").parts
     for module in imported(parse(source)):
-        assert room_of(parts) <= room_of(module), f"{'.'.join(parts)} imports {'.'.join(module)}"
+        below = room_of(parts) < room_of(module)
+        assert below or parts[0] == module[0], f"{'.'.join(parts)} imports {'.'.join(module)}"
 
 
 def test_imports_are_absolute(source):
@@ -81,3 +83,26 @@ def test_nothing_is_unpickled(source):
             assert not names & {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}, node.lineno
         if isinstance(node, ast.keyword):
             assert node.arg != "allow_pickle", node.value.lineno
+
+
+ARCHITECTURE = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def rooms_below(room):
+    """Names of the other rooms that a room imports from."""
+    modules = [path for path in MODULES if path.relative_to(PACKAGE).with_suffix("").parts[0] == room]
+    return {module[0] for path in modules for module in imported(parse(path)) if module} - {room}
+
+
+def test_the_drawing_has_the_rooms_on_their_floors():
+    drawn = ARCHITECTURE.partition("## The rooms")[0]
+    floors = re.findall(r"^ \|  (\w+(?: {3}\w+)*)(?= {2})", drawn, flags=re.MULTILINE)
+    assert [set(floor.split()) for floor in floors] == ROOMS
+
+
+def test_the_table_says_what_every_room_imports_from():
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", ARCHITECTURE, flags=re.MULTILINE)
+    assert {room for room, _, _ in rows} == set().union(*ROOMS)
+    for room, _, below in rows:
+        told = set() if below == "nothing" else set(below.split(", "))
+        assert told == rooms_below(room), room

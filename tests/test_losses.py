@@ -3,6 +3,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import sact_tf
 from sact_tf import losses
@@ -61,3 +62,36 @@ def test_regularization_without_weight_decay_is_zero():
 def test_label_smoothing_outside_of_0_to_1_is_rejected(label_smoothing):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         losses.check_label_smoothing(label_smoothing)
+
+
+def test_sample_weights_multiply_before_the_mean():
+    expected = -(3 * math.log(0.5) + 0.5 * math.log(0.8)) / 2
+    for weights in ([3, 0.5], [[3.0], [0.5]]):
+        assert float(losses.cross_entropy([0, 2], LOGITS, sample_weight=np.array(weights))) == pytest.approx(expected)
+    with pytest.raises(ValueError, match=r"one number for each of the 2 images(.|\n)*\(3,\)"):
+        losses.cross_entropy([0, 2], LOGITS, sample_weight=np.ones(3))
+
+
+def test_tau_warms_up_linearly_and_stays():
+    assert [losses.warmed_up_tau(0.5, 4, step) for step in (0, 1, 2, 3, 4, 900)] == [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
+    assert losses.warmed_up_tau(0.5, 0, 0) == 0.5
+    warm = tf.function(lambda step: losses.warmed_up_tau(tf.constant(0.5), 4, step))
+    assert [float(warm(tf.constant(step, tf.int64))) for step in (0, 2, 9)] == [0.125, 0.375, 0.5]
+
+
+@pytest.mark.parametrize("warmup_steps", [-1, 2.5, True, None])
+def test_warm_up_that_is_no_number_of_steps_is_refused(warmup_steps):
+    with pytest.raises(ValueError, match="`warmup_steps` must be an int"):
+        losses.warmed_up_tau(0.5, warmup_steps, 0)
+
+
+def test_compiled_functions_see_a_weight_as_it_is_now():
+    weight = losses.PonderWeight(0.1)
+    assert weight.value == 0.1
+    function = tf.function(lambda cost: weight.tensor() * cost, jit_compile=True)
+    assert float(function(2.0)) == pytest.approx(0.2)
+    weight.value = 3
+    assert float(function(2.0)) == pytest.approx(6.0)
+    weight.value = None
+    assert weight.value is None
+    assert float(function(2.0)) == 0.0

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from sact_tf import ponder_map, visualize
-from sact_tf.command_line import writing
 from sact_tf.config import ModelConfig, PonderMapConfig
 from sact_tf.data import photographs, pictures
 from sact_tf.evaluation import inference
@@ -101,21 +100,6 @@ def test_a_directory_that_cannot_be_written_is_named_before_anything_is_computed
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"file cannot be written: File exists\. Give another --output_dir"):
         draw(tmp_path / "photos", tmp_path / "file")
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "your share of the disk"),
-        (OSError("Unable to write (errno = 28, error message = 'No space left on device')"), "the disk is full"),
-        (OSError(errno.EACCES, "Permission denied"), None),
-        (OSError("nothing known"), None),
-    ],
-)
-def test_full_disks_are_told_from_other_trouble(error, expected):
-    assert (writing.fullness(error) or "").startswith(expected or "") and bool(writing.fullness(error)) == bool(
-        expected
-    )
 
 
 def test_names_that_are_not_utf8_are_mapped_and_shown(draw, tmp_path):

@@ -151,6 +151,24 @@ def test_save_and_reload(prepared, tmp_path):
     assert_equal(prepared.run(reloaded, prepared.images), prepared.outputs)
 
 
+def test_frozen_stays_frozen_in_every_copy(prepared, tmp_path):
+    _, *parts = prepared.model._flatten_layers()
+    flags = [layer.trainable for layer in parts]
+    # Down to single convolutions: every third layer, and what is in it.
+    for layer in parts[1::3]:
+        layer.trainable = False
+    try:
+        expected = [layer.trainable for layer in prepared.model._flatten_layers()]
+        prepared.model.save(tmp_path / "model.keras")
+        reloaded = keras.models.load_model(tmp_path / "model.keras")
+        twin = type(prepared.model).from_config(prepared.model.get_config())
+        for each in (reloaded, twin):
+            assert [layer.trainable for layer in each._flatten_layers()] == expected
+    finally:
+        for layer, trainable in zip(parts, flags, strict=True):
+            layer.trainable = trainable
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(prepared, policy):
     model = as_model(prepared.specimen.make(dtype=policy), prepared.specimen.channels)

@@ -1,5 +1,6 @@
 """Maps of computation."""
 
+import keras
 import matplotlib
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def test_heat_maps_equal_those_of_the_release(reference, of_the_release, figure,
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
+KEYS = ("ponder_cost", "num_units", "halting_distribution")
 # Blocks of 3 and 2 units at two sizes, on images of 4 x 6 pixels.
 OUTPUTS = {
     "block_1/ponder_cost": np.array(
@@ -75,6 +77,51 @@ def test_each_block_has_a_map_and_they_sum_to_the_ponder_map():
     np.testing.assert_array_equal(maps["block_1"][0, 1], [2, 2, 4, 4, 3, 3])
     np.testing.assert_array_equal(maps["block_2"][1], np.full((4, 6), 2.0))
     np.testing.assert_array_equal(sum(maps.values()), visualize.ponder_map(OUTPUTS, (4, 6)))
+
+
+NESTED = {
+    "features": np.zeros((2, 1)),
+    **{f"block_{number}": {key: OUTPUTS[f"block_{number}/{key}"] for key in KEYS} for number in (1, 2)},
+}
+
+
+def test_outputs_of_blocks_in_dicts_have_the_same_maps():
+    np.testing.assert_array_equal(visualize.ponder_map(NESTED, (4, 6)), visualize.ponder_map(OUTPUTS, (4, 6)))
+    assert list(visualize.block_maps(NESTED["block_1"], (4, 6))) == ["block"]
+    assert visualize.largest_possible(NESTED) == 7 and visualize.largest_possible(NESTED["block_2"]) == 3
+
+
+def test_maps_of_frames_are_the_maps_of_each_frame():
+    frames = {name: np.stack([value, 2 * value, value], axis=1) for name, value in OUTPUTS.items()}
+    maps = visualize.ponder_map(frames, (4, 6), "num_units")
+    assert maps.shape == (2, 3, 4, 6)
+    np.testing.assert_array_equal(maps[:, 1], 2 * visualize.ponder_map(OUTPUTS, (4, 6), "num_units"))
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("size", [(4, 6), (None, None)])
+def test_maps_are_outputs_of_a_functional_model(tmp_path, size, policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        images = keras.Input((*size, 3))
+        inputs = {name: keras.Input(value.shape[1:], dtype=value.dtype.name) for name, value in OUTPUTS.items()}
+        place = images if None in size else images.shape[1:]
+        maps = {"cost": visualize.ponder_map(inputs, place), **visualize.block_maps(inputs, place, "num_units")}
+        keras.Model([images, inputs], maps).save(tmp_path / "maps.keras")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    given = np.zeros((2, 4, 6, 3), "float32")
+    model = keras.models.load_model(tmp_path / "maps.keras")
+    ours, expected = model([given, OUTPUTS]), visualize.ponder_map(OUTPUTS, (4, 6))
+    assert (maps["cost"].shape, maps["cost"].dtype) == ((None, *size), "float32")
+    np.testing.assert_array_equal(ours["cost"], expected)
+    np.testing.assert_array_equal(ours["block_2"], visualize.block_maps(OUTPUTS, (4, 6), "num_units")["block_2"])
+
+
+def test_unknown_size_of_a_map_is_named_with_the_way_out():
+    inputs = {"block_1/ponder_cost": keras.Input((2, 3))}
+    with pytest.raises(ValueError, match=r"ponder_map\(outputs, images\)(.|\n)*None"):
+        visualize.ponder_map(inputs, (None, 6, 3))
 
 
 def test_largest_possible_is_all_units_and_a_remainder_for_each_block():

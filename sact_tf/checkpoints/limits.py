@@ -25,6 +25,10 @@ _SCRIPTS = {
     CifarBackbone: {"base_channels": 16, "num_classes": 10, "weight_decay": 2e-4, "label_smoothing": 0.0},
     ImageNetBackbone: {"base_channels": 64, "num_classes": 1001, "weight_decay": 1e-4, "label_smoothing": 0.1},
 }
+_EARLY_STOPPING = (
+    "The release's training of act_early_stopping fails as soon as a unit is skipped. Go on with its --model_type=act, "
+    "which has the same variables."
+)
 
 
 def differences(model):
@@ -64,7 +68,7 @@ def _cannot_build(model):
         return []
     return [
         f"The release cannot build an `act` network with a block of one unit ({', '.join(single)}), so its code cannot "
-        "restore this checkpoint. It can with model_type=act_early_stopping, which computes the same."
+        "restore this checkpoint. It can evaluate it with --model_type=act_early_stopping, which computes the same."
     ]
 
 
@@ -83,7 +87,8 @@ def script_settings(model, resuming):
     }
     theirs = next(value for kind, value in _SCRIPTS.items() if isinstance(model.backbone, kind))
     trained = ("weight_decay", "label_smoothing")
-    return [
+    stops = resuming and model.backbone.model_type == "act_early_stopping"
+    return [_EARLY_STOPPING] * stops + [
         f"The release's scripts have {name}={theirs[name]}, not {name}={value}, and no flag for it: change it there."
         for name, value in mine.items()
         if value != theirs[name] and (resuming or name not in trained)

@@ -5,11 +5,13 @@ import sys
 
 from absl import app, logging
 
+from sact_tf import processor
 from sact_tf.command_line.configurations import (
     evaluation_config,
     export_config,
     map_export_config,
     ponder_map_config,
+    strategy,
     train_log_dir,
     training_config,
 )
@@ -22,7 +24,7 @@ from sact_tf.command_line.definitions import (
     define_training_flags,
 )
 from sact_tf.command_line.paths import define_path, define_paths
-from sact_tf.command_line.writing import make_directory
+from sact_tf.command_line.writing import full_disk_named, make_directory
 from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
@@ -37,10 +39,12 @@ __all__ = [
     "define_training_flags",
     "evaluation_config",
     "export_config",
+    "full_disk_named",
     "make_directory",
     "map_export_config",
     "ponder_map_config",
     "run",
+    "strategy",
     "train_log_dir",
     "training_config",
 ]
@@ -52,6 +56,9 @@ def run(main):
     def guarded(argv):
         if len(argv) > 1:
             raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}")
+        if processor.choice:
+            # Not among the results on the standard output.
+            print(processor.choice, file=sys.stderr, flush=True)
         try:
             main()
         except (ValueError, OSError, TrainingDiverged, WorkerLost) as error:

@@ -6,6 +6,8 @@ import os
 from absl import flags
 
 from sact_tf import config as configs
+from sact_tf.data import pipeline
+from sact_tf.training.strategies import make_strategy
 
 FLAGS = flags.FLAGS
 
@@ -13,8 +15,14 @@ FLAGS = flags.FLAGS
 def training_config():
     """The `TrainingConfig` that the flags ask for."""
     dataset, defaults = _dataset_and_defaults()
+    defaults = {**defaults, **_own_classes(dataset, defaults)}
     boundaries = _boundaries(_flag("learning_rate_boundaries", defaults))
     return _configuration(configs.TrainingConfig, dataset, defaults, learning_rate_boundaries=boundaries)
+
+
+def strategy():
+    """The `tf.distribute.Strategy` of `--strategy`."""
+    return make_strategy(FLAGS.strategy)
 
 
 def train_log_dir():
@@ -59,6 +67,15 @@ def _configuration(kind, dataset, defaults, **fixed):
         if value is not None or field.default is dataclasses.MISSING:
             fields[field.name] = value
     return kind(**fields)
+
+
+def _own_classes(dataset, defaults):
+    """The number of classes of data of one's own, as it was noted beside them; a run that has begun keeps its own."""
+    directory = train_log_dir()
+    if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
+        return {"num_classes": configs.read_config(directory).model.num_classes}
+    found = pipeline.num_classes_of(dataset, _flag("dataset_dir", defaults))
+    return {"num_classes": found} if found else {}
 
 
 def _model_config(defaults):

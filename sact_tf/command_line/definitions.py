@@ -34,6 +34,7 @@ def define_model_flags(image_size="Height and width of the images in pixels."):
 def define_evaluation_flags():
     """Flags of evaluation alone."""
     _define_checkpoint_flags()
+    _define_strategy_flag()
     define_path("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
     flags.DEFINE_string("split_name", None, "Split to evaluate on.")
     flags.DEFINE_integer("num_examples", None, "Number of images.")
@@ -53,14 +54,18 @@ def define_export_flags():
     flags.DEFINE_enum(
         "engine", None, list(configs.ENGINES), "How a SavedModel computes: active positions only (default), or all."
     )
-    define_path("labels", None, "Text file with the name of each class, a line each, from class 0 on.")
+    define_path(
+        "labels",
+        None,
+        "Text file with the name of each class, a line each; ImageNet's may lack class 0.",
+    )
     flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
 
 
 def define_ponder_map_flags():
     """Flags of maps of photographs alone."""
     _define_checkpoint_flags()
-    define_path("images_pattern", None, "Photographs (JPEG, PNG, GIF, BMP), in quotes: 'photos/*.jpg'.")
+    define_path("images_pattern", None, "Photographs (JPEG, PNG, WebP, ...), in quotes: 'photos/*.jpg'.")
     define_path("output_dir", None, "Directory for the pictures.")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
     flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")
@@ -69,6 +74,7 @@ def define_ponder_map_flags():
 def define_map_export_flags():
     """Flags of exports of maps alone."""
     _define_checkpoint_flags()
+    _define_strategy_flag()
     define_path("export_path", None, "HDF5 file to write.")
     flags.DEFINE_string("split_name", None, "Split to compute.")
     flags.DEFINE_integer("num_examples", None, "Number of images; any number.")
@@ -83,6 +89,10 @@ def _define_checkpoint_flags():
     flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")
 
 
+def _define_strategy_flag():
+    flags.DEFINE_enum("strategy", "one", ["one", "mirrored"], "Devices: one, or all of this machine share each batch.")
+
+
 def define_training_flags():
     """Flags of training alone."""
     define_path("train_log_dir", None, "Directory of the run: configuration, checkpoints, TensorBoard events.")
@@ -93,12 +103,18 @@ def define_training_flags():
     flags.DEFINE_float("learning_rate_decay_factor", None, "What the learning rate is multiplied by where it falls.")
     flags.DEFINE_float("num_epochs_per_decay", None, "Epochs after which an exponential schedule falls.")
     flags.DEFINE_integer("warmup_steps", None, "Steps over which the learning rate rises from zero.")
+    flags.DEFINE_integer(
+        "tau_warmup_steps", None, "Steps over which tau rises from zero, so that halting sets in late."
+    )
     flags.DEFINE_integer("learning_rate_base_batch_size", None, "Multiplies the learning rate by batch_size / this.")
     flags.DEFINE_float("momentum", None, "Momentum of the optimizer.")
     flags.DEFINE_float("moving_average_decay", None, "Decay of a moving average of the weights; none if not given.")
     flags.DEFINE_float("clip_norm", None, "Norm that all gradients together are clipped to; not clipped if not given.")
     flags.DEFINE_integer("max_number_of_steps", None, "Steps of the whole run.")
     define_path("finetune_path", None, "Checkpoint (prefix or directory) to start from, but for the halting.")
+    flags.DEFINE_boolean(
+        "finetune_skip_logits", None, "Start the last layer afresh too: the checkpoint has other classes."
+    )
     flags.DEFINE_integer("seed", None, "Seed of the initial weights and of the order of the examples.")
     flags.DEFINE_boolean("deterministic", None, "Every op gives the same bits in every run, so a resume is exact.")
     flags.DEFINE_boolean("jit_compile", None, "Compile the step with XLA.")

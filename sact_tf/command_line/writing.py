@@ -22,31 +22,26 @@ def fullness(error):
 
 
 @contextlib.contextmanager
-def written_to(path, flag):
-    """Context in which files are written; a full disk, or a place without permission, ends in a sentence.
+def full_disk_named(path, flag):
+    """Context in which files are written; a disk that is full ends in a sentence, all else is passed on.
 
     Args:
         path: of the file or directory that the user asked for.
-        flag: name of the flag that he asked with.
+        flag: name of the flag that they asked for it with.
 
     Raises:
-        OSError: for every OSError, and for TensorFlow's error of a full disk.
+        OSError: if the disk is full, whoever noticed it: Python, TensorFlow or HDF5.
     """
     try:
         yield
-    except (FileExistsError, FileNotFoundError, BlockingIOError) as error:
-        if error.errno is None:
-            # It has a sentence already.
-            raise
-        raise explained(path, flag, error) from error
     except Exception as error:
-        if not fullness(error) and not (isinstance(error, OSError) and error.errno):
+        if not fullness(error):
             raise
         raise explained(path, flag, error) from error
 
 
 def explained(path, flag, error):
-    """The OSError with a sentence for one without; arguments as in `written_to`."""
+    """The OSError with a sentence for one without; arguments as in `full_disk_named`."""
     full = fullness(error)
     reason = full or getattr(error, "strerror", None) or re.sub(r"\s+", " ", str(error))
     way_out = "Make space, or give" if full else "Give"
@@ -63,7 +58,7 @@ def make_directory(path, flag):
     Raises:
         OSError: with a sentence, if not.
     """
-    with written_to(path, flag):
+    try:
         os.makedirs(path, exist_ok=True)
         probe = os.path.join(path, f".{os.getpid()}.tmp")
         try:
@@ -72,3 +67,5 @@ def make_directory(path, flag):
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.remove(probe)
+    except OSError as error:
+        raise explained(path, flag, error) from error

@@ -52,7 +52,7 @@ DATASETS = {
     "cifar10": {
         "task": "classification",
         "network": "cifar",
-        "model": "18",
+        "model": "5",
         "model_type": "vanilla",
         "num_classes": 10,
         "base_channels": 16,

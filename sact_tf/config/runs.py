@@ -29,6 +29,7 @@ class TrainingConfig:
             `learning_rate_boundaries` (steps); "exponential": multiplied by it every `num_epochs_per_decay` epochs;
             "cosine": falls to zero over the run; "constant".
         warmup_steps: int, steps over which the learning rate rises from zero.
+        tau_warmup_steps: int, steps over which the weight of the ponder cost rises linearly from zero to `model.tau`.
         learning_rate_base_batch_size: int; with it the learning rate is multiplied by `batch_size` divided by this.
             None leaves it as it is, whatever the batch.
         momentum: float in [0, 1).
@@ -36,6 +37,7 @@ class TrainingConfig:
         clip_norm: float > 0, to which the norm of all gradients together is clipped; None leaves them.
         max_number_of_steps: int, steps of the whole run.
         finetune_path: checkpoint to start from, all but the halting branches; None to start from random weights.
+        finetune_skip_logits: bool, whether the last layer starts afresh too, for other classes than the checkpoint's.
         seed: int, of the initial weights and the order of the examples.
         deterministic: bool, whether every op gives the same bits in every run.
         jit_compile: bool, whether XLA compiles the step.
@@ -53,12 +55,14 @@ class TrainingConfig:
     learning_rate_decay_factor: float = 0.1
     num_epochs_per_decay: float = 30.0
     warmup_steps: int = 0
+    tau_warmup_steps: int = 0
     learning_rate_base_batch_size: int | None = None
     momentum: float = 0.9
     moving_average_decay: float | None = None
     clip_norm: float | None = None
     max_number_of_steps: int
     finetune_path: str | None = None
+    finetune_skip_logits: bool = False
     seed: int = 0
     deterministic: bool = True
     jit_compile: bool = False
@@ -69,6 +73,15 @@ class TrainingConfig:
         check_dataset(self.dataset)
         check_positive(self, "image_size", "batch_size", "max_number_of_steps")
         check_skip_bad_records(self.skip_bad_records)
+        for name in ("warmup_steps", "tau_warmup_steps"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"`{name}` must be an int, at least 0. Received: {name}={value!r}")
+        if self.finetune_skip_logits and not self.finetune_path:
+            raise ValueError(
+                "`finetune_skip_logits` leaves the last layer of a checkpoint out, and there is none. Give "
+                "--finetune_path, or leave out --finetune_skip_logits."
+            )
         check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
         for name in ("learning_rate", "clip_norm", "learning_rate_base_batch_size"):
             value = getattr(self, name)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.data import plain_pickle, preprocessing
-from sact_tf.data.directories import latest_version, nothing_found
-from sact_tf.data.records import BadRecord, Location, RecordFiles, find_shards
+from sact_tf.data import archives, plain_pickle, preprocessing
+from sact_tf.data.directories import latest_version, missing, nothing_found
+from sact_tf.data.records import BadRecord, Location, RecordFiles, find_shards, has_shards
 from sact_tf.data.sources import RecordSource
 
 NUM_CLASSES = 10
@@ -18,6 +18,7 @@ SPLITS = ("train", "test")
 DEFAULT_DIRECTORY = "~/tensorflow/data/cifar10"
 # Files of the data set's home page, and the directories that its archives unpack to.
 BATCHES = {"train": tuple(f"data_batch_{number}" for number in range(1, 6)), "test": ("test_batch",)}
+ARCHIVES = {"binary files": "cifar-10-binary.tar.gz", "python files": "cifar-10-python.tar.gz"}
 BINARY_DIRECTORY, PYTHON_DIRECTORY = "cifar-10-batches-bin", "cifar-10-batches-py"
 # One byte of label, then the red, green and blue planes.
 PIXELS = 3 * IMAGE_SIZE * IMAGE_SIZE
@@ -33,8 +34,8 @@ def open_split(directory, split, image_size=IMAGE_SIZE, log=None):
     """Opens a split.
 
     Args:
-        directory: path; None for the release's default, and where that does not exist, the data set that TensorFlow
-            Datasets downloads.
+        directory: path, also of an archive of the data set's home page, which is read without unpacking it; None for
+            the release's default, and where that does not exist, the data set that TensorFlow Datasets downloads.
         split: one of `SPLITS`.
         image_size: int, 32.
         log: called with lines of text, or None.
@@ -53,17 +54,21 @@ def open_split(directory, split, image_size=IMAGE_SIZE, log=None):
     if directory is None and not os.path.isdir(os.path.expanduser(DEFAULT_DIRECTORY)):
         directory = _download(log)
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
+    if archives.is_archive(directory):
+        return _open_archive(directory, split, log, required=True)
     looked_for = {
         "TFRecords of the release": os.path.join(directory, f"cifar10_{split}.tfrecord"),
         "TensorFlow Datasets": os.path.join(
-            latest_version(directory, "cifar10"), f"cifar10-{split}.tfrecord-00000-of-NNNNN"
+            latest_version(directory, "cifar10", lambda place: has_shards(place, f"cifar10-{split}.tfrecord"), log),
+            f"cifar10-{split}.tfrecord-00000-of-NNNNN",
         ),
         "binary files": os.path.join(_or_below(directory, BINARY_DIRECTORY), BATCHES[split][0] + ".bin"),
         "python files": os.path.join(_or_below(directory, PYTHON_DIRECTORY), BATCHES[split][0]),
+        **{f"archive of {form}": os.path.join(directory, name) for form, name in ARCHIVES.items()},
     }
-    openers = dict(zip(looked_for, (_open_release, _open_tfds, _open_binary, _open_python), strict=True))
-    for form, path in looked_for.items():
-        source = openers[form](path, split, log)
+    openers = (_open_release, _open_tfds, _open_binary, _open_python, _open_archive, _open_archive)
+    for path, opener in zip(looked_for.values(), openers, strict=True):
+        source = opener(path, split, log)
         if source is not None:
             return source
     raise nothing_found(directory, looked_for)
@@ -75,7 +80,7 @@ def _or_below(directory, name):
 
 
 def _open_release(path, split, log):
-    if not os.path.exists(path):
+    if not os.path.lexists(path):
         return None
     files = RecordFiles([path], log=log)
     return RecordSource(len(files), files.read, _decoder(_parser(*RELEASE_KEYS)), files.locate)
@@ -96,11 +101,7 @@ def _open_binary(path, split, log):
         return None
     sizes = [os.path.getsize(path) for path in paths]
     for path, size in zip(paths, sizes, strict=True):
-        if size == 0 or size % BINARY_RECORD:
-            raise BadRecord(
-                f"{path}, record {size // BINARY_RECORD}: the file ends within it; {size} bytes are not a multiple of "
-                f"{BINARY_RECORD}, the size of an example. Copy the file again."
-            )
+        _check_binary_size(path, size)
     files = _Batches(paths, [size // BINARY_RECORD for size in sizes])
 
     def fetch(index):
@@ -115,39 +116,82 @@ def _open_python(path, split, log):
     paths = _batch_files(path, BATCHES[split])
     if not paths:
         return None
-    batches = [_read_python(path) for path in paths]
-    files = _Batches(paths, [len(batch) for batch in batches])
-    records = np.concatenate(batches)
+    batches = {}
+    for batch in paths:
+        with open(batch, "rb") as file:
+            batches[batch] = parse_python_batch(file.read(), batch)
+    return _source_in_memory(batches)
+
+
+def _open_archive(path, split, log, required=False):
+    if not archives.is_archive(path):
+        return None
+    if log:
+        log(f"Reading {path} into memory")
+    names = BATCHES[split]
+    found = archives.read_members(path, {*names, *(name + ".bin" for name in names)})
+    for ending, parse in ((".bin", _parse_binary_batch), ("", parse_python_batch)):
+        if all(name + ending in found for name in names):
+            places = {name: f"{path}: {name}{ending}" for name in names}
+            return _source_in_memory({place: parse(found[name + ending], place) for name, place in places.items()})
+    if found or required:
+        raise FileNotFoundError(
+            f"{path} lacks files of this split: {', '.join(names)}, or the same with .bin. Give --dataset_dir the "
+            f"archive of CIFAR-10's home page, {' or '.join(ARCHIVES.values())}, or a directory."
+        )
+    return None
+
+
+def _source_in_memory(batches):
+    """The source of a dict from names of files to their records, uint8 `(examples, 3073)`."""
+    files = _Batches(list(batches), [len(batch) for batch in batches.values()])
+    records = np.concatenate(list(batches.values()))
     return RecordSource(len(files), lambda index: records[index].tobytes(), _decoder(_parse_binary), files.locate)
+
+
+def _parse_binary_batch(content, name):
+    _check_binary_size(name, len(content))
+    return np.frombuffer(content, np.uint8).reshape(-1, BINARY_RECORD)
+
+
+def _check_binary_size(name, size):
+    if size == 0 or size % BINARY_RECORD:
+        raise BadRecord(
+            f"{name}, record {size // BINARY_RECORD}: the file ends within it; {size} bytes are not a multiple of "
+            f"{BINARY_RECORD}, the size of an example. Copy the file again."
+        )
 
 
 def _batch_files(path, names):
     """Paths of all batches of a split, beside the first; [] if there is none of them."""
     paths = [os.path.join(os.path.dirname(path), name) for name in names]
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if len(missing) == len(paths):
+    lost = [path for path in paths if not os.path.isfile(path)]
+    if len(lost) == len(paths) and not any(map(os.path.islink, paths)):
         return []
-    if missing:
-        raise FileNotFoundError(f"Some of the files of this split are missing: {', '.join(missing)}. Copy them there.")
+    if lost:
+        links = [f"{missing(path)}." for path in lost if os.path.islink(path)]
+        raise FileNotFoundError(
+            f"Some of the files of this split are missing: {', '.join(lost)}. {' '.join([*links, 'Copy them there.'])}"
+        )
     return paths
 
 
-def _read_python(path):
-    """Returns a file of the Python version as uint8 `(examples, 3073)`, the records of the binary version."""
-    with open(path, "rb") as file:
-        content = file.read()
+def parse_python_batch(content, name):
+    """Returns a file of the Python version as uint8 `(examples, 3073)`, the records of the binary version.
+
+    Args:
+        content: bytes, of any of Python's protocols 0 to 5.
+        name: path that an error names.
+    """
     try:
         batch = plain_pickle.parse(content)
         # Files written by Python 3 have bytes for keys where the original ones have text.
-        batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
-        _, shape, dtype, column_major, pixels = batch["data"].state[0]
-        labels = np.array(batch["labels"], np.int64)
-        pixels = pixels if isinstance(pixels, bytes) else pixels.encode("latin-1")
-        pixels = np.frombuffer(pixels, np.uint8).reshape(len(labels), PIXELS)
-        if column_major or dtype.arguments[0] not in ("u1", b"u1") or tuple(shape) != pixels.shape or not len(labels):
-            raise ValueError("holds other arrays")
+        batch = {plain_pickle.to_text(key): value for key, value in batch.items()}
+        pixels, labels = plain_pickle.to_array(batch["data"]), plain_pickle.to_array(batch["labels"])
+        if pixels.dtype != np.uint8 or pixels.shape != (len(labels), PIXELS) or not len(labels):
+            raise ValueError(f"holds an array of shape {pixels.shape} for {len(labels)} labels")
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise BadRecord(f"{path} is no batch of CIFAR-10's Python version: {error}. Copy the file again.") from error
+        raise BadRecord(f"{name} is no batch of CIFAR-10's Python version: {error}. Copy the file again.") from error
     # A label that does not fit a byte must not become one that does.
     labels = np.where((labels >= 0) & (labels < NUM_CLASSES), labels, 255).astype(np.uint8)
     return np.concatenate([labels[:, None], pixels], axis=1)

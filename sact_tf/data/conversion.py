@@ -7,7 +7,7 @@ import time
 
 from sact_tf.data.directories import printable
 from sact_tf.data.pictures import BadPicture
-from sact_tf.data.records import write_atomically
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import Timer, duration
 
 SECONDS_BETWEEN_MESSAGES = 2
@@ -50,7 +50,7 @@ class Conversion:
                 executor.shutdown(cancel_futures=True)
                 raise
         if self.num_skipped:
-            self.log(f"{self.num_skipped} pictures that cannot be read were left out")
+            self.log(f"Pictures left out that cannot be read: {self.num_skipped}")
 
     def _write(self, name):
         path = os.path.join(self.plan.output_dir, name)

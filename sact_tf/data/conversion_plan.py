@@ -7,12 +7,16 @@ whose fingerprint is not the one of the plan is removed before the plan is repla
 import hashlib
 import json
 import os
+import re
 import threading
 from typing import NamedTuple
 
 from sact_tf.data import class_names
-from sact_tf.data.records import SHARD_NAME, write_atomically
+from sact_tf.data.records import SHARD_NAME
+from sact_tf.data.whole_files import write_atomically
 
+# What the formats write at the top of a directory.
+_DATA = re.compile(r".+-\d{5}-of-\d{5}|cifar10_.+\.tfrecord|cifar-10-batches-(bin|py)|imagenet2012|cifar10")
 _WAY_OUT = "Give another --output_dir, or remove what is in this one."
 
 
@@ -184,12 +188,10 @@ class Record:
 
 
 def holds_data(directory):
-    """True if there is a file in a directory that is more than a plan or a list of classes."""
-    return any(
-        not name.startswith(".") and not name.endswith("_classes.txt")
-        for _, _, names in os.walk(directory)
-        for name in names
-    )
+    """True if there is a file of a data set in a directory; its pictures may lie there, too."""
+    names = [name for name in (os.listdir(directory) if os.path.isdir(directory) else []) if _DATA.fullmatch(name)]
+    paths = [os.path.join(directory, name) for name in names]
+    return any(os.path.isfile(path) or any(files for _, _, files in os.walk(path)) for path in paths)
 
 
 def _size(path):

@@ -12,6 +12,7 @@ A file has its name only once it is whole: started again after a stop, the comma
 again what holds pictures that have changed.
 """
 
+import functools
 import os
 import random
 import sys
@@ -22,6 +23,7 @@ from absl import app, flags
 from sact_tf.data import cifar10, class_folders, class_names, conversion_plan, example_files, imagenet
 from sact_tf.data.conversion import Conversion
 from sact_tf.data.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
+from sact_tf.data.whole_files import in_words
 from sact_tf.progress import print_line
 
 __all__ = ["FORMATS", "SPLITS", "convert", "list_examples", "main", "read_cifar", "read_jpeg"]
@@ -137,7 +139,21 @@ def _file_names(to, dataset, split, num_shards):
     return [f"{name}-{number:05d}-of-{num_shards:05d}" for number in range(num_shards)]
 
 
-def main(argv):
+def define_flags(flag_values=FLAGS):
+    """Flags of the command."""
+    text = functools.partial(flags.DEFINE_string, flag_values=flag_values)
+    number = functools.partial(flags.DEFINE_integer, flag_values=flag_values)
+    text("from_folder", None, "Directory with a folder of pictures for each class.", required=True)
+    text("to", "tfrecord", "tfrecord (as the release reads it), tfds, cifar_binary or cifar_python.")
+    text("dataset", "imagenet", "imagenet or cifar10.")
+    text("output_dir", None, "Directory for the data set, the --dataset_dir of train.py.", required=True)
+    text("split_name", "train", "train, validation (imagenet), test (cifar10).")
+    number("num_shards", 1, "Files of a split, where the format leaves the choice.")
+    number("threads", os.cpu_count() or 1, "Files that are made at the same time.")
+    number("skip_bad", 0, "Pictures that cannot be read to leave out before stopping at the next one.")
+
+
+def main(argv, values=FLAGS):
     """Flags to one call; a mistake ends in a sentence."""
     if len(argv) > 1:
         raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}")
@@ -147,28 +163,21 @@ def main(argv):
     warnings.filterwarnings("ignore", module="PIL")
     try:
         paths = convert(
-            FLAGS.from_folder,
-            FLAGS.to,
-            FLAGS.dataset,
-            FLAGS.output_dir,
-            FLAGS.split_name,
-            FLAGS.num_shards,
-            FLAGS.threads,
-            skip_bad=FLAGS.skip_bad,
+            values.from_folder,
+            values.to,
+            values.dataset,
+            values.output_dir,
+            values.split_name,
+            values.num_shards,
+            values.threads,
+            skip_bad=values.skip_bad,
         )
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         sys.exit(1)
     print(f"{len(paths)} files: {paths[0]}{' ...' if len(paths) > 1 else ''}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("from_folder", None, "Directory with a folder of pictures for each class.", required=True)
-    flags.DEFINE_string("to", "tfrecord", "tfrecord (as the release reads it), tfds, cifar_binary or cifar_python.")
-    flags.DEFINE_string("dataset", "imagenet", "imagenet or cifar10.")
-    flags.DEFINE_string("output_dir", None, "Directory for the data set, the --dataset_dir of train.py.", required=True)
-    flags.DEFINE_string("split_name", "train", "train, validation (imagenet), test (cifar10).")
-    flags.DEFINE_integer("num_shards", 1, "Files of a split, where the format leaves the choice.")
-    flags.DEFINE_integer("threads", os.cpu_count() or 1, "Files that are made at the same time.")
-    flags.DEFINE_integer("skip_bad", 0, "Pictures that cannot be read to leave out before stopping at the next one.")
+    define_flags()
     app.run(main)

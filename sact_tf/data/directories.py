@@ -4,6 +4,7 @@ import os
 import re
 
 MAX_ENTRIES = 12
+PACKED = (".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz", ".zst")
 
 
 def printable(path):
@@ -12,14 +13,35 @@ def printable(path):
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
-def latest_version(directory, name):
-    """Where TensorFlow Datasets keeps a data set: the latest `<name>/<version>` or `<version>`, or the directory."""
+def missing(path):
+    """Says of a path that does not exist what it is: nothing, or a link to nothing."""
+    if os.path.islink(path):
+        return f"{printable(path)} is a link to {printable(os.readlink(path))}, which does not exist"
+    return f"There is no {printable(path)}"
+
+
+def latest_version(directory, name, is_whole=lambda place: True, log=None):
+    """Where TensorFlow Datasets keeps a data set: the latest `<name>/<version>` or `<version>`, or the directory.
+
+    Args:
+        directory: path.
+        name: of the data set.
+        is_whole: function from the path of a version to whether what is wanted is there. One that is not whole hides
+            no older one that is; if none is, it is the latest again.
+        log: called with a line of text if a later version is passed over, or None.
+    """
+    versions = []
     for parent in (os.path.join(directory, name), directory):
         entries = os.listdir(parent) if os.path.isdir(parent) else []
-        versions = [entry for entry in entries if re.fullmatch(r"\d+\.\d+\.\d+", entry)]
-        if versions:
-            return os.path.join(parent, max(versions, key=lambda entry: [int(part) for part in entry.split(".")]))
-    return directory
+        found = [entry for entry in entries if re.fullmatch(r"\d+\.\d+\.\d+", entry)]
+        found.sort(key=lambda entry: [int(part) for part in entry.split(".")], reverse=True)
+        versions += [os.path.join(parent, entry) for entry in found]
+    if not versions:
+        return directory
+    chosen = next(filter(is_whole, versions), versions[0])
+    if chosen != versions[0] and log:
+        log(f"Reading {chosen}: {versions[0]} is not whole")
+    return chosen
 
 
 def nothing_found(directory, looked_for):
@@ -31,12 +53,17 @@ def nothing_found(directory, looked_for):
     """
     wanted = "\n".join(f"  {form}: {path}" for form, path in looked_for.items())
     if not os.path.isdir(directory):
-        return FileNotFoundError(
-            f"There is no directory {directory}. Give --dataset_dir one that holds any of\n{wanted}"
-        )
+        what = f"There is no directory {directory}"
+        if os.path.exists(directory):
+            what = f"{directory} is a file, not a directory"
+        elif os.path.islink(directory):
+            what = missing(directory)
+        return FileNotFoundError(f"{what}. Give --dataset_dir one that holds any of\n{wanted}")
     entries = sorted(os.listdir(directory))
+    packed = [entry for entry in entries if entry.endswith(PACKED)]
+    hint = f"Unpack {packed[0]}{', ...' if len(packed) > 1 else ''}, or give" if packed else "Give"
     found = ", ".join(entries[:MAX_ENTRIES]) + (", ..." if len(entries) > MAX_ENTRIES else "")
     return FileNotFoundError(
         f"{directory} holds none of the formats that can be read. Looked for\n{wanted}\nFound: {found or 'nothing'}. "
-        "Give another --dataset_dir, or make a data set from images with python -m sact_tf.data.convert."
+        f"{hint} another --dataset_dir, or make a data set from images with python -m sact_tf.data.convert."
     )

@@ -4,12 +4,13 @@ Class 0 is the background, so there are 1001; the release's labels count from 1,
 """
 
 import os
+import re
 
 import tensorflow as tf
 
-from sact_tf.data import preprocessing
+from sact_tf.data import class_names, preprocessing
 from sact_tf.data.directories import latest_version, nothing_found
-from sact_tf.data.records import RecordFiles, find_shards
+from sact_tf.data.records import RecordFiles, find_shards, has_shards
 from sact_tf.data.sources import RecordSource
 
 NUM_CLASSES = 1001
@@ -47,44 +48,67 @@ def open_split(directory, split, image_size, log=None):
     if split not in SPLITS:
         raise ValueError(f"`split_name` must be one of {SPLITS} for imagenet. Received: split_name={split!r}")
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
-    tfds_directory = latest_version(directory, "imagenet2012")
+    tfds_name = f"imagenet2012-{split}.tfrecord"
     looked_for = {
         "TFRecord shards of the release": (directory, split),
-        "TensorFlow Datasets": (tfds_directory, f"imagenet2012-{split}.tfrecord"),
+        "TensorFlow Datasets": (
+            latest_version(directory, "imagenet2012", lambda place: has_shards(place, tfds_name), log),
+            tfds_name,
+        ),
     }
+    num_classes = num_classes_of(directory) or NUM_CLASSES
     for form, (place, name) in looked_for.items():
         paths = find_shards(place, name) if os.path.isdir(place) else []
         if paths:
             files = RecordFiles(paths, log=log)
-            return RecordSource(len(files), files.read, _decoder(form, image_size), files.locate)
+            return RecordSource(len(files), files.read, _decoder(form, image_size, num_classes), files.locate)
     raise nothing_found(
         directory,
         {form: os.path.join(place, f"{name}-00000-of-NNNNN") for form, (place, name) in looked_for.items()},
     )
 
 
-def _decoder(form, image_size):
+def num_classes_of(dataset_dir):
+    """Number of classes of a data set that was converted, the background included.
+
+    Args:
+        dataset_dir: directory of the data set; None for the release's default.
+
+    Returns:
+        int, one more than the names in `imagenet_classes.txt`, which is looked for beside the data and, if the
+        directory is one of TensorFlow Datasets, where that is. None if there is no list: ImageNet has 1001.
+    """
+    directory = os.path.abspath(os.path.expanduser(dataset_dir or DEFAULT_DIRECTORY))
+    places = [directory]
+    for name in (r"\d+\.\d+\.\d+", "imagenet2012"):
+        if re.fullmatch(name, os.path.basename(places[-1])):
+            places.append(os.path.dirname(places[-1]))
+    names = next(filter(None, (class_names.read(place, "imagenet") for place in places)), None)
+    return len(names) + 1 if names else None
+
+
+def _decoder(form, image_size, num_classes):
     parse = _parse_tfds if form == "TensorFlow Datasets" else _parse_release
 
     def decode(record, seed):
-        encoded, label, boxes = parse(record)
+        encoded, label, boxes = parse(record, num_classes)
         if seed is None:
             image = preprocessing.imagenet_evaluation_image(encoded, image_size)
         else:
             image = preprocessing.imagenet_training_image(encoded, seed, boxes, image_size)
-        return {"image": image, "label": preprocessing.check_label(label, NUM_CLASSES)}
+        return {"image": image, "label": label}
 
     return decode
 
 
-def _parse_release(record):
+def _parse_release(record, num_classes=NUM_CLASSES):
     example = tf.io.parse_single_example(record, RELEASE_FEATURES)
     sides = [example[BOX + side] for side in ("ymin", "xmin", "ymax", "xmax")]
-    return example[IMAGE], example[LABEL], tf.stack(sides, axis=-1)
+    return example[IMAGE], preprocessing.check_label(example[LABEL], num_classes), tf.stack(sides, axis=-1)
 
 
-def _parse_tfds(record):
+def _parse_tfds(record, num_classes=NUM_CLASSES):
     example = tf.io.parse_single_example(record, TFDS_FEATURES)
-    # A label of -1 stands for none, as in the test split; it must not become the background.
-    label = tf.where(example["label"] < 0, tf.int64.min, example["label"] + 1)
+    # Before one is added: a label of -1 stands for none, as in the test split, and must not become the background.
+    label = preprocessing.check_label(example["label"], num_classes - 1) + 1
     return example["image"], label, tf.zeros((0, 4))

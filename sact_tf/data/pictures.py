@@ -82,8 +82,10 @@ def opened(source, formats=FORMATS):
         raise BadPicture(link or "there is no such file") from error
     # A damaged file fails in whatever way its reader stumbles.
     except Exception as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
-        raise BadPicture(f"it cannot be read as a picture: {ascii(reason[:_MAX_MESSAGE])[1:-1]}") from error
+        if getattr(error, "strerror", None):
+            raise BadPicture(f"it cannot be opened: {error.strerror}") from error
+        reason = ascii(" ".join(str(error).split())[:_MAX_MESSAGE])[1:-1] or type(error).__name__
+        raise BadPicture(f"it is damaged, or of a kind that cannot be read: {reason}") from error
 
 
 def is_picture(path):

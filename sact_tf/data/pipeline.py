@@ -1,12 +1,13 @@
 """From a data set to batches whose order is a function of (seed, step)."""
 
 import contextlib
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from sact_tf.config import check_dataset
-from sact_tf.data import cifar10, cluttered_digits, imagenet
+from sact_tf.data import cifar10, class_names, cluttered_digits, imagenet
 from sact_tf.data.sources import Source, plain_error
 
 # Data sets on disk, each with a function `open_split`.
@@ -47,7 +48,26 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
     return Source(num_examples or default_size, _digits_reader(split, image_size))
 
 
-def training_batches(source, batch_size, seed, first_step, worker=0, num_workers=1, skip_bad_records=0, log=None):
+def num_classes_of(dataset, dataset_dir):
+    """Number of classes of a data set of somebody's own, as `sact_tf.data.convert` noted it beside the data.
+
+    Args:
+        dataset: a key of `sact_tf.config.DATASETS`, whose form the data has.
+        dataset_dir: its directory, or None.
+
+    Returns:
+        int, the background included where the form has one; None where nothing is noted.
+    """
+    if dataset == "imagenet":
+        return imagenet.num_classes_of(dataset_dir)
+    if dataset == "cifar10" and dataset_dir:
+        return len(class_names.read(os.path.expanduser(dataset_dir), dataset) or ()) or None
+    return None
+
+
+def training_batches(
+    source, batch_size, seed, first_step, worker=0, num_workers=1, skip_bad_records=0, log=None, skipped_path=None
+):
     """Endless batches, each epoch in an order of its own; every worker reads its part of each.
 
     Batch k holds the examples at positions `k * batch_size` onwards of the shuffled epochs, whatever the step that
@@ -64,6 +84,7 @@ def training_batches(source, batch_size, seed, first_step, worker=0, num_workers
         num_workers: int; `batch_size` is a multiple of it.
         skip_bad_records: int, how many damaged records this worker may replace by others before it stops.
         log: called with a line of text for each of them, or None.
+        skipped_path: path of a file that remembers them, so that a run that is started again counts on; or None.
     """
     if batch_size % num_workers:
         raise ValueError(
@@ -82,7 +103,7 @@ def training_batches(source, batch_size, seed, first_step, worker=0, num_workers
         last = tf.cast(source.num_examples - 1, tf.int64)
         return positions, tf.raw_ops.RandomIndexShuffle(index=places, seed=keys, max_index=last, rounds=4)
 
-    return source.training_examples(firsts.map(numbers), seed, skip_bad_records, log).prefetch(2)
+    return source.training_examples(firsts.map(numbers), seed, skip_bad_records, log, skipped_path).prefetch(2)
 
 
 def evaluation_batches(source, batch_size, skip_bad_records=0, log=None, first=0):
@@ -95,7 +116,7 @@ def evaluation_batches(source, batch_size, skip_bad_records=0, log=None, first=0
 
 @contextlib.contextmanager
 def plain_errors():
-    """Turns what TensorFlow reports when reading fails into the `BadRecord` that names file and record."""
+    """Turns what TensorFlow reports into a sentence where it is one of ours: a `BadRecord`, a check in a graph."""
     try:
         yield
     except tf.errors.OpError as error:

@@ -8,7 +8,7 @@ import functools
 
 import tensorflow as tf
 
-from sact_tf.data import colour
+from sact_tf.data import colour, decoding
 
 # Release: the sides of the evaluation crop are 87.5 % of the image's.
 CROP_MARGIN = 16
@@ -30,16 +30,26 @@ _RESIZE = {
 
 
 def decode_image(encoded):
-    """Bytes of a JPEG (also CMYK), PNG, GIF or BMP to uint8 `(height, width, 3)`.
+    """Bytes of a JPEG (also CMYK), PNG, GIF, WebP or BMP to uint8 `(height, width, 3)`, as they lie in the file.
 
-    ImageNet's files are all named .JPEG; one of them is a PNG and 22 are CMYK.
+    ImageNet's files are all named .JPEG; one of them is a PNG and 22 are CMYK. Of a GIF it is the first picture, which
+    may be smaller than the canvas; animated WebP files, and BMP files of other than 8, 24 or 32 bits, are errors.
     """
     image = tf.cond(
-        tf.io.is_jpeg(encoded),
-        lambda: tf.io.decode_jpeg(encoded, channels=3),
-        lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+        tf.io.is_jpeg(encoded), lambda: tf.io.decode_jpeg(encoded, channels=3), lambda: _decode_others(encoded)
     )
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def _decode_others(encoded):
+    def decode():
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    return tf.cond(
+        decoding.is_bmp(encoded),
+        lambda: decoding.decode_bmp(encoded),
+        lambda: tf.cond(decoding.is_webp(encoded), lambda: decoding.decode_webp(encoded), decode),
+    )
 
 
 def decode_and_crop(encoded, seed, boxes):

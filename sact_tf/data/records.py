@@ -13,12 +13,16 @@ import hashlib
 import os
 import pathlib
 import re
+import shlex
 import struct
 import time
 from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
+
+from sact_tf.data.directories import missing
+from sact_tf.data.whole_files import write_atomically
 
 # Of the TFRecord format; checksums are CRC-32C, turned and shifted because data may hold checksums itself.
 HEADER = struct.Struct("<QI")
@@ -31,6 +35,16 @@ INDEX_THREADS = 8
 MIN_RECORDS_TO_CACHE = 20_000
 SECONDS_BETWEEN_MESSAGES = 5
 SHARD_NAME = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})")
+
+
+# How files of other formats start that people compress TFRecords to, and what unpacks them.
+COMPRESSED = {
+    b"\x1f\x8b": ("GZIP", "gzip -dc"),
+    b"BZh": ("bzip2", "bzip2 -dc"),
+    b"\xfd7zXZ\0": ("XZ", "xz -dc"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", "zstd -dc"),
+}
+UNPACK_ZLIB = 'python -c "import sys, zlib; sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read()))"'
 
 
 class BadRecord(ValueError):
@@ -65,6 +79,9 @@ class RecordFiles:
 
     def __init__(self, paths, cache_dir=None, log=None):
         self.paths = [os.path.abspath(path) for path in paths]
+        for path in self.paths:
+            if not os.path.exists(path):
+                raise FileNotFoundError(f"{missing(path)}. Copy or make it again.")
         cache = pathlib.Path(cache_dir or cache_directory()) / f"{_fingerprint(self.paths)}.index"
         bounds = _read_cache(cache, len(self.paths))
         if bounds is None:
@@ -117,27 +134,6 @@ def frame(data):
     return length + FOOTER.pack(masked_checksum(length)) + data + FOOTER.pack(masked_checksum(data))
 
 
-def write_atomically(path, pieces):
-    """Writes pieces of bytes to a file that has its name only once it is whole and on the disk.
-
-    Args:
-        path: of the file; one that exists is replaced.
-        pieces: iterable of bytes.
-    """
-    directory, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
 def find_shards(directory, name):
     """Returns the sorted paths of the shards `<name>-00000-of-00004`, ... in a directory, [] if there are none.
 
@@ -163,6 +159,14 @@ def find_shards(directory, name):
             f"{', ...' if len(missing) > 5 else ''}. Copy them there again."
         )
     return [os.path.join(directory, match.string) for match in matches]
+
+
+def has_shards(directory, name):
+    """True if all the shards of a name are in a directory."""
+    try:
+        return bool(find_shards(directory, name))
+    except (OSError, ValueError):
+        return False
 
 
 def cache_directory():
@@ -200,6 +204,7 @@ def _index_file(path):
             header = os.pread(descriptor, HEADER.size, bounds[-1])
             length = _length(header)
             if length is None:
+                _check_uncompressed(path, header, len(bounds))
                 raise BadRecord(
                     f"{path}, record {len(bounds) - 1}: its length is damaged, so the records behind it cannot be "
                     "found. Is this a TFRecord file? Copy or make it again."
@@ -212,6 +217,21 @@ def _index_file(path):
     if size == 0:
         raise BadRecord(f"{path} is empty. Copy or make it again.")
     return np.array(bounds, np.int64)
+
+
+def _check_uncompressed(path, header, number):
+    """Raises if the first record of a file starts as a compressed file does."""
+    kinds = [kind for start, kind in COMPRESSED.items() if header.startswith(start)]
+    # Of the 65536 pairs of bytes 32 start a file of ZLIB: RFC 1950 has their number a multiple of 31.
+    if not kinds and len(header) > 1 and header[0] == 0x78 and int.from_bytes(header[:2]) % 31 == 0:
+        kinds = [("ZLIB", UNPACK_ZLIB)]
+    if number == 1 and kinds:
+        form, command = kinds[0]
+        packed, unpacked = shlex.quote(path), shlex.quote(f"{path}.unpacked")
+        raise BadRecord(
+            f"{path} is compressed ({form}), and only what is not can be read at any place. Unpack it and its "
+            f"like:\n  {command} < {packed} > {unpacked} && mv {unpacked} {packed}"
+        )
 
 
 def _length(header):

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.data.records import BadRecord
+from sact_tf.data.records import BadRecord, write_atomically
 
 # Records that are tried in place of a damaged one; when all are damaged too, something else is wrong.
 MAX_REPLACEMENTS = 20
 MAX_MESSAGE = 200
+# What `preprocessing.check_label` makes of one, between the words of TensorFlow.
+LABEL_OUT_OF_RANGE = r"The label is not one of 0 to (?P<last>\d+):[^\d-]+(?P<label>-?\d+)"
 # Of reading, which waits for the disk; decoding takes as many as there are processors.
 FETCH_THREADS = 8
 THREADS = os.cpu_count() or 1
@@ -34,7 +36,7 @@ class Source(NamedTuple):
     num_examples: int
     read: callable
 
-    def training_examples(self, numbers, seed, skip_bad_records=0, log=None):
+    def training_examples(self, numbers, seed, skip_bad_records=0, log=None, skipped_path=None):
         """Dataset of batches of positions and indices to one of batches of examples; see `RecordSource`."""
         return numbers.map(lambda positions, indices: self.read(indices))
 
@@ -65,7 +67,7 @@ class RecordSource(NamedTuple):
         examples = [self.decode(tf.constant(self.fetch(int(index))), None) for index in indices]
         return {name: tf.stack([example[name] for example in examples]) for name in examples[0]}
 
-    def training_examples(self, numbers, seed, skip_bad_records=0, log=None):
+    def training_examples(self, numbers, seed, skip_bad_records=0, log=None, skipped_path=None):
         """Dataset of numbers to one of batches of examples, changed at random.
 
         Args:
@@ -74,8 +76,9 @@ class RecordSource(NamedTuple):
             seed: int.
             skip_bad_records: int, how many damaged records others may take the place of.
             log: called with a line of text for each of them, or None.
+            skipped_path: path of a file that remembers them for the next start, or None.
         """
-        damage = _Damage(self, skip_bad_records, log)
+        damage = _Damage(self, skip_bad_records, log, skipped_path)
 
         def decode(record, position):
             return self.decode(record, tf.stack([tf.cast(seed, tf.int64), position]))
@@ -167,12 +170,13 @@ def _with_size(value, size):
 class _Damage:
     """Explains and counts the damaged records of a source, and says what takes their place."""
 
-    def __init__(self, source, limit, log):
+    def __init__(self, source, limit, log, path=None):
         self.source = source
         self.limit = limit
         self.log = log
+        self.path = path
         # From the index of a damaged record to how many there had been when it was met first.
-        self.ranks = {}
+        self.ranks = {index: rank for rank, index in enumerate(_read_skipped(path), 1)}
         self.lock = threading.Lock()
 
     def replace(self, index):
@@ -196,6 +200,10 @@ class _Damage:
         with self.lock:
             known = index in self.ranks
             rank = self.ranks.setdefault(index, len(self.ranks) + 1)
+            if self.path and not known and rank <= self.limit:
+                write_atomically(
+                    self.path, [f"{number} {self.source.locate(number)}\n".encode() for number in self.ranks]
+                )
         if rank > self.limit:
             raise BadRecord(
                 f"{reason} Make the file again, or go on without such records with --skip_bad_records"
@@ -203,6 +211,14 @@ class _Damage:
             )
         if self.log and not known:
             self.log(f"Skipped a damaged record, {rank} of at most {self.limit}: {reason}")
+
+
+def _read_skipped(path):
+    """Indices of the damaged records that earlier starts of a run have met, in that order."""
+    if path is None or not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return [int(line.split(" ", 1)[0]) for line in file]
 
 
 def explain_damage(source, index):
@@ -218,11 +234,20 @@ def explain_damage(source, index):
         # A message may quote the damaged bytes, which then are no text.
         message = error.message if isinstance(error, tf.errors.OpError) else "no example"
         message = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
+        if found := re.search(LABEL_OUT_OF_RANGE, message):
+            message = f"its label is not one of 0 to {found['last']} but {found['label']}, so it is of no class"
         return f"{source.locate(index)}: {ascii(message[:MAX_MESSAGE])[1:-1]}."
     return None
 
 
 def plain_error(error):
-    """What TensorFlow makes of a `BadRecord` that was raised while it read, turned back; None for other errors."""
-    match = re.search(r"BadRecord: (.*)", error.message or "")
-    return BadRecord(match[1]) if match else None
+    """What TensorFlow makes of an error that a person can read, turned back; None for other errors.
+
+    That is a `BadRecord` that was raised while it read, and a check in a graph, which is a sentence and what came.
+    """
+    message = error.message or ""
+    if match := re.search(r"BadRecord: (.*)", message):
+        return BadRecord(match[1])
+    if match := re.search(r"assertion failed: \[(.+?)\] (\[.*?\])", message):
+        return ValueError(f"{match[1]} {match[2]}")
+    return None

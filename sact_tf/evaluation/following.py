@@ -1,5 +1,6 @@
 """Which checkpoints are evaluated: the latest of a run, and each new one while it trains."""
 
+import glob
 import os
 
 import tensorflow as tf
@@ -13,7 +14,8 @@ from sact_tf.progress import print_line
 def evaluate_run(config, log=print_line, strategy=None):
     """Evaluates the latest checkpoint of a run and prints its metrics; then, unless told to do it once, each new one.
 
-    Waits for a checkpoint where there is none yet, returns after the run's last step or on an interrupt (Ctrl-C).
+    Waits for a checkpoint where there is none yet, returns after the run's last step or on an interrupt (Ctrl-C). A
+    checkpoint that training removes before it is read is left out, and the next one waited for.
 
     Args:
         config: `EvaluationConfig`.
@@ -31,9 +33,17 @@ def evaluate_run(config, log=print_line, strategy=None):
         page.check_directory(config.report_dir)
     try:
         for checkpoint in _checkpoints(config, log):
-            results = showing.evaluate_and_show(config, checkpoint, log, strategy)
+            try:
+                results, remarks = showing.evaluate_and_show(config, checkpoint, log, strategy)
+            except (FileNotFoundError, ValueError):
+                if not _follows(config) or _is_there(checkpoint):
+                    raise
+                log(f"{checkpoint} was removed before it was read. Going on with the next one.")
+                continue
             for name, value in results.items():
                 log(f"{name}[{page.show(value)}]")
+            for text in remarks:
+                log(f"Note: {text}")
     except KeyboardInterrupt:
         log("Stopped.")
     return results
@@ -41,7 +51,7 @@ def evaluate_run(config, log=print_line, strategy=None):
 
 def _checkpoints(config, log):
     """Yields the prefix of the latest checkpoint, again whenever there is a new one, until the run is complete."""
-    if config.evaluate_once or os.path.exists(f"{config.checkpoint_dir}.index"):
+    if not _follows(config):
         yield checkpoints.checkpoint_prefix(config.checkpoint_dir)
         return
     if tf.train.latest_checkpoint(config.checkpoint_dir) is None:
@@ -50,6 +60,16 @@ def _checkpoints(config, log):
         yield prefix
         if _is_complete(config.checkpoint_dir, prefix):
             return
+
+
+def _follows(config):
+    """Whether there are further checkpoints to wait for."""
+    return not config.evaluate_once and not os.path.exists(f"{config.checkpoint_dir}.index")
+
+
+def _is_there(prefix):
+    """Whether both kinds of a checkpoint's files are there."""
+    return os.path.exists(f"{prefix}.index") and bool(glob.glob(f"{glob.escape(prefix)}.data-*"))
 
 
 def _is_complete(directory, checkpoint):

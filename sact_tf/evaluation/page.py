@@ -46,7 +46,7 @@ def check_directory(report_dir):
     os.remove(probe)
 
 
-def write(report_dir, title, task, metrics, plain, record, settings):
+def write(report_dir, title, task, metrics, plain, record, settings, remarks=()):
     """Writes the page, in one step.
 
     Args:
@@ -57,12 +57,13 @@ def write(report_dir, title, task, metrics, plain, record, settings):
         plain: dict with `flops`, those of the plain network of the same size, and `metrics`, its evaluation or None.
         record: `Record` of the evaluation.
         settings: dict from a setting's name to its value.
+        remarks: sentences on what is wrong with where the network halts.
 
     Returns:
         Path of the page.
     """
     path = os.path.join(report_dir, PAGE)
-    body = "".join(_sections(title, task, metrics, plain, record, settings))
+    body = "".join(_sections(title, task, metrics, plain, record, settings, remarks))
     page = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -75,9 +76,10 @@ def write(report_dir, title, task, metrics, plain, record, settings):
     return path
 
 
-def _sections(title, task, metrics, plain, record, settings):
+def _sections(title, task, metrics, plain, record, settings, remarks):
     yield f"<h1>{html.escape(title)}</h1>\n"
     yield _summary(task, metrics, plain, len(record.flops))
+    yield from (f"<p><strong>Note:</strong> {html.escape(text)}</p>\n" for text in remarks)
     edges = _edges(record.flops)
     panels = {"FLOPs of an image": (edges, np.histogram(np.asarray(record.flops) / 1e6, edges)[0], "millions")}
     yield _chart("Computation", charts.histograms(panels), "Share of the images.")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from sact_tf import checkpoints, flops
 from sact_tf.data import pipeline
-from sact_tf.evaluation import page
+from sact_tf.evaluation import advice, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
 
@@ -16,7 +16,11 @@ _SHOWN = 8
 
 
 def evaluate_and_show(config, checkpoint, log, strategy=None):
-    """Metrics of a checkpoint, which are also written for TensorBoard, with pictures, and as a report if asked for."""
+    """Metrics of a checkpoint, which are also written for TensorBoard, with pictures, and as a report if asked for.
+
+    Returns:
+        `(metrics, remarks)`: dict, and the sentences of `advice.remarks`.
+    """
     task, model, source = prepare(config, checkpoint, log, strategy)
     seen = Record(task, model)
     with pipeline.plain_errors():
@@ -32,13 +36,15 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
             for name, counts in seen.num_units.items():
                 tf.summary.histogram(f"{name}/num_units", _values(counts))
     writer.close()
+    remarks = []
+    if config.model.model_type != "vanilla":
+        remarks = advice.remarks(model, results, advice.most_flops(model, config.image_size))
     if config.report_dir:
         title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
-        path = page.write(
-            config.report_dir, title, task, results, _plain(task, config, log), seen, _settings(config, checkpoint)
-        )
+        plain, settings = _plain(task, config, log), _settings(config, checkpoint)
+        path = page.write(config.report_dir, title, task, results, plain, seen, settings, remarks)
         log(f"Report: {path}")
-    return results
+    return results, remarks
 
 
 def _values(counts):

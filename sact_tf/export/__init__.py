@@ -17,11 +17,6 @@ from sact_tf.version import __version__
 KERAS_FILE = "model.keras"
 WEIGHTS_FILE = "model.weights.h5"
 
-_RESUMABLE = "with momentum and step: the release's training goes on from it, in its --train_log_dir"
-_NOT_RESUMABLE = (
-    "without momentum: for the release's evaluation, export and --finetune_path, not for going on with its training"
-)
-
 
 def export(config, log=print_line):
     """Writes a checkpoint as a SavedModel, a Keras file, a file of weights, or a checkpoint of the release.
@@ -45,7 +40,7 @@ def export(config, log=print_line):
     """
     started = time.monotonic()
     prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
-    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes)
+    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes, config.dataset, log)
     with whole_directory(config.output_dir, config.overwrite) as directory:
         log(f"Reading {prefix}")
         model = _load(config, prefix)
@@ -89,14 +84,26 @@ def _write_release(model, config, directory, prefix, labels, log):
     del labels
     # The averages are not what the momentum belongs to.
     momentums = None if config.use_moving_average else checkpoints.read_momentums(model, prefix)
-    for note in (*limits.differences(model), *limits.script_settings(model, bool(momentums))):
+    differences = limits.differences(model)
+    for note in (*differences, *limits.script_settings(model, bool(momentums))):
         log(f"Note: {note}")
-    log("Writing the checkpoint, " + (_RESUMABLE if momentums else _NOT_RESUMABLE))
+    log("Writing the checkpoint, " + _good_for(momentums, differences))
     with warnings.catch_warnings():
         # Said above, in the place where the command's users look.
         warnings.simplefilter("ignore", UserWarning)
         written = checkpoints.save_release_checkpoint(model, directory, checkpoints.global_step(prefix), momentums)
     return os.path.basename(written)
+
+
+def _good_for(momentums, differences):
+    if not momentums:
+        return (
+            "without momentum: for the release's evaluation, export and --finetune_path, not for going on with its "
+            "training"
+        )
+    return "with momentum and step" + (
+        "" if differences else ": the release's training goes on from it, in its --train_log_dir"
+    )
 
 
 _WRITERS = {

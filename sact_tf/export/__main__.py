@@ -11,7 +11,9 @@ command_line.define_export_flags()
 
 def main():
     """Flags to configuration to one call."""
-    export.export(command_line.export_config())
+    config = command_line.export_config()
+    with command_line.full_disk_named(config.output_dir, "output_dir"):
+        export.export(config)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from sact_tf.layers.adaptive_block import AdaptiveBlock
 from sact_tf.layers.halting_branches import GlobalHaltingBranch, SpatialHaltingBranch, make_halting_branches
 from sact_tf.layers.residual_units import BasicUnit, BottleneckUnit
+from sact_tf.layers.time_distributed import TimeDistributed
 
 __all__ = [
     "AdaptiveBlock",
@@ -10,5 +11,6 @@ __all__ = [
     "BottleneckUnit",
     "GlobalHaltingBranch",
     "SpatialHaltingBranch",
+    "TimeDistributed",
     "make_halting_branches",
 ]

@@ -10,8 +10,9 @@ from keras import ops
 
 from sact_tf import halting
 from sact_tf.config import check_model_type
-from sact_tf.layers.freezing import KeepsFrozenParts, parts_of
+from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import make_halting_branches
+from sact_tf.layers.time_distributed import ShapesByName
 from sact_tf.losses import PonderWeight
 
 _NO_RUNNERS = types.MappingProxyType({})
@@ -60,8 +61,9 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             for ACT, `(batch, height, width, 1)` for SACT), one for every unit but the last; `None` makes
             them, see `make_halting_branches`.
 
-    Halting is computed in float32 under every dtype policy, the features in the compute dtypes of the units. Whether a
-    loss is scaled (`mixed_float16`) is decided by the policy of the model that is compiled, not by that of its blocks.
+    Halting is computed in float32 under every dtype policy, features are returned in the block's compute dtype. Whether
+    a loss is scaled (`mixed_float16`) is decided by the policy of the model that is compiled, not by that of its
+    blocks.
     """
 
     def __init__(self, units, model_type, ponder_weight=None, epsilon=halting.EPSILON, halting_branches=None, **kwargs):
@@ -76,7 +78,7 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         for unit in (*self.units, *self.halting_branches):
             # Somebody's unit, made with trainable=False: Keras does not hand it on to what the unit is made of.
             if not unit.trainable and all(part.trainable for _, part, _ in parts_of(unit)):
-                unit.trainable = False
+                set_trainable(unit, False)
         self._freeze_parts()
 
     @property
@@ -120,7 +122,7 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             return _runners.get()[id(self)](features)
         if self.model_type == "vanilla":
             for unit in self.units:
-                features = unit(features, training=training)
+                features = ops.cast(unit(features, training=training), self.compute_dtype)
             return {"features": features}
         outputs = self._run_adaptively(features, training)
         if self.ponder_weight is not None:
@@ -128,6 +130,16 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         elif not self._traced_without_weight:
             self._traced_without_weight = _is_compiled()
         return outputs
+
+    def compute_output_spec(self, features, training=None):
+        # By tracing: Keras would derive the shapes from `compute_output_shape`, and declare the compute dtype for all.
+        return keras.Operation.compute_output_spec(self, features, training=training)
+
+    def compute_output_shape(self, input_shape):
+        if not self.built:
+            self.build(input_shape)
+        outputs = self.compute_output_spec(keras.KerasTensor(input_shape, dtype=self.compute_dtype))
+        return ShapesByName({name: value.shape for name, value in outputs.items()})
 
     def _run_adaptively(self, features, training):
         features, probability = self._run_unit(0, features, None, training)
@@ -168,7 +180,8 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
     def _run_unit(self, index, features, residual_mask, training):
         """Returns the unit's output and the probability of halting after it, `None` after the last."""
         masks = {} if residual_mask is None else {"residual_mask": residual_mask}
-        features = self.units[index](features, training=training, **masks)
+        # The average is of one dtype, whatever those of the units are.
+        features = ops.cast(self.units[index](features, training=training, **masks), self.compute_dtype)
         if index == len(self.units) - 1:
             return features, None
         probability = self.halting_branches[index](features, training=training)

@@ -21,13 +21,13 @@ class KeepsFrozenParts:
     def _freeze_parts(self):
         """Lets a constructor's `trainable=False` hold for the parts, which come after Keras has read it."""
         if not self.trainable:
-            self.trainable = False
+            set_trainable(self, False)
 
     def _freeze_new_parts(self, known):
         """Does the same for parts that are not among the ids `known`, then what a config says of them."""
         for _, part, parent in parts_of(self):
             if id(part) not in known and not parent.trainable:
-                part.trainable = False
+                set_trainable(part, False)
         self._flags_of_missing_parts = set_flags(self, self._flags_of_missing_parts)
 
     def get_config(self):
@@ -53,6 +53,16 @@ def parts_of(layer, position=()):
         yield from parts_of(part, (*position, index))
 
 
+def set_trainable(layer, trainable):
+    """Sets the flag of a layer and of all its parts.
+
+    `layer.trainable = False` reaches the parts too, unless the layer has that flag already: then Keras does nothing.
+    """
+    layer.trainable = trainable
+    for _, part, _ in parts_of(layer):
+        part.trainable = trainable
+
+
 def flags_of(layer):
     """List of `[position, trainable]`, parents first, of the parts that differ from what they are part of."""
     return [
@@ -69,7 +79,7 @@ def set_flags(layer, flags):
     for position, trainable in flags:
         if tuple(position) in parts:
             # Reaches everything below, so parents come first.
-            parts[tuple(position)].trainable = trainable
+            set_trainable(parts[tuple(position)], trainable)
         else:
             missing.append([position, trainable])
     return missing

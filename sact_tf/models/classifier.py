@@ -118,6 +118,10 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         check_images(images, self.backbone.minimum_size)
         return super().call(images, training=training, mask=mask)
 
+    def head_convolutions(self):
+        """Kernel shapes of what runs once an image, besides the backbone; see `sact_tf.flops.count`."""
+        return [self.logits_conv.kernel.shape]
+
     def loss_terms(self, labels, outputs, tau=None, sample_weight=None):
         """The three terms of the loss as float32 scalars: `cross_entropy`, `ponder` and `regularization`.
 

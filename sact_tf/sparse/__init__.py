@@ -1,29 +1,39 @@
 """The inference engine: computes only the positions (or images) that have not halted, so that time falls with FLOPs.
 
 `compile(model)` returns a function from images to what the model returns. It holds the weights as they are at that
-moment, batch normalization folded into them. How a block is run is in `blocks`.
+moment, batch normalization folded into them. The rooms, from the outside in:
+
+- `images`: which images an engine takes;
+- `blocks`: how a block is run; of everything else in a model, Keras' own code is run as it is;
+- `rows`: the positions that are still computed, as rows of a matrix, with a drawn example;
+- `units`, `branches`: residual units and halting branches on such rows, and on whole maps;
+- `folding`: batch normalization folded into kernels, once, when a model is compiled.
 """
 
 import functools
 
 import keras
 import tensorflow as tf
+from tensorflow.python.ops import control_flow_util
 
 from sact_tf.layers import AdaptiveBlock
 from sact_tf.layers.adaptive_block import run_blocks_by
 from sact_tf.sparse.blocks import make_runner
+from sact_tf.sparse.images import ImageInput
 
 __all__ = ["Engine", "compile"]
 
 
-def compile(model, image_shape=None):
+def compile(model, image_shape=None, image_dtype=None):
     """Makes a fast function of a trained model.
 
     Args:
-        model: built Keras model from float images `(batch, height, width, channels)`, one of `sact_tf.imagenet_resnet`
-            or `sact_tf.cifar_resnet` or any other that has `AdaptiveBlock`s of `BottleneckUnit`s or `BasicUnit`s.
+        model: built Keras model from images `(batch, height, width, channels)`, one of `sact_tf.imagenet_resnet` or
+            `sact_tf.cifar_resnet` or any other that has `AdaptiveBlock`s of `BottleneckUnit`s or `BasicUnit`s.
         image_shape: `(height, width, channels)` of the images, `None` for any height or width; by default that of the
             model's input, and for a subclassed model, which has none, any size.
+        image_dtype: dtype of the images; by default that of the model's input, such as "uint8" for a model that scales
+            bytes by itself. A subclassed model has none: it is called on float32, or on integers as they come.
 
     Returns:
         `Engine`.
@@ -32,26 +42,28 @@ def compile(model, image_shape=None):
         ValueError: if the model is not built, has several inputs, has no `AdaptiveBlock`, or one with units or branches
             that the engine does not know.
     """
-    return Engine(model, image_shape)
+    return Engine(model, image_shape, image_dtype)
 
 
 class Engine(tf.Module):
     """Images to what the model returns, in inference; all blocks compute in float32.
 
-    It runs in TensorFlow outside of XLA, which would compute what has halted too.
+    It takes what the model takes: images of any floating point dtype where the model's input has one, integers where
+    the model does, too. It runs in TensorFlow outside of XLA, which would compute what has halted too. It never
+    changes, so a copy of it is the engine itself; for another process save it, see `sact_tf.export`.
 
     Attributes:
-        serve: the `tf.function` that it calls, for float32 images; a SavedModel of the engine has it too.
+        serve: the `tf.function` that it calls, for images of the model's input dtype (of `image_dtype`; else float32);
+            a SavedModel of the engine has it too.
     """
 
-    def __init__(self, model, image_shape=None):
+    def __init__(self, model, image_shape=None, image_dtype=None):
         super().__init__(name="engine")
         # By itself Keras does not list layers of layers; its own code finds them this way.
         blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
         if not blocks:
             raise ValueError(f"The engine speeds up AdaptiveBlocks, and '{model.name}' has none.")
-        self._shape = (None, *(_image_shape(model) if image_shape is None else image_shape))
-        self._minimum_size = getattr(getattr(model, "backbone", model), "minimum_size", 1)
+        self._input = ImageInput(model, image_shape, image_dtype)
         runners = {id(block): make_runner(block) for block in blocks if block.built}
         inside = {id(variable) for block in blocks for variable in block.variables}
         values = [
@@ -62,24 +74,42 @@ class Engine(tf.Module):
             with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
                 return _without_empty_batches(functools.partial(model, training=False), images)
 
-        signature = [tf.TensorSpec(self._shape, tf.float32, name="images")]
-        self.serve = tf.function(run, input_signature=signature, autograph=False)
+        @functools.cache
+        def function_of(dtype):
+            signature = [tf.TensorSpec(self._input.spec.shape, dtype, name="images")]
+            return tf.function(run, input_signature=signature, autograph=False)
+
+        self._function_of = function_of
+        self.serve = function_of(self._input.spec.dtype)
         self.serve.get_concrete_function()
 
     def __call__(self, images):
-        images = tf.convert_to_tensor(images)
-        self._check(images)
-        return self.serve(tf.cast(images, tf.float32))
+        _refuse_xla()
+        images = self._input.convert(images)
+        return self._function_of(images.dtype)(images)
 
-    def _check(self, images):
-        fits = images.dtype.is_floating and images.shape.rank == 4 and images.shape.is_compatible_with(self._shape)
-        if not fits or any(size is not None and size < self._minimum_size for size in images.shape[1:3]):
-            batch, height, width = "batch", self._shape[1] or "height", self._shape[2] or "width"
-            raise ValueError(
-                "The engine takes floating point images, scaled as in training, of the shape "
-                f"({batch}, {height}, {width}, {self._shape[3]}), at least {self._minimum_size} pixels high and wide; "
-                f"one image needs a batch axis: image[None]. Received: dtype={images.dtype.name}, shape={images.shape}"
-            )
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "An Engine is a graph of TensorFlow, which cannot be pickled. Save it with sact_tf.export or "
+            "tf.saved_model.save(engine, directory), or save the model and call sact_tf.sparse.compile on it again "
+            "where the engine is needed."
+        )
+
+
+def _refuse_xla():
+    if control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        raise ValueError(
+            "The engine gathers the positions that have not halted. How many there are is known only when it runs, and "
+            "XLA, which needs all shapes beforehand, would compute every position. Call the engine outside of "
+            "tf.function(jit_compile=True); in a Keras model, compile(jit_compile=False); under XLA or on a TPU, call "
+            "the model itself."
+        )
 
 
 def _without_empty_batches(function, images):
@@ -99,20 +129,3 @@ def _without_empty_batches(function, images):
         return value[: tf.where(empty, 0, tf.shape(value)[0])]
 
     return tf.nest.map_structure(cut, outputs)
-
-
-def _image_shape(model):
-    """`(height, width, channels)` of a model's images, `None` for any height or width."""
-    if not model.built:
-        raise ValueError(f"The model '{model.name}' is not built, so it has no weights. Call it on images first.")
-    shapes = [tensor.shape for tensor in getattr(model, "inputs", ())]
-    # A subclassed model knows what it was first called on, not which sizes it takes.
-    called_on = model.get_build_config() if not shapes else {}
-    if "input_shape" in called_on:
-        shapes = [(None, None, None, called_on["input_shape"][-1])]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise ValueError(
-            "The engine is for models of one input, images (batch, height, width, channels). "
-            f"Received: '{model.name}' of {len(shapes)} inputs with the shapes {shapes}"
-        )
-    return shapes[0][1:]

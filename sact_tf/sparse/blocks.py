@@ -1,4 +1,17 @@
-"""How the engine runs a block: whole maps, whole images that leave when they halt, or single positions."""
+"""How the engine runs a block: whole maps, whole images that leave when they halt, or single positions.
+
+`Engine` makes one runner for each block, by `make_runner`, and has the block's call done by it. A runner is a function
+of float32 features `(batch, height, width, channels)` that returns the dict of `AdaptiveBlock`. All of them go through
+the units in the same way: while anything is active, `_step` adds the residual of a unit, weighed by what is left of the
+halting probability, to the output so far, and `_halt` takes the unit into account in the `HaltingState`.
+
+| runner | blocks | what a unit computes |
+|---|---|---|
+| `VanillaRunner` | `vanilla` | whole maps, always |
+| `ImageRunner` | `act`, `act_early_stopping` | whole maps of the images that are active |
+| `SpatialRunner` | `sact` | the rows of active positions, see `rows` |
+| `MaskedRunner` | `sact` of few channels | whole maps, masked, until no position is active |
+"""
 
 import tensorflow as tf
 
@@ -62,7 +75,7 @@ def _check_parts(block):
 
 
 class VanillaRunner:
-    """Folded units in sequence."""
+    """No halting: folded units in sequence."""
 
     def __init__(self, block):
         self.units = [fold_unit(unit) for unit in block.units]
@@ -74,7 +87,11 @@ class VanillaRunner:
 
 
 class SpatialRunner:
-    """SACT: computes the rows of active positions."""
+    """SACT: computes the rows of active positions.
+
+    The halting state is `(grid.size,)`, over all positions of the `Grid` and its border, which has halted from the
+    start. Halted positions leave the rows with their outputs once enough of them have halted (`COMPACT_BELOW`).
+    """
 
     def __init__(self, block):
         self.units = [fold_unit(unit, on_rows=index > 0) for index, unit in enumerate(block.units)]
@@ -153,7 +170,10 @@ class SpatialRunner:
 
 
 class MaskedRunner:
-    """SACT of few channels: computes whole maps and masks what has halted, until nothing is active."""
+    """SACT of few channels: computes whole maps and masks what has halted, until nothing is active.
+
+    The halting state is `(batch, height, width)`.
+    """
 
     def __init__(self, block):
         self.units = [fold_unit(unit) for unit in block.units]
@@ -196,7 +216,10 @@ class MaskedRunner:
 
 
 class ImageRunner:
-    """ACT: computes the images that are still active, each of them whole."""
+    """ACT: computes the images that are still active, each of them whole.
+
+    The halting state is `(batch,)`; `images`, int32, are the numbers of the images that the features are of.
+    """
 
     def __init__(self, block):
         self.units = [fold_unit(unit) for unit in block.units]

@@ -2,7 +2,12 @@
 
 Where nothing stands between a branch's normalization and its convolution, the branch is a linear map of the features,
 and features change only by residuals, which are a linear map of few channels. So each position carries a few numbers,
-its `columns`: for every branch still to come, the products of its features with the nine taps of the 3x3 kernel.
+its `columns`: for every branch still to come, the products of its features with the nine taps of the 3x3 kernel. A
+logit is then the sum of nine numbers, tap k taken from the k-th neighbour. `rows` explains the words by an example.
+
+`blocks.SpatialRunner` takes `LinearBranches`, or `DirectBranches` where an activation stands in between; both have
+`start`, `advance` and `logits`. Runners of whole maps and images take `FoldedSpatialBranch` and `FoldedGlobalBranch`.
+All logits are float32, before the sigmoid.
 """
 
 import keras
@@ -28,7 +33,12 @@ def _taps(branch):
 
 
 class LinearBranches:
-    """Branches whose logits are a linear map of the features."""
+    """Branches whose logits are a linear map of the features.
+
+    Args:
+        branches: list of `SpatialHaltingBranch` without activation, one for every unit but the last.
+        units: list of the folded units; those after the first have a `masked_expand` `(narrow, channels)`.
+    """
 
     def __init__(self, branches, units):
         count = len(branches)
@@ -49,7 +59,16 @@ class LinearBranches:
         self._count = count
 
     def start(self, features, grid):
-        """Columns of all positions of features `(batch, height, width, channels)`, and logits of the image means."""
+        """What the branches know of a block's first unit.
+
+        Args:
+            features: `(batch, height, width, channels)` after that unit.
+            grid: `Grid` of them.
+
+        Returns:
+            `(columns, pooled)`: columns of all positions, `(positions, 9 * branches)`, and `(batch, branches)`, the
+            part of the logits that comes from the image's mean features.
+        """
         rows = tf.reshape(features, (-1, features.shape[-1]))
         columns = tf.matmul(rows, self._first)
         taps = columns[:, : TAPS * self._count] + self._shift
@@ -57,7 +76,16 @@ class LinearBranches:
         return taps, tf.reduce_mean(pooled, 1) + self._pooled_shift
 
     def advance(self, index, rows, pooled, residual, narrow, grid):
-        """Columns of the rows, and logits of the image means, after unit `index`."""
+        """What they know after unit `index` > 0: the same, of the branches from `index` on.
+
+        Args:
+            index: int, of the unit.
+            rows: `Rows` before the unit.
+            pooled: `(batch, branches)` from the call before.
+            residual: `(own, channels)`, what the unit added.
+            narrow: `(own, narrow)`, of which `residual` is a linear map.
+            grid: `Grid`.
+        """
         del residual
         later = self._count - index
         change = tf.matmul(narrow, self._steps[index])
@@ -67,20 +95,23 @@ class LinearBranches:
         return columns, pooled[:, 1:] + sums / area
 
     def logits(self, index, rows, pooled):
-        """Logits `(rows,)` of the halting probability after unit `index`."""
+        """Logits `(own,)` of the halting probability after unit `index`; `rows` and `pooled` are those after it."""
         return (
             _sum_taps(rows.columns[:, :TAPS], rows) + tf.gather(pooled[:, 0], rows.images) + float(self.biases[index])
         )
 
 
 class DirectBranches:
-    """Branches with an activation after the normalization: their 3x3 kernels read the features."""
+    """Branches with an activation after the normalization: their 3x3 kernels read the features.
+
+    Rows carry no columns, `(positions, 0)`; `pooled` is the image's mean features, `(batch, channels)`.
+    """
 
     def __init__(self, branches):
         self._branches = [_DirectBranch(branch) for branch in branches]
 
     def start(self, features, grid):
-        """No columns, and the mean features of each image."""
+        """See `LinearBranches`."""
         del grid
         positions = tf.reduce_prod(tf.shape(features)[:3])
         return tf.zeros((positions, 0)), tf.reduce_mean(features, (1, 2))
@@ -99,6 +130,8 @@ class DirectBranches:
 
 
 class _DirectBranch:
+    """One of the `DirectBranches`: rows `(rows, channels)` times the taps, `(rows, 9)`, computed when asked for."""
+
     def __init__(self, branch):
         self.scale, self.shift = map(constant, Normalization.of(branch.local_bn))
         self.taps = constant(_taps(branch))
@@ -115,7 +148,7 @@ class _DirectBranch:
 
 
 class FoldedSpatialBranch:
-    """The branch that reads whole maps."""
+    """SACT's branch on whole maps, for `blocks.MaskedRunner`; `branch` is a `SpatialHaltingBranch`."""
 
     def __init__(self, branch):
         self.scale, self.shift = map(constant, Normalization.of(branch.local_bn))
@@ -131,7 +164,7 @@ class FoldedSpatialBranch:
 
 
 class FoldedGlobalBranch:
-    """The branch that reads the mean features of an image."""
+    """ACT's branch, and the half of SACT's that reads the mean features of an image; `branch` is the layer."""
 
     def __init__(self, branch):
         self.scale, self.shift = map(constant, Normalization.of(branch.global_bn))
@@ -146,6 +179,6 @@ class FoldedGlobalBranch:
 
 
 def _sum_taps(columns, rows):
-    """Adds up, for each own row, tap k of its k-th neighbour."""
+    """Adds up, for each own row, tap k of its k-th neighbour: columns `(rows, 9)` to `(own,)`."""
     flat = tf.reshape(tf.pad(columns, ((1, 0), (0, 0))), (-1,))
     return tf.reduce_sum(tf.gather(flat, rows.table * TAPS + tf.range(TAPS)), 1)

@@ -1,7 +1,8 @@
 """Residual units and halting branches as inference needs them: batch normalization folded into the weights.
 
-All of it is NumPy, done once when a model is compiled. `pixel rows` below are features of single positions,
-`(positions, channels)`: for a 1x1 convolution a map and its rows are the same thing.
+`units` and `branches` call it. The folding is NumPy in float64, done once when a model is compiled; what runs later are
+float32 constants. `pixel rows` below are features of single positions, `(positions, channels)`: for a 1x1 convolution a
+map and its rows are the same thing.
 """
 
 from typing import NamedTuple
@@ -23,6 +24,7 @@ class Normalization(NamedTuple):
 
     @classmethod
     def of(cls, layer):
+        """That of a built `keras.layers.BatchNormalization`."""
         gamma, beta, mean, variance = (
             np.asarray(value, "float64")
             for value in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
@@ -55,6 +57,9 @@ class Clip:
 
     For a positive scale, `relu(s x + b) = s max(x, -b / s) + b`; for a negative one with `min`. Scale and shift go into
     the kernels that come next.
+
+    Args:
+        normalization: `Normalization` of the features.
 
     Attributes:
         after: `Normalization` that makes the rectified features out of the clipped ones.

@@ -1,4 +1,30 @@
-"""The positions that a block still computes, as rows of a matrix: which they are, and what surrounds them."""
+"""The positions that a block still computes, as rows of a matrix: which they are, and what surrounds them.
+
+`blocks.SpatialRunner` calls it: `start` makes rows of all positions, `compact` drops what is not needed any more. The
+words, by an example: a map of 4 x 4 positions, numbered row by row, of which a and b are still active.
+
+      0  1  2  3      .  .  .  .      #  #  #  .     a = 5, b = 10: the `own` rows, which are computed.
+      4  5  6  7      .  a  .  .      #  a  #  #     # = the `ring`: halted positions next to an own one, whose 3x3
+      8  9 10 11      .  .  b  .      #  #  b  #         convolution reads their features. They stay as they are.
+     12 13 14 15      .  .  .  .      .  #  #  #     3 and 12 are read by nobody: they are gone.
+
+The matrix of `features` has a row for each of them, own rows first, then the ring in the order of numbers:
+
+    row         1  2 |  3  4  5  6  7  8  9 10 11 12 13 14
+    position    5 10 |  0  1  2  4  6  7  8  9 11 13 14 15
+
+A residual has a row for `own` positions alone. The `table` says for each own row which rows the nine taps of a 3x3
+kernel read, counted from 1; 0 would be outside of the map, where a convolution reads zeros:
+
+    a:  3  4  5      b:  1  7  8
+        6  1  7         10  2 11
+        9 10  2         12 13 14
+
+`columns` are further numbers of each row, which the halting branches carry along instead of reading wide features; see
+`branches`. Two 3x3 convolutions in a row (`units.FoldedBasic`) read two positions away: then the ring itself has a
+table, `ring_table`, and behind it come the positions that only the ring reads. So many positions wide is the `border`
+of the `Grid`, whose numbers, unlike those above, count the places around every map too.
+"""
 
 from typing import NamedTuple
 
@@ -10,6 +36,9 @@ _NOTHING = 1
 
 class Grid:
     """Numbering of the positions of a batch of maps, each with a border around it.
+
+    What has to do with all positions, active or not (the halting state, which row a position has), is a vector over
+    these numbers. Thanks to the border a neighbour is a number plus a constant, at the edge too.
 
     Args:
         features: `(batch, height, width, channels)`, the maps.
@@ -55,19 +84,20 @@ class Grid:
 
 
 class Rows(NamedTuple):
-    """What is computed: first the active positions, the "own" rows, then halted ones that their convolutions read.
+    """What is computed: first the "own" rows, active positions, then halted ones that their convolutions read.
 
-    Between two compactions own positions halt and stay among the own rows.
+    Between two compactions own positions halt and stay among the own rows. Floats are float32.
 
     Attributes:
         features: `(rows, channels)`.
         columns: `(rows, k)`; see `branches`.
         numbers: int32 `(rows,)`, the rows' positions in the `Grid`.
         output: `(own, channels)`, the block's output so far.
-        own_numbers: int32 `(own,)`.
+        own_numbers: int32 `(own,)`, the first of `numbers`.
         images: int32 `(own,)`, which image of the batch a row belongs to.
         table: int32 `(own, 9)`, the rows of each position's neighbours, counted from 1; 0 where there is none.
-        ring_table: the same for the halted rows next to own ones, if features are read two positions away.
+        ring_table: int32 `(ring, 9)`, the same for the halted rows next to own ones, if features are read two positions
+            away; else of no row.
         complete: bool scalar: nothing has been taken away yet, the rows are whole maps.
     """
 
@@ -88,13 +118,30 @@ class Rows(NamedTuple):
 
 
 def gather_neighbours(rows, table):
-    """For each entry of a table its nine rows side by side, `(entries, 9 * channels)`."""
+    """For each entry of a table its nine rows side by side: what a 3x3 kernel is multiplied with.
+
+    Args:
+        rows: `(rows, channels)`.
+        table: int32 `(entries, 9)`, rows counted from 1, 0 for zeros.
+
+    Returns:
+        `(entries, 9 * channels)`.
+    """
     gathered = tf.gather(tf.pad(rows, ((_NOTHING, 0), (0, 0))), table)
     return tf.reshape(gathered, (-1, 9 * rows.shape[-1]))
 
 
 def start(features, columns, grid):
-    """Rows of whole maps `(batch, height, width, channels)`; `columns` are those of all positions."""
+    """Rows of whole maps, all positions being own ones.
+
+    Args:
+        features: `(batch, height, width, channels)`.
+        columns: `(batch * height * width, k)`.
+        grid: `Grid` of the features.
+
+    Returns:
+        `Rows`, `complete`.
+    """
     rows = tf.reshape(features, (-1, features.shape[-1]))
     nobody = grid.inside[:0]
     tables = _tables(grid, grid.inside, grid.inside, nobody)

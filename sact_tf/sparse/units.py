@@ -1,4 +1,9 @@
-"""Folded residual units: on whole maps, and on the pixel rows of the positions that are still active."""
+"""Folded residual units: on whole maps, and on the pixel rows of the positions that are still active.
+
+The runners in `blocks` call them: `on_map` for a block's first unit (and all of a `vanilla` block), `residual_on_map`
+for whole maps or images, `residual` for `Rows`. The words `own`, `table` and `ring` are explained in `rows`. All is
+float32.
+"""
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +46,8 @@ class FoldedBottleneck:
     """Clip, 1x1, 3x3 and 1x1 convolution; see `BottleneckUnit`.
 
     Attributes:
-        reach: int, how many positions away a position's residual depends on the features.
+        reach: int, how many positions away a position's residual depends on the features: the border of the `Grid`.
+        masked_expand: `(narrow, channels)`, the last 1x1 convolution with its bias, where rows are computed.
     """
 
     reach = 1
@@ -84,12 +90,16 @@ class FoldedBottleneck:
         return self.expand.on_map(self.middle.on_map(self.reduce.on_map(self.clip(features))))
 
     def residual(self, rows, active, grid):
-        """What the unit adds to the rows, and the masked narrow rows that this is a linear map of.
+        """What the unit adds to the rows.
 
         Args:
             rows: `Rows`.
             active: float32 `(own, 1)`, 1 where a row is active, 0 where it has halted.
             grid: `Grid`.
+
+        Returns:
+            `(residual, narrow)`: `(own, channels)`, and the masked rows before the last convolution, `(own, narrow)`,
+            of which the residual is a linear map.
         """
         reduced = self.reduce.on_rows(self.clip(rows.features))
 
@@ -105,8 +115,9 @@ class FoldedBottleneck:
 
 
 class FoldedBasic:
-    """Normalization, leaky ReLU and two 3x3 convolutions; see `BasicUnit`."""
+    """Normalization, leaky ReLU and two 3x3 convolutions; see `BasicUnit`. `reach` as of `FoldedBottleneck`."""
 
+    # The second convolution reads the ring, for which the first one reads one position further.
     reach = 2
 
     def __init__(self, unit, on_rows=False):
@@ -141,7 +152,7 @@ class FoldedBasic:
         return self.second.on_map(self._first_on_map(self._enter(features)))
 
     def residual(self, rows, active, grid):
-        """What the unit adds to the rows; there is no narrower form of it. See `FoldedBottleneck`."""
+        """What the unit adds to the rows, and `None`: there is no narrower form of it. See `FoldedBottleneck`."""
 
         def everywhere():
             residual = self.residual_on_map(grid.to_map(rows.features))

@@ -12,6 +12,7 @@ from absl import flags
 
 from sact_tf import command_line
 from sact_tf import config as configs
+from sact_tf.data import pipeline
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.visualize import charts
@@ -59,17 +60,19 @@ def run(
             f"Received: model_types={list(model_types)}, vanilla_models={list(vanilla_models)}"
         )
     start = os.path.join(run_dir, f"vanilla_{vanilla_models[-1]}")
+    found = pipeline.num_classes_of(dataset, changes.get("dataset_dir"))
+    own = {"num_classes": found} if found else {}
     planned = []
     for depth in vanilla_models:
         config = configs.default_training_config(
-            dataset, {"model": depth, "model_type": "vanilla"}, max_number_of_steps=steps, **changes
+            dataset, {"model": depth, "model_type": "vanilla", **own}, max_number_of_steps=steps, **changes
         )
         planned.append((f"vanilla_{depth}", None, config))
     for tau in taus:
         for kind in model_types:
             config = configs.default_training_config(
                 dataset,
-                {"model": vanilla_models[-1], "model_type": kind, "tau": tau},
+                {"model": vanilla_models[-1], "model_type": kind, "tau": tau, **own},
                 max_number_of_steps=adaptive_steps,
                 finetune_path=start,
                 **changes,

@@ -18,8 +18,8 @@ A task is an object with these functions, as a rule a module of this room; the d
   `Chart`s and `Table`s of a report. `KEPT` names the outputs that it and `captions` read.
 - `captions(batch, outputs)`: a text for each image of a batch.
 - `write_pictures(model, batch, outputs)`: for TensorBoard, with the default summary writer.
-- `read_labels(path, num_classes)` and `signatures(model, predict, dataset, image_size, labels, directory)`: what a
-  SavedModel answers to, besides images.
+- `read_labels(path, num_classes, dataset, log)` and `signatures(model, predict, dataset, image_size, labels,
+  directory)`: what a SavedModel answers to, besides images.
 """
 
 from sact_tf.config import check_dataset

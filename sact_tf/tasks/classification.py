@@ -6,7 +6,8 @@ import tensorflow as tf
 from sact_tf import visualize
 from sact_tf.data import pipeline
 from sact_tf.models import build
-from sact_tf.tasks.classify_jpeg import read_labels, signatures
+from sact_tf.tasks.classify_jpeg import signatures
+from sact_tf.tasks.label_files import read_labels
 from sact_tf.tasks.sections import Chart, Table
 from sact_tf.visualize import charts
 

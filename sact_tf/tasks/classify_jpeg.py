@@ -5,7 +5,7 @@ import os
 import tensorflow as tf
 
 from sact_tf import visualize
-from sact_tf.data import pipeline, preprocessing
+from sact_tf.data import decoding, pipeline, preprocessing
 
 # How many classes `classify_jpeg` names.
 TOP = 5
@@ -16,11 +16,15 @@ _JPEGS = tf.TensorSpec((None,), tf.string, name="jpegs")
 def signatures(model, predict, dataset, image_size, labels, directory):
     """`classify_jpeg`: classes of files of pictures.
 
-    It takes `jpegs`, string `(batch,)`, the bytes of JPEG (also PNG, GIF, BMP) files of any size, prepares them as
-    evaluation does, and returns `classes` int32 and `scores` float32 `(batch, 5)`, best first, `labels` string
-    `(batch, 5)` if there are any, `flops` int64 `(batch,)`, and what halting cost: for SACT `ponder_map` float32
-    `(batch, image_size, image_size)`, the sum over blocks (see `visualize.ponder_map`), for ACT `ponder_cost` float32
-    `(batch,)`.
+    It takes `jpegs`, string `(batch,)`, the bytes of JPEG (also PNG, WebP, GIF, BMP) files of any sizes, turns those
+    upright whose EXIF data asks for it, prepares them as evaluation does, and returns `classes` int32 and `scores`
+    float32 `(batch, 5)`, best first, `labels` string `(batch, 5)` if there are any, `flops` int64 `(batch,)`, and what
+    halting cost: for SACT `ponder_map` float32 `(batch, image_size, image_size)`, the sum over blocks (see
+    `visualize.ponder_map`), for ACT `ponder_cost` float32 `(batch,)`.
+
+    TensorFlow decodes the files: orientations that stand in XMP data alone are not obeyed, of a GIF the first picture
+    is taken without the canvas around it, CMYK without Adobe's marker counts as not inverted, and animated WebP, TIFF,
+    AVIF and BMP of other than 8, 24 or 32 bits are errors.
 
     Args:
         model: `Classifier` for images of any size.
@@ -66,14 +70,18 @@ def _costs(model_type, outputs, image_size):
 def _preparation(dataset, image_size):
     """Function from the bytes of one image to what the network takes, as evaluation on `dataset` has it."""
     if dataset == "imagenet":
-        return lambda encoded: preprocessing.imagenet_evaluation_image(encoded, image_size)
+        return lambda encoded: preprocessing.central_image(_decode(encoded), image_size)
     standardize = preprocessing.cifar_evaluation_image if dataset == "cifar10" else pipeline.to_unit_range
 
     def prepare(encoded):
         # The images of these data sets have the right size; those leave `resize` as they were.
-        return standardize(preprocessing.resize(preprocessing.decode_image(encoded), image_size, "bilinear"))
+        return standardize(preprocessing.resize(_decode(encoded), image_size, "bilinear"))
 
     return prepare
+
+
+def _decode(encoded):
+    return decoding.upright(preprocessing.decode_image(encoded), encoded)
 
 
 def _label_table(labels, directory):
@@ -87,25 +95,3 @@ def _label_table(labels, directory):
         path, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
     )
     return tf.lookup.StaticHashTable(lines, default_value="")
-
-
-def read_labels(path, num_classes):
-    """Returns the lines of a file of label names, one a class from class 0 on; None for no file.
-
-    Raises:
-        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
-    """
-    if path is None:
-        return None
-    try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
-            labels = file.read().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"The labels {path} are not UTF-8 text: {error}") from error
-    if len(labels) != num_classes:
-        background = " ImageNet's class 0 is the background: give it the first line." if num_classes == 1001 else ""
-        raise ValueError(
-            f"The labels must be one line a class, {num_classes} in all, from class 0 on.{background} Received: "
-            f"{len(labels)} lines in {path}"
-        )
-    return labels

@@ -18,6 +18,7 @@ from sact_tf.data import pipeline
 from sact_tf.data.records import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
+from sact_tf.training.environment import note_environment
 from sact_tf.training.lock import run_lock
 from sact_tf.training.session import Session
 from sact_tf.training.strategies import check_batch_size, is_chief, make_strategy
@@ -40,7 +41,8 @@ def train(
 
     Args:
         config: `TrainingConfig`.
-        train_log_dir: directory of the run: `config.json`, checkpoints `model.ckpt-<step>`, TensorBoard events.
+        train_log_dir: directory of the run: `config.json`, `environment.json`, checkpoints `model.ckpt-<step>`,
+            TensorBoard events.
         save_interval_secs: seconds between checkpoints; one more is written at the end.
         save_summaries_secs: seconds between TensorBoard summaries.
         max_to_keep: int, checkpoints that are kept.
@@ -83,6 +85,7 @@ def train(
         # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
         if chief:
             write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
+            note_environment(train_log_dir, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():
             return session.run(source)
@@ -121,5 +124,6 @@ def _start(trainer, manager, config, log):
         trainer.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
         log(f"Going on from step {trainer.steps_done()}: {manager.latest_checkpoint}")
     elif config.finetune_path:
-        checkpoints.initialize_from(trainer.model, config.finetune_path)
-        log(f"Starting from {config.finetune_path}, all but the halting branches")
+        checkpoints.initialize_from(trainer.model, config.finetune_path, skip_logits=config.finetune_skip_logits)
+        left_out = "halting branches and logits" if config.finetune_skip_logits else "halting branches"
+        log(f"Starting from {config.finetune_path}, all but the {left_out}")

@@ -66,12 +66,15 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["warmup_steps"])
 
 
-def make_optimizer(config):
-    """Returns the optimizer of a `TrainingConfig`: `Momentum`, under a loss scale where gradients are float16."""
+def make_optimizer(config, clips=True):
+    """Returns the optimizer of a `TrainingConfig`: `Momentum`, under a loss scale where gradients are float16.
+
+    With `clips=False` it leaves gradients as they are, whatever `clip_norm` is.
+    """
     optimizer = Momentum(
         learning_rate_schedule(config),
         config.momentum,
-        global_clipnorm=config.clip_norm,
+        global_clipnorm=config.clip_norm if clips else None,
         use_ema=config.moving_average_decay is not None,
         ema_momentum=config.moving_average_decay or 0.99,
     )

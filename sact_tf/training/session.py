@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from sact_tf import visualize
 from sact_tf.data import pipeline
+from sact_tf.evaluation import advice
 from sact_tf.progress import Timer, duration
 
 # What the collectives of several workers raise when one of them is gone.
@@ -21,6 +22,9 @@ _LOST = (
     tf.errors.CancelledError,
     tf.errors.InternalError,
 )
+
+# Records that were damaged, one a line, of each worker.
+SKIPPED_FILE = "skipped_records_{}.txt"
 
 
 class TrainingDiverged(ArithmeticError):
@@ -47,11 +51,13 @@ class Session:
 
     LOG_SECS = 10
     SHOWN_IMAGES = 16
+    REMARK_STEPS = 1000
 
     def __init__(self, trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log):
         self.trainer = trainer
         self.manager = manager
         self.config = config
+        self.train_log_dir = train_log_dir
         self.chief = chief
         self.log = log
         self.writer = tf.summary.create_file_writer(train_log_dir) if chief else tf.summary.create_noop_writer()
@@ -61,6 +67,9 @@ class Session:
         self.unchecked = []
         self.results = {}
         self.signal = None
+        self.first_ponder_cost = None
+        # Since which step every look showed a network that does not halt, or halts at once; whether that was said.
+        self.wrong_since, self.remarked = None, False
 
     def run(self, source):
         """Runs all steps that are left; returns the dict of `sact_tf.training.train`.
@@ -108,6 +117,7 @@ class Session:
                 steady, steady_step = time.monotonic(), step
             elif self.log_timer.is_due() or step == self.config.max_number_of_steps:
                 self._report(step, results, (step - steady_step) / (time.monotonic() - steady))
+                self._remark(step, results)
             if self.summary_timer.is_due() or step == self.config.max_number_of_steps:
                 self._summarize(step, batch, results, (step - steady_step) / (time.monotonic() - steady))
             self.results = results
@@ -129,6 +139,7 @@ class Session:
                 num_workers=context.num_input_pipelines,
                 skip_bad_records=self.config.skip_bad_records,
                 log=self.log,
+                skipped_path=os.path.join(self.train_log_dir, SKIPPED_FILE.format(context.input_pipeline_id)),
             )
             # Each replica takes its part of the worker's batch.
             return batches.take(left).rebatch(context.get_per_replica_batch_size(self.config.batch_size))
@@ -174,10 +185,27 @@ class Session:
         ponder = [float(value) for name, value in results.items() if name.endswith("/ponder_cost_mean")]
         if ponder:
             parts.append(f"ponder cost {sum(ponder):.2f}")
+            if self.first_ponder_cost is None:
+                self.first_ponder_cost = sum(ponder)
         if steps_per_second:
             left = (self.config.max_number_of_steps - step) / steps_per_second
             parts.append(f"{steps_per_second * self.config.batch_size:.0f} images/s, {duration(left)} left")
         self.log(", ".join(parts))
+
+    def _remark(self, step, results):
+        """Says what is wrong with where the network halts, once that has lasted, and again at the end."""
+        figures = {name: float(value) for name, value in results.items() if "/" in name}
+        model, size = self.trainer.model, self.config.image_size
+        # Shares of FLOPs take a run of the network, and are not needed to see whether something is wrong.
+        if not advice.remarks(model, figures, 1):
+            self.wrong_since = None
+            return
+        self.wrong_since = self.wrong_since or step
+        at_the_end = step == self.config.max_number_of_steps
+        if at_the_end or (step - self.wrong_since >= self.REMARK_STEPS and not self.remarked):
+            self.remarked = True
+            for text in advice.remarks(model, figures, advice.most_flops(model, size), self.first_ponder_cost):
+                self.log(f"Note: {text}")
 
     def _summarize(self, step, batch, results, steps_per_second):
         if not self.chief:
@@ -186,6 +214,8 @@ class Session:
             with self.writer.as_default(step=step):
                 for name, value in results.items():
                     tf.summary.scalar(name if "/" in name else f"losses/{name}", value)
+                if (tau := self.trainer.tau()) is not None:
+                    tf.summary.scalar("training/Tau", tau)
                 tf.summary.scalar("training/Learning Rate", self.trainer.optimizer.learning_rate)
                 tf.summary.scalar("training/Images per Second", steps_per_second * self.config.batch_size)
                 self._show(batch)

@@ -24,11 +24,14 @@ class Trainer:
     """
 
     def __init__(self, config, strategy):
+        self.config = config
         self.strategy = strategy
         self.task = task_of(config.dataset)
         with strategy.scope():
             self.model = self.task.build_model(config.model, config.image_size)
-            self.optimizer = make_optimizer(config)
+            # The optimizer would clip what each replica has by itself.
+            self._clips_sum = config.clip_norm is not None and strategy.num_replicas_in_sync > 1
+            self.optimizer = make_optimizer(config, clips=not self._clips_sum)
             self.optimizer.build(self.model.trainable_variables)
             # Not the optimizer's own count, which passes over the steps whose float16 gradients overflow.
             once = tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -51,6 +54,12 @@ class Trainer:
         named = checkpoints.named_variables(self.model)
         return {name: by_variable[id(variable)] for name, variable in named.items() if id(variable) in by_variable}
 
+    def tau(self):
+        """Weight of the ponder cost in the next step, float32 scalar, or None for the model's own."""
+        if not self.config.tau_warmup_steps:
+            return None
+        return losses.warmed_up_tau(self.config.model.tau, self.config.tau_warmup_steps, self.step)
+
     def steps_done(self):
         """The value of `step` as an int."""
         return int(tf.convert_to_tensor(self.step))
@@ -66,6 +75,8 @@ class Trainer:
 
     def _replica_step(self, batch):
         gradients, results = self._differentiate(batch)
+        if self._clips_sum:
+            gradients = self._clip_sum(gradients)
         self.optimizer.apply(gradients, self.model.trainable_variables)
         return results
 
@@ -73,13 +84,25 @@ class Trainer:
         variables = self.model.trainable_variables
         with tf.GradientTape() as tape:
             outputs = self.model(batch["image"], training=True)
-            terms = self.task.loss_terms(self.model, batch, outputs)
+            terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau())
             loss = sum(terms.values())
             # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
             scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
         observed = {**self.task.observe(self.model, batch, outputs), **_observe_computation(self.model, outputs)}
         return gradients, {"loss": loss, **terms, **observed}
+
+    def _clip_sum(self, gradients):
+        """Gradients of one replica such that those of all together have at most the norm `clip_norm`.
+
+        Of float16 gradients, which carry the loss scale, one that overflowed makes all NaN, and the step is left out.
+        """
+        replicas = self.strategy.num_replicas_in_sync
+        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        norm = tf.linalg.global_norm(total) / self._scale(1.0)
+        factor = self.config.clip_norm / tf.maximum(norm, self.config.clip_norm) / replicas
+        # The optimizer adds up the replicas' gradients, which now are the same.
+        return [gradient * tf.cast(factor, gradient.dtype) for gradient in total]
 
     def _scale(self, loss):
         scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)

@@ -2,7 +2,11 @@
 
 import functools
 
+import keras
 import tensorflow as tf
+from keras import ops
+
+from sact_tf.visualize.enlarging import Enlarge, enlarge
 
 FIGURES = ("ponder_cost", "num_units")
 
@@ -13,7 +17,8 @@ def ponder_map(outputs, image_shape, figure="ponder_cost"):
     Returns:
         float32 tensor `(batch, height, width)`, in residual units.
     """
-    return tf.add_n(list(block_maps(outputs, image_shape, figure).values()))
+    maps = list(block_maps(outputs, image_shape, figure).values())
+    return functools.reduce(ops.add, maps) if isinstance(maps[0], keras.KerasTensor) else tf.add_n(maps)
 
 
 def block_maps(outputs, image_shape, figure="ponder_cost"):
@@ -24,50 +29,58 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
 
     Args:
         outputs: dict of a SACT model, with `<block>/ponder_cost` float32 and `<block>/num_units` int32
-            `(batch, h, w)`; tensors or arrays.
-        image_shape: `(height, width)` of the result in pixels; further entries are ignored.
+            `(batch, h, w)`, of a model of your own with dicts of them by block, or one that an `AdaptiveBlock`
+            returned; tensors, arrays, or KerasTensors while a functional model is made. Further axes after the batch,
+            as of frames, stay.
+        image_shape: `(height, width)` of the result in pixels; further entries are ignored. With KerasTensors it may
+            be that of the images, `(batch, height, width, channels)`, where their size is not known yet.
         figure: "ponder_cost" (residual units executed plus remainder) or "num_units".
 
     Returns:
-        dict from a block's name to a float32 tensor `(batch, height, width)`, in residual units.
+        dict from a block's name ("block" for what an `AdaptiveBlock` returned) to a float32 tensor
+        `(batch, height, width)`, in residual units.
 
     Raises:
-        ValueError: if there are no maps of that kind, as for models that do not halt by position.
+        ValueError: if there are no maps of that kind, as for models that do not halt by position, or the size of the
+            result is not known.
     """
-    height, width = image_shape[:2]
-    suffix = f"/{figure}"
-    maps = {
-        name.removesuffix(suffix): value
-        for name, value in outputs.items()
-        if name.endswith(suffix) and len(value.shape) == 3
-    }
+    maps = {name: value for name, value in _of_blocks(outputs, figure).items() if len(value.shape) >= 3}
     if not maps:
         raise ValueError(
             f"These outputs have no maps `<block>/{figure}` of shape (batch, height, width); only model_type='sact' "
             f"decides by position. Received outputs: {sorted(outputs)}"
         )
-    return {
-        name: tf.cast(_enlarge(tf.convert_to_tensor(value), height, width), tf.float32) for name, value in maps.items()
-    }
+    if any(isinstance(value, keras.KerasTensor) for value in (image_shape, *maps.values())):
+        images = image_shape if isinstance(image_shape, keras.KerasTensor) else None
+        return Enlarge.of(image_shape)(maps, images)
+    height, width = image_shape[:2]
+    return {name: enlarge(value, height, width) for name, value in maps.items()}
 
 
-def _enlarge(value, height, width):
-    rows = tf.range(height) * tf.shape(value)[1] // height
-    columns = tf.range(width) * tf.shape(value)[2] // width
-    return tf.gather(tf.gather(value, rows, axis=1), columns, axis=2)
+def _of_blocks(outputs, figure, block="block"):
+    """Dict from names of blocks to one of their outputs, in whatever nesting."""
+    found = {}
+    for name, value in outputs.items():
+        if isinstance(value, dict):
+            found.update(_of_blocks(value, figure, name))
+        elif name == figure:
+            found[block] = value
+        elif name.endswith(f"/{figure}"):
+            found[name.removesuffix(f"/{figure}")] = value
+    return found
 
 
 def largest_possible(outputs, figure="ponder_cost"):
     """What a pixel of `ponder_map` has where nothing halts early: all units and, of ponder cost, 1 for each block.
 
     Args:
-        outputs: dict of a SACT model; `<block>/halting_distribution` `(batch, h, w, units)` is looked at.
+        outputs: dict as in `block_maps`; `<block>/halting_distribution` `(batch, h, w, units)` is looked at.
         figure: "ponder_cost" or "num_units".
 
     Returns:
         int, in residual units.
     """
-    units = [value.shape[-1] for name, value in outputs.items() if name.endswith("/halting_distribution")]
+    units = [value.shape[-1] for value in _of_blocks(outputs, "halting_distribution").values()]
     return sum(units) + (len(units) if figure == "ponder_cost" else 0)
 
 

@@ -79,3 +79,7 @@ def test_cifar_model_is_one_or_three_units(model, units):
 def test_any_other_cifar_model_is_rejected(model):
     with pytest.raises(ValueError, match="number of units in every block"):
         config.cifar_units(model)
+
+
+def test_cifar_networks_have_the_units_of_the_releases_script_unless_told_otherwise():
+    assert config.default_training_config("cifar10").model.model == "5"

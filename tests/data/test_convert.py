@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from sact_tf.data import convert, example_files, imagenet
@@ -106,10 +107,48 @@ def test_a_folder_without_class_folders_is_explained(tmp_path):
         convert.list_examples(tmp_path)
 
 
-def test_the_command_converts_and_explains_mistakes(run_script, folder, tmp_path):
+def test_the_command_converts_as_it_says_through_a_pipe(run_script, folder, tmp_path):
     command = ["-m", "sact_tf.data.convert", f"--from_folder={folder}", f"--output_dir={tmp_path}"]
     returncode, output, errors = run_script(*command, "--num_shards=2")
     assert returncode == 0 and f"2 files: {tmp_path}/train-00000-of-00002 ..." in output, errors
+    assert output.startswith("15 pictures of 3 classes. Left out: nothing\n")
     assert imagenet.open_split(str(tmp_path), "train", 32).num_examples == 15
-    returncode, _, errors = run_script(*command, "--to=hdf5")
-    assert returncode == 1 and "error: `to` must be one of" in errors and "Traceback" not in errors
+
+
+@pytest.fixture
+def run_command(folder, tmp_path, capsys):
+    """Function from flags to exit status, output and errors of the command."""
+
+    def run(*words):
+        values = flags.FlagValues()
+        convert.define_flags(values)
+        words = [f"--from_folder={folder}", f"--output_dir={tmp_path / 'data'}", *words]
+        try:
+            convert.main(values(["convert", *words]), values)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_mistakes_end_in_a_sentence(run_command, folder, tmp_path):
+    status, _, errors = run_command("--to=hdf5")
+    assert status == 1 and errors.startswith("error: `to` must be one of")
+    status, _, errors = run_command("--skip_bad=-1")
+    assert status == 1 and errors == "error: `skip_bad` must be at least 0. Received: skip_bad=-1\n"
+    (tmp_path / "file").write_bytes(b"")
+    status, _, errors = run_command(f"--output_dir={tmp_path / 'file' / 'data'}")
+    assert status == 1 and errors == f"error: {tmp_path}/file/data cannot be used: Not a directory.\n"
+
+
+def test_the_command_leaves_out_bad_pictures_and_prints_names_that_are_no_text(run_command, folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    with open(os.path.join(os.fsencode(copy), b"cup", b"caf\xe9.jpg"), "wb") as file:
+        file.write(b"no picture")
+    status, _, errors = run_command(f"--from_folder={copy}")
+    assert status == 1 and "cup/caf\\xe9.jpg cannot be read as a picture" in errors
+    status, output, _ = run_command(f"--from_folder={copy}", "--skip_bad=1")
+    assert status == 0 and "Left out 1 of at most 1: " in output and "cup/caf\\xe9.jpg cannot be read" in output
+    assert imagenet.open_split(str(tmp_path / "data"), "train", 32).num_examples == 15

@@ -105,6 +105,26 @@ def test_training_puts_the_same_whole_example_in_place_of_a_damaged_one_each_tim
         np.testing.assert_array_equal(images, other_images)
 
 
+def test_a_run_that_is_started_again_counts_its_skipped_records_on(write, jpeg, tmp_path):
+    contents = [example(jpeg, label) for label in range(1, 6)]
+    contents[2], lines, path = example(jpeg[:300], 3), [], str(tmp_path / "skipped.txt")
+
+    def read():
+        batches = pipeline.training_batches(
+            write(contents), 5, 4, 0, skip_bad_records=1, log=lines.append, skipped_path=path
+        )
+        return next(iter(batches))
+
+    read()
+    read()
+    assert len(lines) == 1
+    assert pathlib.Path(path).read_text().startswith("2 ") and "record 2" in pathlib.Path(path).read_text()
+    # Another one goes wrong while the run is stopped: it is the second of the run.
+    contents[4] = example(jpeg[:300], 5)
+    with pytest.raises(records.BadRecord, match="--skip_bad_records, now 1"), pipeline.plain_errors():
+        read()
+
+
 def test_more_damage_than_is_allowed_stops_reading(write, jpeg):
     source, lines = write([example(jpeg, 1), b"x", b"y", b"z", example(jpeg, 5)]), []
     with pytest.raises(records.BadRecord, match="--skip_bad_records, now 2"), pipeline.plain_errors():

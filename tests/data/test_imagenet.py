@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.data import convert, imagenet, pipeline, preprocessing
+from sact_tf.data import convert, imagenet, pipeline, preprocessing, records, sources
 
 
 def sorted_labels(source):
@@ -98,3 +98,58 @@ def test_no_more_examples_are_read_than_there_are(imagenet_directory):
         return pipeline.open_source("imagenet", "train", 40, num_examples, imagenet_directory).num_examples
 
     assert [count(None), count(4), count(50_000)] == [15, 4, 15]
+
+
+@pytest.mark.parametrize("newer", [[], ["imagenet2012-train.tfrecord-00000-of-00002"]])
+def test_a_newer_version_that_is_not_whole_hides_no_older_one(folder, tmp_path, newer):
+    convert.convert(folder, "tfds", "imagenet", tmp_path, "train", 1, log=lambda text: None)
+    (tmp_path / "imagenet2012" / "5.10.0").mkdir()
+    for name in newer:
+        (tmp_path / "imagenet2012" / "5.10.0" / name).write_bytes(b"")
+    lines = []
+    source = imagenet.open_split(str(tmp_path), "train", 40, lines.append)
+    assert source.num_examples == 15 and source.locate(0).path.startswith(str(tmp_path / "imagenet2012" / "5.1.0"))
+    assert lines == [f"Reading {tmp_path}/imagenet2012/5.1.0: {tmp_path}/imagenet2012/5.10.0 is not whole"]
+
+
+def test_a_version_that_is_not_whole_is_named_if_there_is_no_other(tmp_path):
+    (tmp_path / "5.1.0").mkdir()
+    (tmp_path / "5.1.0" / "imagenet2012-train.tfrecord-00001-of-00002").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"1 of 2 .* shards are missing: imagenet2012-train.tfrecord-00000"):
+        imagenet.open_split(str(tmp_path), "train", 64)
+
+
+def test_the_list_of_classes_tells_their_number_with_the_background(folder, imagenet_directory, tmp_path):
+    assert imagenet.num_classes_of(imagenet_directory) == 4
+    assert imagenet.num_classes_of(str(tmp_path)) is None and imagenet.num_classes_of(str(tmp_path / "no")) is None
+    convert.convert(folder, "tfds", "imagenet", tmp_path, "train", 1, log=lambda text: None)
+    for directory in ("", "imagenet2012", "imagenet2012/5.1.0", "imagenet2012/5.1.0/"):
+        assert imagenet.num_classes_of(os.path.join(tmp_path, directory)) == 4
+    assert imagenet.num_classes_of(str(tmp_path / "elsewhere" / "5.1.0")) is None
+
+
+@pytest.mark.parametrize("form, stored, last", [("release", 4, 3), ("release", -1, 3), ("tfds", 3, 2), ("tfds", -1, 2)])
+def test_a_label_of_no_class_is_said_as_the_file_has_it(imagenet_directory, tmp_path, form, stored, last):
+    shutil.copy(os.path.join(imagenet_directory, "imagenet_classes.txt"), tmp_path)
+    label, image = ("image/class/label", "image/encoded") if form == "release" else ("label", "image")
+    encoded = imagenet.open_split(imagenet_directory, "train", 40).fetch(0)
+    feature = tf.train.Example.FromString(encoded).features.feature["image/encoded"]
+    values = {image: feature, label: tf.train.Feature(int64_list=tf.train.Int64List(value=[stored]))}
+    example = tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+    name = "train-00000-of-00001" if form == "release" else "imagenet2012-train.tfrecord-00000-of-00001"
+    (tmp_path / name).write_bytes(records.frame(example))
+    source = imagenet.open_split(str(tmp_path), "train", 40)
+    assert sources.explain_damage(source, 0) == (
+        f"{tmp_path}/{name}, record 0: its label is not one of 0 to {last} but {stored}, so it is of no class."
+    )
+
+
+def test_a_packed_data_set_is_to_be_unpacked(tmp_path):
+    (tmp_path / "train-00000-of-00001.gz").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"Unpack train-00000-of-00001.gz, or give another --dataset_dir"):
+        imagenet.open_split(str(tmp_path), "train", 64)
+    with pytest.raises(FileNotFoundError, match=r"00001\.gz is a file, not a directory"):
+        imagenet.open_split(str(tmp_path / "train-00000-of-00001.gz"), "train", 64)
+    (tmp_path / "link").symlink_to("/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"link is a link to /nowhere, which does not exist\. Give"):
+        imagenet.open_split(str(tmp_path / "link"), "train", 64)

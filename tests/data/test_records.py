@@ -1,14 +1,20 @@
 """TFRecord files as a list: against TensorFlow's own reader and writer, and damaged in every way."""
 
+import bz2
+import errno
+import gzip
+import lzma
 import os
 import pathlib
 import struct
+import subprocess
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.data import records
+from sact_tf.data import records, whole_files
 
 CONTENTS = [[b"a", b"", b"ccc"], [b"dd" * 1000], [b"e", b"f"]]
 
@@ -166,3 +172,54 @@ def test_checksums_are_those_of_the_format():
     # RFC 3720, appendix B.4: 32 bytes of zeros give 8a9136aa; masked as TensorFlow does it.
     expected = ((0x8A9136AA >> 15 | 0x8A9136AA << 17) + 0xA282EAD8) % 2**32
     assert records.masked_checksum(np.zeros(32, np.uint8).tobytes()) == expected
+
+
+@pytest.mark.parametrize(
+    "form, compress, command",
+    [
+        ("GZIP", gzip.compress, "gzip -dc < "),
+        ("ZLIB", zlib.compress, "zlib.decompress"),
+        ("ZLIB", lambda data: zlib.compress(data, 1), "zlib.decompress"),
+        ("bzip2", bz2.compress, "bzip2 -dc < "),
+        ("XZ", lzma.compress, "xz -dc < "),
+    ],
+)
+def test_a_compressed_file_says_so_and_how_to_unpack_it(paths, form, compress, command):
+    content = pathlib.Path(paths[1]).read_bytes()
+    pathlib.Path(paths[1]).write_bytes(compress(content))
+    with pytest.raises(records.BadRecord, match=rf"00001-of-00003 is compressed \({form}\)") as error:
+        records.RecordFiles(paths)
+    assert command in str(error.value)
+    # The command is one for a shell, and does it.
+    subprocess.run(str(error.value).splitlines()[-1], shell=True, check=True)
+    assert pathlib.Path(paths[1]).read_bytes() == content
+
+
+def test_a_link_to_nothing_is_named_with_what_it_points_to(paths):
+    os.remove(paths[1])
+    os.symlink("/nowhere/shard", paths[1])
+    with pytest.raises(FileNotFoundError, match=r"00001-of-00003 is a link to /nowhere/shard, which does not exist\."):
+        records.RecordFiles(paths)
+
+
+@pytest.mark.parametrize("number, reason", [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "disk quota is used up")])
+def test_a_full_disk_is_told_with_the_way_out_and_leaves_nothing(tmp_path, number, reason):
+    def pieces():
+        yield b"first"
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OSError, match=f"file could not be written: the {reason}. Make room there") as error:
+        records.write_atomically(str(tmp_path / "file"), pieces())
+    assert "start again: files that are whole stay" in str(error.value) and not os.listdir(tmp_path)
+
+
+def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path):
+    records.write_atomically(str(tmp_path / ("x" * 255)), [b"whole"])
+    assert (tmp_path / ("x" * 255)).read_bytes() == b"whole"
+
+
+def test_errors_of_the_system_become_sentences():
+    full, other = OSError(errno.ENOSPC, "No space", "/a"), PermissionError(errno.EACCES, "Permission denied", "/b")
+    assert whole_files.in_words(full).startswith("/a could not be written: the disk is full. Make room")
+    assert whole_files.in_words(other) == "/b cannot be used: Permission denied."
+    assert whole_files.in_words(OSError("A sentence.")) == "A sentence."

@@ -7,6 +7,7 @@ import tensorflow as tf
 from sact_tf import cifar_resnet, evaluation, flops, losses, visualize
 from sact_tf.config import EvaluationConfig, ModelConfig
 from sact_tf.data.pipeline import Source
+from sact_tf.evaluation.record import Record
 from sact_tf.tasks import classification
 
 
@@ -57,6 +58,27 @@ def test_figures_are_those_of_all_images_whatever_the_batch_size(sact_model, ima
         assert metrics["block_3/num_units_max"] == np.max(outputs["block_3/num_units"])
         loss = losses.cross_entropy(labels, outputs["logits"]) + 0.3 * ponder + losses.regularization_loss(sact_model)
         assert metrics["eval/Mean Loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_replicas_share_the_images_and_give_the_same_figures(images, spread_halting):
+    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
+    assert strategy.num_replicas_in_sync == 2
+    with strategy.scope():
+        shared = cifar_resnet("2", "sact", base_channels=4, tau=0.3, image_shape=(None, None, 3))
+    spread_halting(shared, bias=-0.5)
+    alone = cifar_resnet("2", "sact", base_channels=4, tau=0.3, image_shape=(None, None, 3))
+    for ours, theirs in zip(alone.variables, shared.variables, strict=True):
+        ours.assign(theirs.numpy())
+    # Batches of 3, 3, 3 and 1 of ten different images over two replicas.
+    ten = np.concatenate([images, 1 - images])
+    source = source_of(ten, np.arange(10))
+    records = [Record(classification, model) for model in (shared, alone)]
+    together = evaluation.evaluate_model(classification, shared, source, 3, record=records[0], strategy=strategy)
+    expected = evaluation.evaluate_model(classification, alone, source, 3, record=records[1])
+    assert set(together) == set(expected)
+    for name, value in expected.items():
+        assert together[name] == pytest.approx(value, rel=1e-5), name
+    assert records[0].flops == records[1].flops and len(records[0].flops) == 10
 
 
 def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, images):

@@ -246,3 +246,18 @@ def test_only_sact_has_heat_maps(tmp_path, model_type, shown):
     assert not any(tag.startswith("Heat Map") for tag in events)
     assert shown <= set(events)
     assert ("Total Flops" in events) == (model_type == "act")
+
+
+def test_a_collapsed_network_is_told_of_in_print_and_on_the_page(trained, spread_halting, tmp_path):
+    _, model_config = trained
+    model = build_model(model_config, 64)
+    spread_halting(model, bias=9.0, gain=0.0)
+    checkpoints.save_release_checkpoint(model, str(tmp_path), 7)
+    lines = []
+    evaluation.evaluate_run(
+        evaluation_of(trained, checkpoint_dir=str(tmp_path), report_dir=str(tmp_path / "report"), num_examples=3),
+        lines.append,
+    )
+    assert lines[-1].startswith("Note: Every position halts after the first unit of every block")
+    page = (tmp_path / "report" / report_page.PAGE).read_text(encoding="utf-8")
+    assert "Every position halts after the first unit of every block" in page

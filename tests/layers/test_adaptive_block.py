@@ -1,3 +1,5 @@
+import copy
+
 import keras
 import numpy as np
 import pytest
@@ -408,3 +410,67 @@ def test_ponder_weight_that_is_no_price_is_rejected(ponder_weight):
 def test_epsilon_outside_of_0_to_1_is_rejected(epsilon):
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         AdaptiveBlock([CountingUnit()], "act", epsilon=epsilon)
+
+
+def weighted_model(ponder_weight):
+    """A model whose loss is `ponder_weight` times a ponder cost of 2.25, and its block."""
+    block = AdaptiveBlock.from_config({**counting_block("sact", 3).get_config(), "ponder_weight": ponder_weight})
+    features = keras.Input((2, 3, 3))
+    model = keras.Model(features, keras.layers.Rescaling(0.0)(block(features)["features"]))
+    return model, block
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_ponder_weight_takes_effect_in_the_next_step_of_what_is_compiled(jit_compile):
+    model, block = weighted_model(0.0)
+    model.compile("sgd", "mse", jit_compile=jit_compile)
+    data = probabilities_as_features([[0.5, 0.6], [1.0, 0.0]]), np.zeros((2, 2, 3, 3))
+    seen = []
+    for weight in (0.0, 2.0, 0.5, None):
+        block.ponder_weight = weight
+        assert block.ponder_weight == weight
+        seen.append(model.evaluate(*data, verbose=0))
+    assert seen == pytest.approx([0.0, 2 * 2.25, 0.5 * 2.25, 0.0])
+
+
+def test_ponder_weight_that_compiled_functions_would_not_notice_is_refused():
+    model, block = weighted_model(None)
+    block.ponder_weight = 0.5
+    block.ponder_weight = None
+    tf.function(model)(probabilities_as_features([[0.5, 0.6]]))
+    with pytest.raises(ValueError, match=r"ponder_weight=0\.0"):
+        block.ponder_weight = 0.5
+    assert block.ponder_weight is None
+
+
+@pytest.mark.parametrize("ponder_weight", [-5, float("nan"), "x"])
+def test_ponder_weight_is_checked_where_it_is_set(ponder_weight):
+    _, block = weighted_model(0.25)
+    with pytest.raises(ValueError, match="finite number >= 0"):
+        block.ponder_weight = ponder_weight
+    assert block.ponder_weight == 0.25
+
+
+def test_ponder_weight_as_it_is_survives_copies_and_exports(tmp_path):
+    model, block = weighted_model(0.25)
+    block.ponder_weight = 0.75
+    for twin in (copy.deepcopy(model), keras.models.clone_model(model)):
+        [weight] = [layer.ponder_weight for layer in twin.layers if isinstance(layer, AdaptiveBlock)]
+        assert weight == 0.75
+        assert len(twin.variables) == len(model.variables)
+    features = probabilities_as_features([[0.5, 0.6]])
+    model.export(str(tmp_path), verbose=False)
+    reloaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(reloaded.serve(features), model(features))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_units_and_branches_of_any_dtype_mix_and_halt_in_float32(dtype):
+    units = [BasicUnit(4, dtype=dtype), SomebodysUnit(4), BasicUnit(4, dtype=dtype)]
+    branches = [ReadProbability(index + 1, True, dtype=dtype) for index in range(2)]
+    block = AdaptiveBlock(units, "act", 0.1, halting_branches=branches, dtype=dtype)
+    outputs = block(np.full((2, 3, 2, 4), 0.25), training=True)
+    dtypes = {name: keras.backend.standardize_dtype(value.dtype) for name, value in outputs.items()}
+    floats = dict.fromkeys(["ponder_cost", "halting_distribution"], "float32")
+    assert dtypes == {**floats, "features": dtype, "num_units": "int32"}
+    assert keras.backend.standardize_dtype(block.losses[0].dtype) == "float32"

@@ -1,6 +1,8 @@
 """The engine against the models that it is made of."""
 
+import copy
 import functools
+import pickle
 import threading
 
 import keras
@@ -133,6 +135,95 @@ def test_images_of_every_floating_point_dtype_are_taken(networks, make_images, a
     model, engine = networks("cifar", "sact")
     images = tf.cast(make_images(2, 9, 14), dtype)
     assert_same(engine(images), model(images, training=False))
+
+
+def model_that_scales(dtype, model_type="vanilla"):
+    """A model that scales its images by itself."""
+    images = keras.Input((None, None, 3), dtype=dtype)
+    features = keras.layers.Rescaling(1 / 127.5, -1.0)(images)
+    outputs = bottlenecks(3, 8, model_type, epsilon=0.3)(keras.layers.Conv2D(8, 3)(features))
+    return keras.Model(images, outputs, name="scales")
+
+
+class ScalesBytes(keras.Model):
+    """A subclassed model that does so for bytes alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = bottlenecks(1, 8, "vanilla")
+
+    def call(self, images, training=None):
+        if keras.backend.standardize_dtype(images.dtype) == "uint8":
+            images = keras.ops.cast(images, "float32") / 255
+        return self.block(images, training=training)
+
+
+@pytest.fixture(scope="module")
+def bytes_engine(spread_halting):
+    """A model of bytes and its engine, made once."""
+    model = spread_halting(model_that_scales("uint8", "sact"))
+    return model, sparse.compile(model)
+
+
+@pytest.fixture(scope="module")
+def photographs(make_images):
+    return np.round(127.5 + 127.5 * make_images(2, 9, 14)).astype("uint8")
+
+
+def test_model_of_bytes_is_given_bytes(bytes_engine, photographs, assert_same):
+    model, engine = bytes_engine
+    expected = model(photographs, training=False)
+    assert len(np.unique(expected["num_units"])) > 1
+    assert_same(engine(photographs), expected)
+    assert_same(engine.serve(tf.constant(photographs)), expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "given"), [("int32", "uint8"), ("float16", "uint8"), ("bfloat16", "float32"), ("float32", "int64")]
+)
+def test_engine_takes_what_a_model_takes(photographs, assert_same, dtype, given):
+    model, images = model_that_scales(dtype), photographs.astype(given)
+    assert_same(sparse.compile(model)(images), model(images, training=False))
+
+
+def test_subclassed_model_is_given_integers_as_they_come(photographs, assert_same):
+    model = ScalesBytes()
+    model(photographs)
+    engine = sparse.compile(model)
+    for images in (photographs, photographs.astype("float32"), photographs.astype("float64") / 255):
+        assert_same(engine(images), model(images, training=False))
+    served = sparse.compile(model, image_dtype="uint8").serve(tf.constant(photographs))
+    assert_same(served, model(photographs, training=False))
+
+
+@pytest.mark.parametrize("given", ["float32", "int32", "int8"])
+def test_images_that_bytes_cannot_hold_are_rejected_with_the_advice_for_that_model(bytes_engine, photographs, given):
+    _, engine = bytes_engine
+    with pytest.raises(ValueError, match=r"'scales' takes uint8 images(.|\n)*tf.cast\(images, 'uint8'\)") as error:
+        engine(photographs.astype(given))
+    assert f"dtype={given}" in str(error.value) and "scaled as in training" not in str(error.value)
+    with pytest.raises(ValueError, match=r"image\[None\]"):
+        engine(photographs[0])
+
+
+def test_engine_under_xla_is_refused_with_the_reason_and_the_way_out(bytes_engine, photographs):
+    _, engine = bytes_engine
+
+    @tf.function(jit_compile=True)
+    def compiled(images):
+        return tf.cond(tf.shape(images)[0] > 1, lambda: engine(images)["ponder_cost"], lambda: tf.zeros((1, 1, 1)))
+
+    with pytest.raises(ValueError, match=r"XLA(.|\n)*jit_compile=False(.|\n)*the model itself"):
+        compiled(photographs)
+    traced = tf.function(lambda images: engine(images)["ponder_cost"])(photographs)
+    np.testing.assert_array_equal(traced, engine(photographs)["ponder_cost"])
+
+
+def test_engine_is_its_own_copy_and_not_pickled(bytes_engine):
+    _, engine = bytes_engine
+    assert copy.copy(engine) is engine and copy.deepcopy({"engine": engine})["engine"] is engine
+    with pytest.raises(TypeError, match=r"sact_tf\.export(.|\n)*sact_tf\.sparse\.compile"):
+        pickle.dumps(engine)
 
 
 def bottlenecks(count, filters, model_type, stride=1, **kwargs):

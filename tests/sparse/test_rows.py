@@ -1,5 +1,7 @@
 """Rows of positions on a map of three rows and four columns, its positions 0 to 11, small enough to check by hand."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -120,3 +122,27 @@ def test_a_change_is_added_to_the_first_rows(change):
     expected[: len(change)] += change
     added = rows.add(rows.features, tf.reshape(tf.constant(change, tf.float32), (-1, 1)))
     np.testing.assert_array_equal(added[:, 0], expected)
+
+
+def drawn(name):
+    """Numbers that the module's drawing gives in the lines that start with this name."""
+    lines = [line.split(name, 1)[1] for line in row_sets.__doc__.splitlines() if line.strip().startswith(name)]
+    return [int(number) for line in lines for number in re.findall(r"\d+", line)]
+
+
+def test_the_drawn_example_is_what_happens():
+    features = tf.reshape(tf.range(16.0), (1, 4, 4, 1))
+    grid = Grid(features, border=1)
+    left, _, _ = keep(row_sets.start(features, -tf.reshape(features, (-1, 1)), grid), grid, 5, 10)
+    assert features_of(left) == drawn("position")
+    assert list(range(1, len(features_of(left)) + 1)) == drawn("row")
+    assert left.output.shape == (2, 1)
+    lines = row_sets.__doc__.splitlines()
+    first = next(index for index, line in enumerate(lines) if line.strip().startswith("a:"))
+    pairs = [[int(number) for number in re.findall(r"\d+", line)] for line in lines[first : first + 3]]
+    table = [[number for six in pairs for number in six[part]] for part in (slice(0, 3), slice(3, 6))]
+    np.testing.assert_array_equal(left.table, table)
+    ring = {int(number) for number in left.features[2:, 0]}
+    maps = [line.split()[8:12] for line in lines if re.match(r" +\d+ +\d+ +\d+ +\d+ +[.a]", line)]
+    assert [len(line) for line in maps] == [4] * 4
+    assert {number for number, mark in enumerate(np.ravel(maps)) if mark == "#"} == ring

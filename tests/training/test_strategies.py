@@ -30,7 +30,7 @@ FLAGS = (
 )
 
 
-def make_config(model_type, steps):
+def make_config(model_type, steps, **changes):
     model = config.ModelConfig(
         network="cifar",
         model="1_2_1",
@@ -49,6 +49,7 @@ def make_config(model_type, steps):
         learning_rate_schedule="constant",
         max_number_of_steps=steps,
         deterministic=False,
+        **changes,
     )
 
 
@@ -76,10 +77,11 @@ def logged_losses(directory, run_config, **options):
     return [float(line.split("loss ")[1].split(",")[0]) for line in lines if "loss " in line]
 
 
-@pytest.mark.parametrize("model_type", ["sact", "act_early_stopping"])
-def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type):
+# Of the gradients of all replicas together: clipped each by itself, they would add up to twice the norm.
+@pytest.mark.parametrize(("model_type", "changes"), [("sact", {"clip_norm": 0.2}), ("act_early_stopping", {})])
+def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type, changes):
     monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
-    run_config = make_config(model_type, steps=3)
+    run_config = make_config(model_type, steps=3, **changes)
     losses = logged_losses(str(tmp_path), run_config, strategy="mirrored")
     # The log has three decimals.
     np.testing.assert_allclose(losses, split_batch_losses(run_config, 2), atol=6e-4)

@@ -17,6 +17,7 @@ from sact_tf import checkpoints, config, training
 from sact_tf.models.build import build_model
 from sact_tf.training import session
 from sact_tf.training.optimizers import learning_rate_schedule
+from sact_tf.training.trainer import Trainer
 
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 STEPS = 20
@@ -29,6 +30,7 @@ COMMAND = [
     "--image_size=40",
     "--batch_size=6",
     "--tau=0.02",
+    "--tau_warmup_steps=20",
     "--seed=7",
     f"--max_number_of_steps={STEPS}",
 ]
@@ -187,6 +189,7 @@ def test_a_run_that_is_complete_trains_no_further(trained):
     assert first["step"] == again["step"] == 3
     assert again["checkpoint"] == first["checkpoint"]
     assert "loss" in first and "loss" not in again
+    assert {"config.json", "environment.json"} < set(os.listdir(tmp_path))
 
 
 def test_a_directory_with_a_run_of_another_configuration_is_refused_and_left_alone(run_copy):
@@ -269,6 +272,61 @@ def test_progress_says_step_loss_ponder_cost_and_speed(tmp_path, monkeypatch):
     assert "ponder cost" in lines[1] and "images/s" in lines[1] and "left" in lines[1]
 
 
+def test_tau_rises_from_zero_and_reaches_its_value(tmp_path, monkeypatch):
+    run = small_config(tau_warmup_steps=4, learning_rate=1e-30, max_number_of_steps=6)
+    trainer = Trainer(run, tf.distribute.get_strategy())
+    images, labels = np.zeros((6, 40, 40, 3), "float32"), np.zeros(6, "int64")
+    shares = []
+    for _ in range(6):
+        results = trainer.train_step({"image": images, "label": labels})
+        ponder = sum(float(results[f"block_{number}/ponder_cost_mean"]) for number in (1, 2, 3))
+        shares.append(float(results["ponder"]) / (0.02 * ponder))
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-5)
+    assert trainer.model.tau == 0.02
+
+
+def test_a_run_that_never_halts_says_so_at_its_end(tmp_path):
+    lines = []
+    training.train(small_config(), str(tmp_path), log=lines.append)
+    (note,) = [line for line in lines if line.startswith("Note: ")]
+    # Only the second block has something to decide.
+    assert re.fullmatch(
+        r"Note: No position of any block ever halts early: 100\.0% of the FLOPs of the network that never halts are "
+        r"spent\. Raise --tau \(now 0\.02\) .* \(now 6\.\d\d of at most 7, from 6\.\d\d at the start\)\.",
+        note,
+    )
+
+
+def test_a_long_run_that_never_halts_says_so_once_on_its_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(session.Session, "LOG_SECS", 0)
+    monkeypatch.setattr(session.Session, "REMARK_STEPS", 2)
+    lines = []
+    training.train(small_config(max_number_of_steps=7), str(tmp_path), log=lines.append)
+    places = [number for number, line in enumerate(lines) if line.startswith("Note: ")]
+    # Looked at from step 2 on, said at step 4, and again at the end.
+    assert [lines[place - 1].split(",")[0] for place in places] == ["step 4/7", "step 7/7"]
+
+
+def test_a_label_that_is_no_class_ends_in_a_sentence(tmp_path):
+    model = dataclasses.replace(small_config().model, num_classes=3)
+    with pytest.raises(ValueError, match=r"^Labels must be whole numbers from 0 to 2, for 3 classes.*Received: \["):
+        training.train(small_config(model=model), str(tmp_path))
+    assert tf.train.latest_checkpoint(str(tmp_path)) is None
+
+
+def test_fine_tuning_on_other_classes_starts_the_logits_afresh(tmp_path):
+    training.train(small_config(max_number_of_steps=1), str(tmp_path / "ten"))
+    model = dataclasses.replace(small_config().model, num_classes=12)
+    changes = {"model": model, "finetune_path": str(tmp_path / "ten"), "max_number_of_steps": 1, "learning_rate": 1e-30}
+    with pytest.raises(ValueError, match="--finetune_skip_logits"):
+        training.train(small_config(**changes), str(tmp_path / "refused"))
+    training.train(small_config(**changes, finetune_skip_logits=True), str(tmp_path / "twelve"))
+    old, new = read_all(str(tmp_path / "ten")), read_all(str(tmp_path / "twelve"))
+    for name in old:
+        if name.startswith("variables/") and "halting" not in name and "logits" not in name and "weights" in name:
+            np.testing.assert_array_equal(new[name], old[name], err_msg=name)
+
+
 def test_a_configuration_survives_its_file():
     written = small_config(learning_rate_schedule="piecewise", learning_rate_boundaries=(1, 2), finetune_path="x")
     assert config.TrainingConfig.from_json(written.to_json()) == written
@@ -285,8 +343,10 @@ def test_a_configuration_survives_its_file():
         {"learning_rate_boundaries": (5, 3)},
         {"dataset": "mnist"},
         {"max_number_of_steps": -1},
+        {"tau_warmup_steps": -1},
+        {"finetune_skip_logits": True},
     ],
 )
 def test_settings_out_of_range_are_refused(changes):
-    with pytest.raises(ValueError, match=f"`{next(iter(changes))}` must"):
+    with pytest.raises(ValueError, match=f"`{next(iter(changes))}` (must|leaves)"):
         small_config(**changes)

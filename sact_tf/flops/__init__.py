@@ -1,0 +1,154 @@
+"""FLOPs per image, derived from `num_units` and the architecture after a model has run.
+
+The release's convention: a multiplication and an addition are two FLOPs, convolutions only, biases ignored.
+The mask of unit l is `num_units >= l`, so nothing has to be counted while the network runs.
+
+`count` is for whole models, ours and others; `count_block` for one block; `BlockFlops` is a Keras layer, for FLOPs
+among the outputs of a model of your own. What a block costs is in `costs`, where blocks stand in a model in `placing`.
+"""
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from sact_tf.flops.costs import BlockCosts, Convolution, cost
+from sact_tf.flops.layers import BlockFlops, ModelFlops
+from sact_tf.flops.placing import blocks_of, image_size_of, input_sizes, num_units_of
+
+__all__ = ["BlockFlops", "Convolution", "ModelFlops", "count", "count_block", "count_most"]
+
+
+def count(model, outputs, image_size=None):
+    """FLOPs of every image, in total and per block.
+
+    Args:
+        model: built `Classifier` or `Backbone`, or any other Keras model of one input that has `AdaptiveBlock`s.
+        outputs: dict that the model returned: tensors, arrays, or KerasTensors while a functional model is made. Of
+            another model, in any nesting, it must have the `num_units` of every block that halts: as
+            `<block>/num_units` or `{<block>: {"num_units": ...}}` with the block's name, as "num_units" if there is but
+            one such block, or under any name if the model is functional.
+        image_size: `(height, width)` of the model's images; by default that of the model's input, or the outputs'
+            `image_size`.
+
+    Returns:
+        dict of int64 tensors `(batch,)`: `flops`, and `<block>/flops` for each block. `flops` adds the stem and the
+        classifier's logits to the blocks of our models. Of another model it is the sum of the blocks, and of what
+        `head_convolutions()`, if the model has such a method, lists: kernel shapes of what runs once an image. Other
+        convolutions outside of the blocks are not in it: their FLOPs do not depend on what is in an image.
+
+    Raises:
+        ValueError: if an output is missing, a unit is of a kind whose convolutions are not known, or the sizes of
+            another model's images are not known; `BlockFlops` within such a model needs no sizes.
+    """
+    backbone = getattr(model, "backbone", model)
+    ours = hasattr(backbone, "stem") and hasattr(backbone, "blocks")
+    counter, needed = (_of_ours if ours else _of_others)(model, outputs, image_size)
+    if any(isinstance(value, keras.KerasTensor) for value in needed.values()):
+        return counter(needed)
+    return counter.call({key: ops.convert_to_tensor(value) for key, value in needed.items()})
+
+
+def count_most(model, outputs):
+    """What `count` returns for one of our models where nothing halts early; arguments as there."""
+    units = {name: len(block.units) for name, block in getattr(model, "backbone", model).blocks.items()}
+    everything = {
+        f"{name}/num_units": ops.ones_like(outputs[f"{name}/num_units"]) * number
+        for name, number in units.items()
+        if f"{name}/num_units" in outputs
+    }
+    return count(model, {**outputs, **everything})
+
+
+def count_block(block, input_size, batch, num_units=None):
+    """FLOPs of one built `AdaptiveBlock`.
+
+    Args:
+        block: `AdaptiveBlock` of `BottleneckUnit`s, `BasicUnit`s, or layers that list their own convolutions in a
+            method `convolutions()`, as `Convolution`s.
+        input_size: int `(2,)`, height and width of the features that enter it.
+        batch: int, number of images.
+        num_units: int `(batch,)` for ACT, `(batch, height, width)` for SACT, as the block returned it; `None` for a
+            `vanilla` block. A KerasTensor while a functional model is made; with an `input_size` of ints, then.
+
+    Returns:
+        `(output_size, flops)`: int `(2,)` and int64 `(batch,)`.
+
+    Raises:
+        ValueError: if a unit is of a kind whose convolutions are not known, or a size is not known.
+    """
+    costs = BlockCosts.of(block)
+    if not hasattr(input_size, "dtype"):
+        input_size = list(input_size)
+        if len(input_size) != 2 or None in input_size:
+            raise ValueError(
+                "`input_size` must be the height and width of the features that enter the block. Received: "
+                f"input_size={input_size}. Where they are not known yet, in a functional model, use "
+                "sact_tf.flops.BlockFlops(block)(outputs, features)."
+            )
+        input_size = np.array(input_size, "int32")
+    if isinstance(num_units, keras.KerasTensor):
+        return costs.output_size(input_size), BlockFlops(block, input_size)({"num_units": num_units})
+    if batch is None:
+        raise ValueError(
+            "`batch` must be the number of images. Where it is not known yet, in a functional model, use "
+            "sact_tf.flops.BlockFlops(block)(outputs, features). Received: batch=None"
+        )
+    return costs.output_size(input_size), costs.count(input_size, batch, num_units)
+
+
+def _of_ours(model, outputs, image_size):
+    """Counter of a `Classifier` or `Backbone`, and what it needs of the outputs."""
+    backbone = getattr(model, "backbone", model)
+    needed = {}
+    if image_size is None:
+        image_size = backbone.image_shape[:2]
+        if "image_size" in outputs or None in image_size:
+            needed["image_size"], image_size = _require(outputs, "image_size", backbone), None
+    for name, block in backbone.blocks.items():
+        if block.model_type != "vanilla":
+            needed[f"{name}/num_units"] = _require(outputs, f"{name}/num_units", model)
+    counter = ModelFlops(
+        {name: BlockCosts.of(block) for name, block in backbone.blocks.items()},
+        stem=[_stem_layer(layer) for layer in backbone.stem],
+        fixed=_fixed_cost(model),
+        image_size=None if image_size is None else [int(size) for size in image_size],
+    )
+    return counter, needed or _something_of_every_image(outputs, model)
+
+
+def _of_others(model, outputs, image_size):
+    """The same for any other Keras model that has blocks."""
+    blocks = blocks_of(model)
+    num_units = num_units_of(model, blocks, outputs)
+    sizes = input_sizes(model, blocks, image_size_of(model, outputs, image_size))
+    needed = {f"{name}/num_units": value for name, value in num_units.items() if value is not None}
+    costs = {name: BlockCosts.of(blocks[name]) for name in sizes}
+    counter = ModelFlops(costs, input_sizes=sizes, fixed=_fixed_cost(model))
+    return counter, needed or _something_of_every_image(outputs, model)
+
+
+def _something_of_every_image(outputs, model):
+    flat = [value for value in tree.flatten(outputs) if getattr(value, "shape", ())]
+    if not flat:
+        raise ValueError(
+            f"FLOPs need the outputs of model '{model.name}', to know the number of images. Received: {outputs}"
+        )
+    return {"any": flat[0]}
+
+
+def _stem_layer(layer):
+    return [getattr(layer, "strides", (1, 1))[0], list(layer.kernel.shape) if hasattr(layer, "kernel") else None]
+
+
+def _fixed_cost(model):
+    kernels = model.head_convolutions() if hasattr(model, "head_convolutions") else ()
+    return sum(cost(kernel_shape) for kernel_shape in kernels)
+
+
+def _require(outputs, key, model):
+    if key not in outputs:
+        raise ValueError(
+            f"FLOPs need the output '{key}' of model '{model.name}'; pass the dict as the model returned it. "
+            f"Received outputs: {sorted(outputs)}"
+        )
+    return outputs[key]

@@ -1,0 +1,157 @@
+"""What a block costs, as plain figures of its architecture, and the count of what ran."""
+
+import math
+from typing import NamedTuple
+
+from keras import ops
+
+from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch
+
+
+class Convolution(NamedTuple):
+    """One convolution of a residual unit.
+
+    Attributes:
+        kernel_shape: `(height, width, in_channels, out_channels)`.
+        before_stride: bool, whether it runs at the resolution of the unit's input.
+        dilated: bool, whether it computes, besides the active positions, those in a 3x3 window around them.
+    """
+
+    kernel_shape: tuple
+    before_stride: bool = False
+    dilated: bool = False
+
+
+class Branch(NamedTuple):
+    """One halting branch: FLOPs a position of its 3x3 convolution (0 without), and FLOPs an image."""
+
+    local_cost: int
+    global_cost: int
+
+
+class BlockCosts(NamedTuple):
+    """What the FLOPs of a block depend on besides its `num_units`; plain numbers, so that a Keras config can hold them.
+
+    Attributes:
+        model_type: of the block.
+        stride: int, of its first unit.
+        units: list of lists of `Convolution`.
+        branches: list of `Branch`.
+    """
+
+    model_type: str
+    stride: int
+    units: list
+    branches: list
+
+    @classmethod
+    def of(cls, block):
+        """Those of a built `AdaptiveBlock`; raises ValueError if it is not built or its convolutions are not known."""
+        if not block.built:
+            raise ValueError(f"Block '{block.name}' has no weights yet to count. Call it on features first.")
+        units = [[Convolution(*each) for each in _convolutions(unit)] for unit in block.units]
+        branches = [_branch(branch) for branch in block.halting_branches]
+        return cls(block.model_type, getattr(block.units[0], "stride", 1), units, branches)
+
+    @classmethod
+    def from_config(cls, config):
+        """Those that `list(costs)` was made of, after JSON."""
+        model_type, stride, units, branches = config
+        # What has been in a saved file has lists for tuples.
+        units = [[Convolution(tuple(kernel), *rest) for kernel, *rest in unit] for unit in units]
+        return cls(model_type, stride, units, [Branch(*branch) for branch in branches])
+
+    @property
+    def halts(self):
+        return self.model_type != "vanilla"
+
+    def output_size(self, input_size):
+        """Height and width after the block, int `(2,)`."""
+        return (input_size + self.stride - 1) // self.stride
+
+    def count(self, input_size, batch, num_units=None):
+        """int64 `(batch,)`; see `sact_tf.flops.count_block`, which has the arguments."""
+        sizes = [input_size] + [self.output_size(input_size)] * (len(self.units) - 1)
+        flops = ops.zeros((batch,), "int64")
+        for index, (convolutions, size) in enumerate(zip(self.units, sizes, strict=True)):
+            running = _Positions(index, num_units, size, self.output_size(input_size), batch)
+            for convolution in convolutions:
+                flops = flops + running.count(convolution) * cost(convolution.kernel_shape)
+            if index < len(self.branches):
+                flops = flops + self._branch(index, running)
+        return flops
+
+    def _branch(self, index, running):
+        """The local 3x3 convolution where the unit ran, and one multiplication of the pooled features an image."""
+        local, pooled = self.branches[index]
+        if local:
+            return running.count(Convolution(())) * local + pooled
+        return running.images() * pooled
+
+
+class _Positions:
+    """How many positions of each image unit `index` of a block computes, int64 `(batch,)`."""
+
+    def __init__(self, index, num_units, input_size, output_size, batch):
+        self.batch = batch
+        self.everywhere = {True: area(input_size), False: area(output_size)}
+        self.masked = num_units is not None and index > 0
+        if self.masked:
+            active = ops.cast(ops.convert_to_tensor(num_units) > index, "float32")
+            self.spatial = len(active.shape) == 3
+            self.active = active if self.spatial else active[:, None, None]
+
+    def count(self, convolution):
+        if self.masked and self.spatial:
+            active = self.active
+            if convolution.dilated:
+                active = ops.max_pool(active[..., None], 3, 1, padding="same", data_format="channels_last")[..., 0]
+            return ops.sum(ops.cast(active, "int64"), axis=(1, 2))
+        return self.images() * self.everywhere[convolution.before_stride]
+
+    def images(self):
+        """1 where the unit runs at all for an image under ACT or without halting, 0 where it does not."""
+        if self.masked and not self.spatial:
+            return ops.cast(self.active[:, 0, 0], "int64")
+        return ops.ones((self.batch,), "int64")
+
+
+def _convolutions(unit):
+    if isinstance(unit, BottleneckUnit):
+        convolutions = [
+            Convolution(unit.conv1.kernel.shape, before_stride=True, dilated=True),
+            Convolution(unit.conv2.kernel.shape),
+            Convolution(unit.conv3.kernel.shape),
+        ]
+        return convolutions + ([Convolution(unit.shortcut.kernel.shape)] if unit.projects else [])
+    if isinstance(unit, BasicUnit):
+        return [Convolution(unit.conv1.kernel.shape, dilated=True), Convolution(unit.conv2.kernel.shape)]
+    if hasattr(unit, "convolutions"):
+        return unit.convolutions()
+    raise ValueError(
+        f"The convolutions of {type(unit).__name__} are not known, so its FLOPs cannot be counted. Give it a method "
+        "`convolutions()` that returns a list of `sact_tf.flops.Convolution`."
+    )
+
+
+def _branch(branch):
+    if hasattr(branch, "convolutions"):
+        return Branch(sum(cost(convolution.kernel_shape) for convolution in branch.convolutions()), 0)
+    if not hasattr(branch, "global_conv"):
+        raise ValueError(
+            f"The convolutions of the halting branch {type(branch).__name__} are not known, so the FLOPs of its block "
+            "cannot be counted. Give it a method `convolutions()` that returns a list of `sact_tf.flops.Convolution`, "
+            "those that run where the unit ran."
+        )
+    local = cost(branch.local_conv.kernel.shape) if isinstance(branch, SpatialHaltingBranch) else 0
+    return Branch(local, cost(branch.global_conv.kernel.shape))
+
+
+def cost(kernel_shape):
+    """FLOPs of a convolution at one position."""
+    return 2 * math.prod(kernel_shape)
+
+
+def area(size):
+    """Positions of a map of this height and width, int64 scalar."""
+    return ops.prod(ops.cast(size, "int64"))

@@ -1,0 +1,155 @@
+"""Where the blocks of any Keras model stand: the sizes of what enters them, and which outputs are theirs."""
+
+import weakref
+
+import keras
+from keras import ops, tree
+
+from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers.adaptive_block import run_blocks_by
+
+_WITHIN = "FLOPs may be counted within the model too, for images of any size: sact_tf.flops.BlockFlops(block)."
+# Sizes that were found, by model and by size of its images.
+_known = weakref.WeakKeyDictionary()
+
+
+def blocks_of(model):
+    """Dict from names to the built `AdaptiveBlock`s of a model, at every depth.
+
+    Raises:
+        ValueError: if there are none, or two share a name.
+    """
+    # By itself Keras does not list layers of layers; its own code finds them this way.
+    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock) and layer.built]
+    if not blocks:
+        raise ValueError(f"FLOPs are counted of AdaptiveBlocks, and '{model.name}' has none that is built.")
+    names = [block.name for block in blocks]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"The blocks of '{model.name}' must have different names, which their FLOPs are returned under. "
+            f"Received: {names}. {_WITHIN}"
+        )
+    return dict(zip(names, blocks, strict=True))
+
+
+def input_sizes(model, blocks, image_size):
+    """Dict from a block's name, in the order of execution, to `[height, width, times]`: what enters it for one image.
+
+    `times` is how many such maps an image has: 1, or the frames of a sequence.
+
+    Args:
+        model: built Keras model of one input.
+        blocks: dict from names to its blocks.
+        image_size: `(height, width)`.
+    """
+    sizes = _known.setdefault(model, {})
+    key = tuple(image_size)
+    if key not in sizes:
+        sizes[key] = _trace(model, blocks, key)
+    return sizes[key]
+
+
+def _trace(model, blocks, image_size):
+    entered = {}
+
+    def watch(name, block):
+        def run(features):
+            times, height, width, _ = features.shape
+            entered.setdefault(name, []).append([height, width, times])
+            with run_blocks_by({}):  # by itself
+                specs = block.compute_output_spec(keras.KerasTensor(features.shape, dtype=features.dtype))
+            return {key: ops.zeros(spec.shape, spec.dtype) for key, spec in specs.items()}
+
+        return run
+
+    images = keras.KerasTensor(_shape_of_one_image(model, image_size), dtype=_dtype_of_images(model))
+    with run_blocks_by({id(block): watch(name, block) for name, block in blocks.items()}):
+        # Of the base class: that of a functional model may know its outputs without running anything.
+        keras.Operation.compute_output_spec(model, images, training=False)
+    for name in blocks:
+        found = entered.get(name, [])
+        if len(found) != 1 or None in found[0]:
+            raise ValueError(
+                f"Block '{name}' of '{model.name}' must run once, on features of a known size, for its FLOPs to be "
+                f"counted afterwards. Received: sizes (height, width, times) {found}. {_WITHIN}"
+            )
+    return {name: found[0] for name, found in entered.items()}
+
+
+def _shape_of_one_image(model, image_size):
+    inputs = getattr(model, "inputs", None)
+    shapes = [tensor.shape for tensor in inputs] if inputs else [model.get_build_config().get("input_shape")]
+    if len(shapes) != 1 or shapes[0] is None or len(shapes[0]) < 4:
+        raise ValueError(
+            f"FLOPs are counted of models of one input, images (batch, height, width, channels). Received: "
+            f"'{model.name}' with the input shapes {shapes}. {_WITHIN}"
+        )
+    return (1, *shapes[0][1:-3], *image_size, shapes[0][-1])
+
+
+def _dtype_of_images(model):
+    inputs = getattr(model, "inputs", None)
+    return inputs[0].dtype if inputs else "float32"
+
+
+def image_size_of(model, outputs, image_size=None):
+    """`(height, width)` of a model's images as ints, from what is known of them."""
+    inputs = getattr(model, "inputs", None)
+    if image_size is None and inputs and len(inputs[0].shape) >= 4 and None not in inputs[0].shape[-3:-1]:
+        image_size = inputs[0].shape[-3:-1]
+    if image_size is None and "image_size" in outputs:
+        image_size = _first(outputs["image_size"])
+    if image_size is None:
+        raise ValueError(
+            f"The images of '{model.name}' may be of any size, which FLOPs depend on. Give "
+            f"`image_size=(height, width)` in pixels. {_WITHIN}"
+        )
+    return tuple(int(size) for size in image_size)
+
+
+def _first(sizes):
+    try:
+        return ops.convert_to_numpy(sizes)[0]
+    except (NotImplementedError, TypeError, AttributeError, ValueError):  # a tensor of a graph: its values come later
+        return None
+
+
+def num_units_of(model, blocks, outputs):
+    """Dict from a block's name to its `num_units` among the outputs of a model; `None` for a block that never halts."""
+    halting = {name: block for name, block in blocks.items() if block.model_type != "vanilla"}
+    by_place = _by_place(model, halting, outputs)
+    found = dict.fromkeys(blocks)
+    for name in halting:
+        nested = outputs.get(name)
+        if f"{name}/num_units" in outputs:
+            found[name] = outputs[f"{name}/num_units"]
+        elif isinstance(nested, dict) and "num_units" in nested:
+            found[name] = nested["num_units"]
+        elif name in by_place:
+            found[name] = by_place[name]
+        elif len(halting) == 1 and "num_units" in outputs:
+            found[name] = outputs["num_units"]
+        else:
+            raise ValueError(
+                f"FLOPs need the num_units of block '{name}' among the outputs of '{model.name}', as "
+                f"'{name}/num_units' or as {{'{name}': {{'num_units': ...}}}}. Received outputs: {sorted(outputs)}"
+            )
+    return found
+
+
+def _by_place(model, blocks, outputs):
+    """Those that a functional model returns under whatever name: known by the layer that made them."""
+    made, given = tree.flatten(getattr(model, "output", ())), tree.flatten(outputs)
+    found = {}
+    for tensor, value in zip(made, given, strict=True) if len(made) == len(given) else ():
+        operation, _, index = tensor._keras_history
+        for name, block in blocks.items():
+            # A wrapper, such as TimeDistributed, has it as its `layer`.
+            if block in (operation, getattr(operation, "layer", None)) and _name_of_output(block, index) == "num_units":
+                found[name] = value
+    return found
+
+
+def _name_of_output(block, index):
+    # Keras flattens a dict in the order of its keys.
+    return sorted(("features", "halting_distribution", "num_units", "ponder_cost"))[index]

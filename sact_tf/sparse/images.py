@@ -1,0 +1,93 @@
+"""Which images an engine takes: those that its model takes."""
+
+import numpy as np
+import tensorflow as tf
+
+from sact_tf.models import Backbone, Classifier
+
+
+class ImageInput:
+    """Shape and dtype of a model's images, and the judgement of what is handed over.
+
+    Args:
+        model: built Keras model.
+        image_shape: `(height, width, channels)`, `None` for any height or width; `None` for that of the model's input,
+            and for a subclassed model, which has none, any size.
+        image_dtype: dtype of the images; `None` for that of the model's input, and for a subclassed model, which has
+            none, float32, or integers as they come.
+
+    Attributes:
+        spec: `tf.TensorSpec` of what the model is called on, `(None, height, width, channels)`.
+
+    Raises:
+        ValueError: for a model that is not built or has several inputs.
+    """
+
+    def __init__(self, model, image_shape=None, image_dtype=None):
+        self._name = model.name
+        inputs = getattr(model, "inputs", None) or ()
+        shape = _image_shape(model, inputs) if image_shape is None else tuple(image_shape)
+        dtype = tf.as_dtype(image_dtype or (inputs[0].dtype if inputs else "float32"))
+        self.spec = tf.TensorSpec((None, *shape), dtype, name="images")
+        self._minimum_size = getattr(getattr(model, "backbone", model), "minimum_size", 1)
+        # These two refuse integers, whose values are far out of their range. Keras converts them for other models.
+        self._only_floats = isinstance(model, (Backbone, Classifier))
+        self._as_they_come = not inputs and image_dtype is None
+
+    def convert(self, images):
+        """Returns the images as a tensor that the model may be called on; raises ValueError if they do not fit."""
+        images = tf.convert_to_tensor(images)
+        if not (self._has_a_shape_that_fits(images) and self._dtype_fits(images.dtype)):
+            raise ValueError(self._complaint(images))
+        if self._as_they_come and not images.dtype.is_floating:
+            return images
+        return tf.cast(images, self.spec.dtype)
+
+    def _has_a_shape_that_fits(self, images):
+        if images.shape.rank != 4 or not images.shape.is_compatible_with(self.spec.shape):
+            return False
+        return all(size is None or size >= self._minimum_size for size in images.shape[1:3])
+
+    def _dtype_fits(self, dtype):
+        if dtype.is_floating:
+            return self.spec.dtype.is_floating
+        if not (dtype.is_integer or dtype.is_bool):
+            return False
+        if self.spec.dtype.is_floating:
+            return not self._only_floats
+        # No conversion that changes values: 256 would be 0 in uint8.
+        return np.can_cast(dtype.as_numpy_dtype, self.spec.dtype.as_numpy_dtype)
+
+    def _complaint(self, images):
+        _, height, width, channels = self.spec.shape
+        dtype = self.spec.dtype.name
+        kind = "floating point images, scaled as in training," if self._only_floats else f"{dtype} images"
+        smallest = f", at least {self._minimum_size} pixels high and wide" if self._minimum_size > 1 else ""
+        sentence = (
+            f"The engine of '{self._name}' takes {kind} of the shape "
+            f"(batch, {height or 'height'}, {width or 'width'}, {channels}){smallest}"
+        )
+        if images.shape.rank == 3:
+            sentence += "; one image needs a batch axis: image[None]"
+        if not self._dtype_fits(images.dtype) and not self._only_floats:
+            sentence += (
+                f"; if the values are those that the model was trained on, convert them: tf.cast(images, '{dtype}')"
+            )
+        return f"{sentence}. Received: dtype={images.dtype.name}, shape={images.shape}"
+
+
+def _image_shape(model, inputs):
+    """`(height, width, channels)` of a model's images, `None` for any height or width."""
+    if not model.built:
+        raise ValueError(f"The model '{model.name}' is not built, so it has no weights. Call it on images first.")
+    shapes = [tensor.shape for tensor in inputs]
+    # A subclassed model knows what it was first called on, not which sizes it takes.
+    called_on = model.get_build_config() if not shapes else {}
+    if "input_shape" in called_on:
+        shapes = [(None, None, None, called_on["input_shape"][-1])]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise ValueError(
+            "The engine is for models of one input, images (batch, height, width, channels). "
+            f"Received: '{model.name}' of {len(shapes)} inputs with the shapes {shapes}"
+        )
+    return shapes[0][1:]

@@ -1,0 +1,58 @@
+"""The names of the classes, from a file of one line a class."""
+
+import os
+
+BACKGROUND = "background"
+
+
+def read_labels(path, num_classes, dataset, log=None):
+    """Returns the names of all classes from class 0 on, list of text; None for no file.
+
+    For ImageNet, whose class 0 is the background, the first line may be that of class 0 or of class 1. The list that
+    `sact_tf.data.convert` wrote may also be shorter than the network has classes: those that no picture was of are
+    called `class 7`.
+
+    Args:
+        path: of a text file, or None.
+        num_classes: int, of the network, the background included.
+        dataset: a key of `sact_tf.config.DATASETS`.
+        log: called with a line of text that says how the lines were read, or None.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
+    """
+    if path is None:
+        return None
+    lines = _read_lines(os.path.expanduser(path))
+    first = 1 if dataset == "imagenet" else 0
+    # What `sact_tf.data.convert` writes beside a data set: its class folders in order, without ImageNet's background.
+    converted = os.path.basename(path) == f"{dataset}_classes.txt"
+    if len(lines) == num_classes:
+        first = 0
+    elif len(lines) + first != num_classes and not (converted and len(lines) + first < num_classes):
+        raise ValueError(_wrong_number(path, lines, num_classes, first))
+    labels = [BACKGROUND] * first + lines
+    labels += [f"class {number}" for number in range(len(labels), num_classes)]
+    if log:
+        unnamed = num_classes - first - len(lines)
+        background = f"; class 0 is called {BACKGROUND}" if first else ""
+        rest = f"; the last {unnamed} classes have no name" if unnamed else ""
+        log(f"Labels: {len(lines)} lines, the first of them class {first}{background}{rest}")
+    return labels
+
+
+def _read_lines(path):
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"The labels {path} are not UTF-8 text: {error}") from error
+    # Not `splitlines`, which knows further signs as ends of lines that a name may have in it.
+    return text.removesuffix("\n").split("\n") if text else []
+
+
+def _wrong_number(path, lines, num_classes, first):
+    accepted = f"{num_classes} in all, from class 0 on"
+    if first:
+        accepted += f", or {num_classes - 1}, without the background that is class 0 of ImageNet"
+    return f"The labels must be one line a class, {accepted}. Received: {len(lines)} lines in {path}"

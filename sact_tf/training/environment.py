@@ -1,0 +1,54 @@
+"""With what a run was computed: named when a resumed run is computed with something else."""
+
+import json
+import os
+
+import keras
+import tensorflow as tf
+
+from sact_tf import processor
+from sact_tf.data.records import write_atomically
+from sact_tf.version import __version__
+
+# What the last digits of the figures depend on, and how a line calls it.
+_NAMED = {"tensorflow": "TensorFlow", "keras": "Keras", "processor": "processor", "onednn": "oneDNN"}
+
+
+def note_environment(train_log_dir, log):
+    """Writes `environment.json` at the start of a run; later, says what differs from the start.
+
+    Args:
+        train_log_dir: directory of the run, which this process writes.
+        log: called with a line of text for each difference.
+    """
+    now = environment()
+    begun = processor.read_environment(train_log_dir)
+    if not begun:
+        path = os.path.join(train_log_dir, processor.ENVIRONMENT_FILE)
+        write_atomically(path, [json.dumps(now, indent=2).encode() + b"\n"])
+        return
+    for name, called in _NAMED.items():
+        if name in begun and begun[name] != now[name]:
+            log(f"Note: {_differs(name, called, begun[name], now[name])}")
+
+
+def environment():
+    """Dict of str, and of bool for `onednn` (None where TensorFlow does not tell)."""
+    return {
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "sact_tf": __version__,
+        "processor": processor.describe(),
+        "onednn": processor.uses_onednn(),
+    }
+
+
+def _differs(name, called, begun, now):
+    text = f"this run began with {called} {_word(begun)} and goes on with {_word(now)}: the last digits may differ."
+    if name == "onednn":
+        text += f" {processor.SWITCH}={int(bool(begun))} in the environment goes on as it began."
+    return text
+
+
+def _word(value):
+    return {True: "on", False: "off"}.get(value, value)

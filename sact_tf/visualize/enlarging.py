@@ -1,0 +1,53 @@
+"""Maps enlarged to the size of their images, as a function and as a Keras layer."""
+
+import keras
+import tensorflow as tf
+
+
+def enlarge(values, height, width):
+    """Map `(..., h, w)` to float32 `(..., height, width)`, by nearest neighbours in TensorFlow 1's convention."""
+    values = tf.convert_to_tensor(values)
+    rows = tf.range(height) * tf.shape(values)[-2] // height
+    columns = tf.range(width) * tf.shape(values)[-1] // width
+    return tf.cast(tf.gather(tf.gather(values, rows, axis=-2), columns, axis=-1), tf.float32)
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class Enlarge(keras.layers.Layer):
+    """A dict of maps `(..., h, w)` to the same of float32 `(..., height, width)`; made by `block_maps`.
+
+    Args:
+        size: `[height, width]`, or `None` for that of the images in the call.
+    """
+
+    def __init__(self, size=None, **kwargs):
+        # Only the images' shape is looked at: no cast to the policy's dtype.
+        super().__init__(**{"dtype": "float32", "autocast": False, "trainable": False, **kwargs})
+        self.size = size
+
+    @classmethod
+    def of(cls, image_shape):
+        """For a shape, or images as a KerasTensor."""
+        if isinstance(image_shape, keras.KerasTensor):
+            return cls()
+        height, width = image_shape[:2]
+        if height is None or width is None:
+            raise ValueError(
+                "The height and width of a map must be known: give the images themselves, ponder_map(outputs, images). "
+                f"Received: image_shape={tuple(image_shape)}"
+            )
+        return cls([int(height), int(width)])
+
+    def call(self, maps, images=None):
+        height, width = tf.unstack(tf.shape(images)[-3:-1]) if self.size is None else self.size
+        return {name: enlarge(values, height, width) for name, values in maps.items()}
+
+    def compute_output_spec(self, maps, images=None):
+        height, width = images.shape[-3:-1] if self.size is None else self.size
+        return {
+            name: keras.KerasTensor((*values.shape[:-2], height, width), dtype="float32")
+            for name, values in maps.items()
+        }
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}

@@ -1,0 +1,112 @@
+"""Which files of a folder are pictures of which class, and what is said of the others."""
+
+import os
+
+import pytest
+from PIL import Image
+
+from sact_tf.data import class_folders, class_names, convert
+
+
+def make(root, *names):
+    for name in names:
+        path = os.path.join(root, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"x")
+
+
+def below(root, paths):
+    return [os.path.relpath(path, root) for path in paths]
+
+
+def test_pictures_of_every_ending_and_depth_belong_to_the_folder_at_the_top(tmp_path):
+    make(tmp_path, "b/4.tif", "b/5.JPG", "b/6.webp", "a/1.jpg", "a/3.jfif", "a/sub/more/2.bmp")
+    folder = class_folders.read_folder(tmp_path)
+    assert list(folder.pictures) == ["a", "b"]
+    assert below(tmp_path, folder.pictures["a"]) == ["a/1.jpg", "a/3.jfif", "a/sub/more/2.bmp"]
+    assert below(tmp_path, folder.pictures["b"]) == ["b/4.tif", "b/5.JPG", "b/6.webp"]
+    assert str(folder) == "6 pictures of 2 classes. Left out: nothing"
+
+
+def test_a_picture_without_an_ending_is_told_by_its_content(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("photo", "photo.jpg_large"):
+        Image.new("RGB", (2, 3)).save(tmp_path / "a" / name, "JPEG")
+    make(tmp_path, "a/notes.txt", "a/list.csv")
+    folder = class_folders.read_folder(tmp_path)
+    assert below(tmp_path, folder.pictures["a"]) == ["a/photo", "a/photo.jpg_large"]
+    assert str(folder) == "2 pictures of 1 class. Left out: no picture 2 (a/list.csv, a/notes.txt)"
+
+
+def test_what_systems_and_programs_leave_behind_is_left_out_and_said(tmp_path):
+    make(tmp_path, "a/1.jpg", "a/._1.jpg", ".ipynb_checkpoints/1-checkpoint.jpg", "__MACOSX/a/1.jpg", "a/Thumbs.db")
+    make(tmp_path, "a/@eaDir/1.jpg", ".DS_Store", "a/sub/.ipynb_checkpoints/2.jpg", "desktop.ini", "lost+found/3.jpg")
+    folder = class_folders.read_folder(tmp_path)
+    assert below(tmp_path, folder.pictures["a"]) == ["a/1.jpg"] and list(folder.pictures) == ["a"]
+    (reason,) = folder.left_out
+    assert reason == class_folders.HIDDEN and len(folder.left_out[reason]) == 9
+    assert str(folder).endswith("hidden or of a system 9 (.DS_Store, .ipynb_checkpoints, __MACOSX, ...)")
+
+
+def test_files_beside_the_class_folders_and_classes_without_pictures_are_said(tmp_path):
+    make(tmp_path, "7.jpg", "a/1.jpg", "empty/sub/readme.md")
+    (tmp_path / "bare").mkdir()
+    folder = class_folders.read_folder(tmp_path)
+    assert list(folder.pictures) == ["a"]
+    assert str(folder) == (
+        "1 picture of 1 class. Left out: beside the class folders 1 (7.jpg); class folder without pictures 2 (bare, "
+        "empty); no picture 1 (empty/sub/readme.md)"
+    )
+
+
+def test_links_are_followed_but_not_in_a_circle_and_pipes_are_no_files(tmp_path):
+    make(tmp_path, "elsewhere/1.jpg", "photos/b/2.jpg")
+    (tmp_path / "photos" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "b" / "up").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos" / "b" / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    os.mkfifo(tmp_path / "photos" / "b" / "pipe.jpg")
+    folder = class_folders.read_folder(tmp_path / "photos")
+    # A link to nothing is a picture that cannot be read: it is not lost in silence.
+    assert {name: len(paths) for name, paths in folder.pictures.items()} == {"a": 1, "b": 2}
+    assert {reason: below(tmp_path / "photos", paths) for reason, paths in folder.left_out.items()} == {
+        class_folders.ABOVE: ["b/up"],
+        class_folders.NO_FILE: ["b/pipe.jpg"],
+    }
+
+
+def test_the_folder_that_is_written_to_is_no_class(tmp_path):
+    make(tmp_path, "a/1.jpg", "data/train.jpg")
+    assert list(class_folders.read_folder(tmp_path, tmp_path / "data").pictures) == ["a"]
+
+
+def test_a_folder_without_class_folders_says_what_it_holds(tmp_path):
+    make(tmp_path, "1.jpg", "2.jpg")
+    with pytest.raises(ValueError, match=r"holds no pictures in class folders.*beside the class folders 2 \(1.jpg, 2"):
+        convert.list_examples(tmp_path)
+
+
+def test_names_of_classes_come_back_as_they_are_each_on_one_line(tmp_path):
+    names = [
+        "plain",
+        "two words ",
+        "a\rb",
+        "c\nd",
+        "back\\slash",
+        "\\n",
+        "Äpfel 🍎",
+        os.fsdecode(b"caf\xe9"),
+        "e\u2028f",
+        "\x85",
+    ]
+    content = class_names.lines(names)
+    (tmp_path / "imagenet_classes.txt").write_bytes(content)
+    assert class_names.read(tmp_path, "imagenet") == names
+    assert content.decode().splitlines() == [class_names.escaped(name) for name in names]
+    assert class_names.escaped("a\rb") == "a\\rb" and class_names.escaped("Äpfel 🍎") == "Äpfel 🍎"
+
+
+def test_a_list_without_a_last_line_break_is_read_too(tmp_path):
+    (tmp_path / "imagenet_classes.txt").write_text("a\nb")
+    assert class_names.read(tmp_path, "imagenet") == ["a", "b"]
+    assert class_names.read(tmp_path, "cifar10") is None

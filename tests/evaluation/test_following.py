@@ -1,0 +1,55 @@
+"""Evaluation beside a training that keeps only its last checkpoints."""
+
+import pytest
+
+from sact_tf.config import EvaluationConfig, ModelConfig
+from sact_tf.evaluation import following, showing
+
+
+@pytest.fixture
+def follow(tmp_path, monkeypatch):
+    """Function that evaluates checkpoints 1, 2 and 3, of which reading the second fails, and what was logged."""
+    prefixes = [str(tmp_path / f"model.ckpt-{step}") for step in (1, 2, 3)]
+    for prefix in prefixes:
+        for ending in ("index", "data-00000-of-00001"):
+            (tmp_path / f"{prefix}.{ending}").touch()
+
+    def run(error, removed=None, **fields):
+        def evaluate(config, checkpoint, log):
+            if checkpoint == prefixes[1]:
+                if removed:
+                    (tmp_path / f"{checkpoint}.{removed}").unlink()
+                raise error
+            return {"eval/Accuracy": prefixes.index(checkpoint) + 1.0}
+
+        monkeypatch.setattr(showing, "evaluate_and_show", evaluate)
+        monkeypatch.setattr(following.tf.train, "checkpoints_iterator", lambda *words, **named: iter(prefixes))
+        monkeypatch.setattr(following.tf.train, "latest_checkpoint", lambda directory: prefixes[1])
+        network = ModelConfig(network="cifar", model="1", num_classes=10)
+        fields = {"checkpoint_dir": str(tmp_path), "eval_dir": "", "evaluate_once": False, **fields}
+        figures = {"image_size": 32, "split_name": "test", "num_examples": 1, "batch_size": 1}
+        lines = []
+        return following.evaluate_run(
+            EvaluationConfig(model=network, dataset="cifar10", **figures, **fields), lines.append
+        ), lines
+
+    return run
+
+
+@pytest.mark.parametrize("removed", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("error", [FileNotFoundError("No checkpoint"), ValueError("cannot be read")])
+def test_a_checkpoint_that_is_removed_before_it_is_read_is_left_out(follow, removed, error):
+    results, lines = follow(error, removed)
+    assert results == {"eval/Accuracy": 3.0}
+    assert lines[0] == "eval/Accuracy[1]" and lines[-1] == "eval/Accuracy[3]"
+    assert lines[1].endswith("model.ckpt-2 was removed before it was read. Going on with the next one.")
+
+
+def test_a_checkpoint_that_is_there_and_cannot_be_read_ends_it(follow):
+    with pytest.raises(ValueError, match="does not fit"):
+        follow(ValueError("The checkpoint does not fit"))
+
+
+def test_an_evaluation_of_one_checkpoint_ends_with_the_error_where_it_was_removed(follow):
+    with pytest.raises(FileNotFoundError):
+        follow(FileNotFoundError("No checkpoint"), "index", evaluate_once=True)

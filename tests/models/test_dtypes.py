@@ -1,0 +1,52 @@
+"""Both networks under every dtype policy, as an argument and as Keras' default."""
+
+import keras
+import numpy as np
+import pytest
+
+import sact_tf
+
+EXACT = {"ponder_cost": "float32", "num_units": "int32", "halting_distribution": "float32", "image_size": "int32"}
+
+
+def imagenet(**kwargs):
+    return sact_tf.imagenet_resnet("1_1_1_2", "sact", num_classes=3, base_channels=2, **kwargs)
+
+
+def cifar(**kwargs):
+    return sact_tf.cifar_resnet("1_2_1", "act", num_classes=3, base_channels=2, image_shape=(32, 32, 3), **kwargs)
+
+
+@pytest.fixture
+def floatx(request):
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx(request.param)
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+
+
+def trains_saves_and_halts_in_float32(model, dtype, images, folder):
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), metrics=["accuracy"])
+    history = model.fit(images, np.array([0, 2]), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    outputs = model(images)
+    for name, value in outputs.items():
+        expected = dtype if name in model.blocks else EXACT.get(name.rpartition("/")[2], "float32")
+        assert keras.backend.standardize_dtype(value.dtype) == expected, name
+    assert model.backbone.stem[-1].compute_dtype == dtype
+    model.save(folder / "model.keras")
+    reloaded = keras.models.load_model(folder / "model.keras")(images)
+    np.testing.assert_array_equal(reloaded["logits"], outputs["logits"])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("network", [imagenet, cifar])
+def test_networks_take_every_dtype(network, dtype, make_images, tmp_path):
+    trains_saves_and_halts_in_float32(network(dtype=dtype), dtype, make_images(2, 32, 32), tmp_path)
+
+
+@pytest.mark.parametrize("floatx", ["float64", "float16"], indirect=True)
+def test_networks_take_every_default_of_keras(floatx, make_images, tmp_path):
+    trains_saves_and_halts_in_float32(cifar(), floatx, make_images(2, 32, 32), tmp_path)

@@ -1,0 +1,125 @@
+"""Whether TensorFlow computes with oneDNN: who decides, and who is left alone."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from sact_tf import processor
+from sact_tf.training import environment
+from sact_tf.training.environment import note_environment
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MEASURED = {"flags": "fma avx avx2"}
+TRAIN = ["python", "train.py"]
+
+
+@pytest.mark.parametrize(
+    ("trains", "setting", "reason"), [(True, "1", "training.*_OPTS=0 turns"), (False, "0", "forward.*_OPTS=1 turns")]
+)
+def test_the_work_decides_where_nothing_else_does(trains, setting, reason):
+    chosen, why = processor.wanted({}, TRAIN, trains, MEASURED)
+    assert chosen == setting and re.search(reason, why)
+
+
+@pytest.mark.parametrize("facts", [{}, {"Features": "asimd"}, {"flags": "sse2"}])
+def test_on_processors_where_nothing_was_measured_tensorflow_decides(facts):
+    assert processor.wanted({}, TRAIN, True, facts) == (None, "")
+
+
+@pytest.mark.parametrize("flag", [["--train_log_dir={}"], ["--train_log_dir", "{}"], ["-train_log_dir={}"]])
+def test_the_environment_goes_before_the_run_that_is_resumed_and_that_before_the_work(tmp_path, flag):
+    words = [*TRAIN, *(word.format(tmp_path) for word in flag), "--tau=0.1"]
+    assert processor.wanted({}, words, True, MEASURED)[0] == "1"
+    (tmp_path / "environment.json").write_text(json.dumps({"onednn": False}))
+    chosen, why = processor.wanted({}, words, True, MEASURED)
+    assert chosen == "0" and why.startswith("the run began so")
+    chosen, why = processor.wanted({"TF_ENABLE_ONEDNN_OPTS": "1"}, words, True, MEASURED)
+    assert chosen == "1" and why == "the environment has TF_ENABLE_ONEDNN_OPTS=1"
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_what_tensorflow_decides(tmp_path):
+    (tmp_path / "checkpoint").write_text("")
+    assert processor.wanted({}, [*TRAIN, f"--train_log_dir={tmp_path}"], True, MEASURED) == (None, "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"onednn": ', "{}", '{"onednn": null}', '{"onednn": "x"}'])
+def test_a_record_that_says_nothing_is_passed_over(tmp_path, text):
+    (tmp_path / "environment.json").write_text(text)
+    assert processor.wanted({}, [f"--train_log_dir={tmp_path}"], True, MEASURED)[0] == "1"
+    assert processor.wanted({}, ["--train_log_dir"], True, MEASURED)[0] == "1"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words", "program", "command"),
+    [
+        (["-m", "--steps=3"], ["python", "-m", "sact_tf.studies.first_run", "--steps=3"], None, "studies"),
+        (["-m"], ["python", "-um", "sact_tf.export"], None, "export"),
+        (["-m"], ["python", "-msact_tf.export"], None, "export"),
+        (["-m"], ["python", "-m", "pytest", "tests"], None, None),
+        (["-m"], ["python", "-m", "sact_tf_users.tool"], None, None),
+        (["tool.py", "-m", "sact_tf.export"], ["python", "tool.py", "-m", "sact_tf.export"], "/tool.py", None),
+        (["train.py"], TRAIN, str(ROOT / "train.py"), "train.py"),
+        (["eval.py"], ["python", "eval.py"], str(ROOT / "eval.py"), "eval.py"),
+        (["train.py"], TRAIN, "/somebodys/train.py", None),
+        ([""], ["python"], None, None),
+        (["-c"], ["python", "-c", "import sact_tf"], None, None),
+    ],
+)
+def test_only_our_own_commands_choose(argv, words, program, command):
+    assert processor.command_of(argv, words, program) == command
+
+
+# Imports what stands for the package without what it imports.
+IMPORTING = """
+import importlib.util, os, sys
+spec = importlib.util.spec_from_file_location("processor", {path!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.choose_onednn()
+print(module.choice, "|", os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+"""
+
+
+def test_a_program_of_somebody_else_keeps_its_environment():
+    script = IMPORTING.format(path=processor.__file__)
+    clean = {name: value for name, value in os.environ.items() if name != processor.SWITCH}
+    done = subprocess.run([sys.executable, "-c", script], env=clean, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == " | None\n"
+
+
+@pytest.mark.parametrize(("command", "setting", "word"), [("studies", "1", "on"), ("ponder_map", "0", "off")])
+def test_a_command_sets_the_switch_and_says_so(monkeypatch, command, setting, word):
+    monkeypatch.setattr(processor, "command_of", lambda *words: command)
+    monkeypatch.setattr(processor, "facts", lambda: MEASURED)
+    monkeypatch.setattr(processor, "choice", "")
+    # Not left behind for the tests that follow.
+    monkeypatch.setattr(os, "environ", {})
+    processor.choose_onednn()
+    assert os.environ == {processor.SWITCH: setting}
+    assert processor.choice.startswith(f"oneDNN {word}: ")
+
+
+def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs(tmp_path, monkeypatch):
+    lines = []
+    note_environment(str(tmp_path), lines.append)
+    written = json.loads((tmp_path / "environment.json").read_text())
+    assert set(written) == {"tensorflow", "keras", "sact_tf", "processor", "onednn"}
+    assert written["onednn"] in (True, False)
+    note_environment(str(tmp_path), lines.append)
+    assert lines == []
+
+    other = {**written, "onednn": not written["onednn"], "keras": "9.0"}
+    monkeypatch.setattr(environment, "environment", lambda: other)
+    note_environment(str(tmp_path), lines.append)
+    words = ("on", "off") if written["onednn"] else ("off", "on")
+    assert lines == [
+        f"Note: this run began with Keras {written['keras']} and goes on with 9.0: the last digits may differ.",
+        f"Note: this run began with oneDNN {words[0]} and goes on with {words[1]}: the last digits may differ. "
+        f"TF_ENABLE_ONEDNN_OPTS={int(written['onednn'])} in the environment goes on as it began.",
+    ]
+    assert json.loads((tmp_path / "environment.json").read_text()) == written
