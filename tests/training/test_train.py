@@ -189,7 +189,7 @@ def test_a_run_that_is_complete_trains_no_further(trained):
     assert first["step"] == again["step"] == 3
     assert again["checkpoint"] == first["checkpoint"]
     assert "loss" in first and "loss" not in again
-    assert {"config.json", "environment.json"} < set(os.listdir(tmp_path))
+    assert {"config.json", "environment.json"} < set(os.listdir(directory))
 
 
 def test_a_directory_with_a_run_of_another_configuration_is_refused_and_left_alone(run_copy):
