@@ -8,7 +8,7 @@ from sact_tf.config import check_tau
 from sact_tf.labels import class_indices
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, normalization
-from sact_tf.models.backbone import check_images
+from sact_tf.models.backbone import check_images, images_of
 from sact_tf.models.cloning import RefusesOtherLayers
 
 # Outputs that metrics given to `compile` can be for.
@@ -115,6 +115,7 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         self._tau.value = check_tau(tau)
 
     def call(self, images, training=None, mask=None):
+        images = images_of(images)
         check_images(images, self.backbone.minimum_size)
         return super().call(images, training=training, mask=mask)
 
