@@ -4,6 +4,9 @@ import pathlib
 import re
 
 import pytest
+from absl import flags
+
+from sact_tf.data import convert
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -48,7 +51,11 @@ def links(page):
 
 def defined_flags():
     source = "".join(path.read_text() for path in (ROOT / "sact_tf").rglob("*.py"))
-    return set(re.findall(r'(?:DEFINE_\w+|define_paths?)\(\s*"([a-z_]+)"', source)) | {"logdir", "help"}
+    named = re.findall(r'(?:DEFINE_\w+|define_paths?)\(\s*"([a-z_]+)"', source)
+    # It defines its own in words of its own.
+    converting = flags.FlagValues()
+    convert.define_flags(converting)
+    return {*named, *converting, "logdir", "help"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if python_blocks(page)], ids=lambda page: page.stem)

@@ -11,12 +11,12 @@ from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
 
 # Release: networks of which it counted FLOPs, with 1001 and 10 classes, in images of these sizes.
 RELEASE_SIZES = {"imagenet": 224, "cifar": 32}
-# The deeper networks repeat the same units and take long to build, so each is there with one type.
+# The deeper networks repeat the same units and take long to build, so each is there with one type, as a long proof.
 RELEASE_NETWORKS = [
     *(("imagenet_50", model_type) for model_type in ("vanilla", "act", "sact")),
     *(("cifar_5", model_type) for model_type in ("vanilla", "act", "sact")),
-    ("imagenet_101", "sact"),
-    ("cifar_18", "act"),
+    pytest.param("imagenet_101", "sact", marks=pytest.mark.slow),
+    pytest.param("cifar_18", "act", marks=pytest.mark.slow),
 ]
 LIMITS = {"max": lambda units: units, "min": lambda units: 1}
 

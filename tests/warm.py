@@ -4,7 +4,9 @@ It reads requests from its standard input, one of JSON a line, and answers each 
 `[words, environment, output, errors]` starts a script and is answered with the number of its process; such a number is
 answered with the exit status of that process, minus the signal that ended it, or with null while it runs.
 
-Nothing here may execute a TensorFlow operation: its threads would not survive the copying.
+Nothing here may execute a TensorFlow operation: its threads would not survive the copying. TensorFlow is there before
+the scripts are, so they compute with oneDNN or without as the tests do; what a command chooses is tested in
+tests/test_processor.py, in processes that begin at the beginning.
 """
 
 import importlib

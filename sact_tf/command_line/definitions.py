@@ -23,6 +23,7 @@ def define_model_flags(image_size="Height and width of the images in pixels."):
     flags.DEFINE_enum("network", None, ["cifar", "imagenet"], "Kind of residual network.")
     flags.DEFINE_string("model", None, "Residual units: '5' or '2_3_4' (cifar), '101' or '3_4_23_3' (imagenet).")
     flags.DEFINE_string("model_type", None, f"One of {', '.join(configs.MODEL_TYPES)}.")
+    flags.DEFINE_integer("num_classes", None, "Classes of the network; by default what convert noted beside the data.")
     flags.DEFINE_float("tau", None, "Weight of the ponder cost in the loss, at least 0.")
     flags.DEFINE_integer("base_channels", None, "Channels of the first block.")
     flags.DEFINE_integer("stem_stride", None, "Stride of the cifar network's first convolution.")

@@ -132,8 +132,24 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         return outputs
 
     def compute_output_spec(self, features, training=None):
-        # By tracing: Keras would derive the shapes from `compute_output_shape`, and declare the compute dtype for all.
+        if all(map(_knows_its_shape, self.units)):
+            return self._spec_of(self.units[0].compute_output_spec(features).shape)
+        # By tracing, which also shows what is wrong with somebody's units. Keras would derive the shapes from
+        # `compute_output_shape`, and declare the compute dtype for all.
         return keras.Operation.compute_output_spec(self, features, training=training)
+
+    def _spec_of(self, shape):
+        """What `call` returns for features of a shape after the first unit, as KerasTensors."""
+        spec = {"features": keras.KerasTensor(shape, dtype=self.compute_dtype)}
+        if self.model_type == "vanilla":
+            return spec
+        decisions = shape[:3] if self.model_type == "sact" else shape[:1]
+        return {
+            **spec,
+            "ponder_cost": keras.KerasTensor(decisions, dtype="float32"),
+            "num_units": keras.KerasTensor(decisions, dtype="int32"),
+            "halting_distribution": keras.KerasTensor((*decisions, len(self.units)), dtype="float32"),
+        }
 
     def compute_output_shape(self, input_shape):
         if not self.built:
@@ -223,6 +239,11 @@ def _is_compiled():
 
     # Keras infers shapes in a graph of this name.
     return tf.inside_function() and not tf.compat.v1.get_default_graph().name.startswith("scratch_graph")
+
+
+def _knows_its_shape(unit):
+    """Whether a unit computes the shape of its output from that of its input, so that Keras need not trace it."""
+    return type(unit).compute_output_shape is not keras.layers.Layer.compute_output_shape
 
 
 def _check_units(units, model_type):

@@ -71,6 +71,9 @@ class GlobalHaltingBranch(KeepsFrozenParts, keras.layers.Layer):
         self.global_bn.build(pooled)
         self.global_conv.build(pooled)
 
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], 1, 1, 1)
+
     def call(self, features, training=None):
         return ops.sigmoid(self.global_logit(spatial_mean(features), training))
 
@@ -110,6 +113,9 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         super().build(input_shape)
         self.local_bn.build(input_shape)
         self.local_conv.build(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:3], 1)
 
     def call(self, features, training=None):
         if self.activation is keras.activations.linear:

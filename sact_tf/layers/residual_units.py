@@ -68,6 +68,9 @@ class BottleneckUnit(KeepsFrozenParts, keras.layers.Layer):
         for layer in (self.norm1, self.conv2, self.norm2, self.conv3):
             layer.build(narrow)
 
+    def compute_output_shape(self, input_shape):
+        return unit_output_shape(input_shape, self.stride, self.filters)
+
     def call(self, features, residual_mask=None, training=None):
         preact = ops.relu(self.preact(features, training=training))
         residual = ops.relu(self.norm1(self.conv1(preact), training=training))
@@ -151,6 +154,9 @@ class BasicUnit(KeepsFrozenParts, keras.layers.Layer):
         self.norm1.build(inner)
         self.conv2.build(inner)
 
+    def compute_output_shape(self, input_shape):
+        return unit_output_shape(input_shape, self.stride, self.filters)
+
     def call(self, features, residual_mask=None, training=None):
         preact = leaky_relu(self.preact(features, training=training))
         # Twice: in the release the normalization activates its output, and the convolution that
@@ -177,6 +183,13 @@ class BasicUnit(KeepsFrozenParts, keras.layers.Layer):
             "norm_momentum": self.norm_momentum,
             "norm_epsilon": self.norm_epsilon,
         }
+
+
+def unit_output_shape(input_shape, stride, filters):
+    """Shape `(batch, height, width, filters)` after a unit; sizes round up, and `None` stays."""
+    batch, height, width, _ = input_shape
+    sizes = (None if size is None else -(-size // stride) for size in (height, width))
+    return (batch, *sizes, filters)
 
 
 def subsample(features, stride):

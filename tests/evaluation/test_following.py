@@ -15,12 +15,12 @@ def follow(tmp_path, monkeypatch):
             (tmp_path / f"{prefix}.{ending}").touch()
 
     def run(error, removed=None, **fields):
-        def evaluate(config, checkpoint, log):
+        def evaluate(config, checkpoint, log, strategy):
             if checkpoint == prefixes[1]:
                 if removed:
                     (tmp_path / f"{checkpoint}.{removed}").unlink()
                 raise error
-            return {"eval/Accuracy": prefixes.index(checkpoint) + 1.0}
+            return {"eval/Accuracy": prefixes.index(checkpoint) + 1.0}, []
 
         monkeypatch.setattr(showing, "evaluate_and_show", evaluate)
         monkeypatch.setattr(following.tf.train, "checkpoints_iterator", lambda *words, **named: iter(prefixes))

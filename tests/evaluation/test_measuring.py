@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from sact_tf import cifar_resnet, evaluation, flops, losses, visualize
 from sact_tf.config import EvaluationConfig, ModelConfig
+from sact_tf.data import pipeline
 from sact_tf.data.pipeline import Source
 from sact_tf.evaluation.record import Record
 from sact_tf.tasks import classification
@@ -79,6 +80,14 @@ def test_replicas_share_the_images_and_give_the_same_figures(images, spread_halt
     for name, value in expected.items():
         assert together[name] == pytest.approx(value, rel=1e-5), name
     assert records[0].flops == records[1].flops and len(records[0].flops) == 10
+
+
+@pytest.mark.parametrize("label", [10, -1])
+def test_a_label_that_is_no_class_of_the_network_ends_in_a_sentence(sact_model, images, label):
+    source = source_of(images, [0, 9, label, 1, 2])
+    sentence = rf"^The network has the classes 0 to 9: .* \[0 9 {label} 1 2\]$"
+    with pytest.raises(ValueError, match=sentence), pipeline.plain_errors():
+        evaluation.evaluate_model(classification, sact_model, source, 5)
 
 
 def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, images):

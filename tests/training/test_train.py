@@ -65,6 +65,19 @@ def finish(process):
     return output
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Directory of a run of `small_config()` that is complete, and the result that training gave."""
+    directory = tmp_path_factory.mktemp("trained") / "run"
+    return directory, training.train(small_config(), str(directory))
+
+
+@pytest.fixture
+def run_copy(trained, tmp_path):
+    """A directory with a complete run of `small_config()` that may be changed."""
+    return shutil.copytree(trained[0], tmp_path / "copy")
+
+
 def wait_for_step(directory, step, process):
     """Waits until a checkpoint of at least `step` is complete."""
     deadline = time.monotonic() + 120
@@ -141,17 +154,15 @@ def test_moving_averages_of_the_weights_are_kept_and_evaluated(tmp_path):
     np.testing.assert_allclose(kernel.numpy(), last, atol=0.1)
 
 
-def test_a_run_without_moving_averages_says_so(tmp_path):
-    result = training.train(small_config(max_number_of_steps=1), str(tmp_path))
+def test_a_run_without_moving_averages_says_so(trained):
     with pytest.raises(ValueError, match="has no moving averages; they are kept by training with"):
-        checkpoints.load_averages(build_model(small_config().model, 40), result["checkpoint"])
+        checkpoints.load_averages(build_model(small_config().model, 40), trained[1]["checkpoint"])
 
 
 @pytest.mark.parametrize("changes", [{"clip_norm": 0.1}, {"jit_compile": True}], ids=["clipped", "compiled"])
-def test_a_step_can_be_clipped_and_compiled(tmp_path, changes):
-    plain = training.train(small_config(), str(tmp_path / "plain"))
-    changed = training.train(small_config(**changes), str(tmp_path / "changed"))
-    first, second = (read_all(os.path.dirname(result["checkpoint"])) for result in (plain, changed))
+def test_a_step_can_be_clipped_and_compiled(trained, tmp_path, changes):
+    training.train(small_config(**changes), str(tmp_path))
+    first, second = read_all(str(trained[0])), read_all(str(tmp_path))
     name = "variables/resnet_residual.Slogits.Sweights/.ATTRIBUTES/VARIABLE_VALUE"
     moved = np.abs(first[name] - second[name]).max()
     assert moved > 1e-3 if "clip_norm" in changes else moved < 1e-3
@@ -172,21 +183,20 @@ def test_the_learning_rate_scales_with_the_batch_only_if_it_is_told_to():
     assert float(learning_rate_schedule(scaled)(0)) == pytest.approx(0.2)
 
 
-def test_a_run_that_is_complete_trains_no_further(tmp_path):
-    first = training.train(small_config(), str(tmp_path))
-    again = training.train(small_config(), str(tmp_path))
+def test_a_run_that_is_complete_trains_no_further(trained):
+    directory, first = trained
+    again = training.train(small_config(), str(directory))
     assert first["step"] == again["step"] == 3
     assert again["checkpoint"] == first["checkpoint"]
     assert "loss" in first and "loss" not in again
-    assert {"config.json", "environment.json"} < set(os.listdir(tmp_path))
+    assert {"config.json", "environment.json"} < set(os.listdir(directory))
 
 
-def test_a_directory_with_a_run_of_another_configuration_is_refused_and_left_alone(tmp_path):
-    training.train(small_config(), str(tmp_path))
-    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+def test_a_directory_with_a_run_of_another_configuration_is_refused_and_left_alone(run_copy):
+    before = {name: (run_copy / name).read_bytes() for name in os.listdir(run_copy)}
     with pytest.raises(ValueError, match=r"another configuration(.|\n)*batch_size: 6, 7(.|\n)*--train_log_dir"):
-        training.train(small_config(batch_size=7), str(tmp_path))
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == before
+        training.train(small_config(batch_size=7), str(run_copy))
+    assert {name: (run_copy / name).read_bytes() for name in os.listdir(run_copy)} == before
 
 
 def test_a_directory_with_checkpoints_of_something_else_is_refused(tmp_path):
@@ -208,21 +218,19 @@ def test_a_start_that_failed_leaves_nothing_that_a_corrected_one_trips_over(tmp_
     assert training.train(small_config(max_number_of_steps=1), str(tmp_path))["step"] == 1
 
 
-def test_a_damaged_configuration_is_named(tmp_path):
-    training.train(small_config(max_number_of_steps=1), str(tmp_path))
-    (tmp_path / "config.json").write_text('{"dataset": ')
+def test_a_damaged_configuration_is_named(run_copy):
+    (run_copy / "config.json").write_text('{"dataset": ')
     with pytest.raises(ValueError, match=r"config\.json: This is not the configuration of a sact_tf training run"):
-        training.train(small_config(), str(tmp_path))
+        training.train(small_config(), str(run_copy))
 
 
-def test_a_loss_that_becomes_nan_stops_the_run_names_the_step_and_keeps_the_checkpoint(tmp_path):
-    training.train(small_config(max_number_of_steps=2), str(tmp_path / "good"))
-    good = tf.train.latest_checkpoint(str(tmp_path / "good"))
+def test_a_loss_that_becomes_nan_stops_the_run_names_the_step_and_keeps_the_checkpoint(run_copy, tmp_path):
+    good = tf.train.latest_checkpoint(str(run_copy))
     diverging = small_config(learning_rate=1e30, max_number_of_steps=20)
     with pytest.raises(session.TrainingDiverged, match=r"became (nan|inf) in step [2-9]\.(.|\n)*learning_rate"):
         training.train(diverging, str(tmp_path / "bad"))
     assert tf.train.latest_checkpoint(str(tmp_path / "bad")) is None
-    assert good == tf.train.latest_checkpoint(str(tmp_path / "good"))
+    assert good == tf.train.latest_checkpoint(str(run_copy))
 
 
 def test_weights_that_are_no_numbers_are_not_saved_even_if_the_loss_still_was_one(tmp_path):
