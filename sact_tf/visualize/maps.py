@@ -30,8 +30,8 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
     Args:
         outputs: dict of a SACT model, with `<block>/ponder_cost` float32 and `<block>/num_units` int32
             `(batch, h, w)`, of a model of your own with dicts of them by block (in lists too), or one that an
-            `AdaptiveBlock` returned; tensors, arrays, or KerasTensors while a functional model is made. Further axes after the batch,
-            as of frames, stay.
+            `AdaptiveBlock` returned; tensors, arrays, or KerasTensors while a functional model is made. Further axes
+            after the batch, as of frames, stay.
         image_shape: `(height, width)` of the result in pixels; further entries are ignored. With KerasTensors it may
             be that of the images, `(batch, height, width, channels)`, where their size is not known yet.
         figure: "ponder_cost" (residual units executed plus remainder) or "num_units".
@@ -59,7 +59,7 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
 
 
 def _of_blocks(outputs, figure):
-    """Dict from names of blocks to one of their outputs, in whatever nesting; as long as it takes to tell them apart."""
+    """Dict from names of blocks to one of their outputs, in any nesting; no longer than it takes to tell them apart."""
     split = [(*name.rpartition("/")[::2], value) for name, value in _named(outputs)]
     found = {block or "block": value for block, key, value in split if key == figure}
     short = {name.rpartition("/")[2]: value for name, value in found.items()}
