@@ -226,3 +226,10 @@ def test_ponder_cost_is_weighed_once():
         Classifier(backbone, 5)
     backbone.ponder_weight = None
     assert Classifier(backbone, 5, tau=0.1).backbone.get_config()["ponder_weight"] is None
+
+
+def test_ponder_weight_that_a_classifier_would_not_use_is_refused_by_its_loss():
+    model = cifar("sact")
+    model.blocks["block_1"].ponder_weight = 0.1
+    with pytest.raises(ValueError, match=r"its own `tau`(.|\n)*'block_1': 0\.1"):
+        model.compute_loss(y=np.zeros(2), y_pred={})
