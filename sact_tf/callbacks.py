@@ -2,6 +2,7 @@
 
 import keras
 
+from sact_tf.config import check_tau
 from sact_tf.layers import AdaptiveBlock
 from sact_tf.losses import warmed_up_tau
 
@@ -58,10 +59,16 @@ class TauSchedule(keras.callbacks.Callback):
         self._set()
 
     def _set(self):
-        tau = float(self.schedule(int(self.model.optimizer.iterations)))
+        tau = self._tau_of(int(self.model.optimizer.iterations))
         for layer, attribute in self._targets:
             setattr(layer, attribute, tau)
         return tau
+
+    def _tau_of(self, step):
+        tau = self.schedule(step)
+        if hasattr(tau, "dtype") and tuple(tau.shape) == ():
+            tau = float(tau)
+        return check_tau(tau, f"schedule({step})")
 
 
 def _targets(model):

@@ -5,6 +5,7 @@ SACT (Figurnov et al., CVPR 2017) one per spatial position. Every shape below is
 `(batch, 1, 1, 1)` for ACT and `(batch, height, width, 1)` for SACT.
 """
 
+import numbers
 from typing import NamedTuple
 
 import keras
@@ -106,8 +107,10 @@ def run(probabilities, epsilon=EPSILON):
 
 def check_epsilon(epsilon):
     """Raises ValueError unless `epsilon` lies in (0, 1)."""
-    if not 0.0 < epsilon < 1.0:
-        raise ValueError(f"`epsilon` must lie strictly between 0 and 1; the method uses {EPSILON}. Received: {epsilon}")
+    if not isinstance(epsilon, numbers.Real) or not 0.0 < epsilon < 1.0:
+        raise ValueError(
+            f"`epsilon` must lie strictly between 0 and 1; the method uses {EPSILON}. Received: {epsilon!r}"
+        )
 
 
 def _check_probabilities(probabilities):

@@ -54,7 +54,7 @@ def _standardize(labels, logits):
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
         raise _error(f"labels of dtype {dtype}", logits)
     if shape is None:
-        return ops.reshape(labels, ops.shape(logits)[:1]), "classes"
+        return _rows(ops.reshape(labels, (ops.shape(logits)[0], -1)), logits.shape[-1]), "one-hot"
     shape, (batch, classes) = tuple(labels.shape), logits.shape
     one_hot = len(shape) == 2 and shape[1] == classes and classes != 1
     if not (one_hot or len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)) or _differ(shape[0], batch):
@@ -62,6 +62,20 @@ def _standardize(labels, logits):
     if one_hot:
         return labels, "one-hot"
     return (labels[:, 0] if len(shape) == 2 else labels), "classes"
+
+
+def _rows(labels, classes):
+    """One-hot rows from `(batch, 1)` or `(batch, classes)`; of zeros, which are no valid row, for what is no class.
+
+    A compiled function that has seen labels of both forms knows neither of them any more.
+    """
+
+    def of_classes():
+        indices, valid = _indices(labels[:, 0], classes)
+        return ops.where(valid[:, None], ops.one_hot(indices, classes, dtype="float32"), 0.0)
+
+    single = ops.shape(labels)[1] == 1
+    return ops.reshape(ops.cond(single, of_classes, lambda: ops.cast(labels, "float32")), (-1, classes))
 
 
 def _differ(ours, theirs):

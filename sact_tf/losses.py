@@ -18,10 +18,12 @@ class PonderWeight:
 
     Args:
         value: float >= 0, or `None` for no weight, which reads as zero.
+        name: what the weight is called where it is set, for errors.
     """
 
-    def __init__(self, value):
-        self._value = value if value is None else check_tau(value)
+    def __init__(self, value, name="ponder_weight"):
+        self._name = name
+        self._value = self._check(value)
         self._variable = _untracked_variable(self._value or 0.0)
 
     @property
@@ -31,12 +33,15 @@ class PonderWeight:
 
     @value.setter
     def value(self, value):
-        self._value = value if value is None else check_tau(value)
+        self._value = self._check(value)
         if self._variable is not None:
             import tensorflow as tf
 
             with tf.init_scope():
                 self._variable.assign(self._value or 0.0)
+
+    def _check(self, value):
+        return value if value is None else check_tau(value, self._name)
 
     def weigh(self, costs):
         """List of costs, multiplied with the weight; what a graph has left behind is left out of eager execution."""
@@ -108,8 +113,17 @@ def cross_entropy(labels, logits, label_smoothing=0.0, sample_weight=None):
 
 
 def _weights(sample_weight, logits):
+    batch = logits.shape[0]
+    if isinstance(sample_weight, dict):
+        raise ValueError(
+            f"`sample_weight` must have one number for each of the {batch or 'batch'} images, the shape (batch,): they "
+            f"weigh the cross entropy, not single outputs. Received: a dict with the keys {sorted(sample_weight)}"
+        )
     weights = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
-    shape, batch = tuple(weights.shape), logits.shape[0]
+    shape = getattr(weights.shape, "dims", weights.shape)
+    if shape is None:  # of a data set that says nothing of its shapes
+        return ops.reshape(weights, ops.shape(logits)[:1])
+    shape = tuple(weights.shape)
     if shape[1:] not in ((), (1,)) or not shape or (None not in (shape[0], batch) and shape[0] != batch):
         raise ValueError(
             f"`sample_weight` must have one number for each of the {batch or 'batch'} images, the shape (batch,). "

@@ -1,5 +1,7 @@
 """FLOPs of other people's models, counted afterwards and within them."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -69,6 +71,8 @@ def images(make_images):
 
 @pytest.fixture(scope="module")
 def own(spread_halting):
+    # Made before the seed of the first test is set, and the tests count on images that halt at different units.
+    random.seed(12)
     return spread_halting(functional())
 
 
@@ -137,6 +141,44 @@ def test_subclassed_model_is_counted_afterwards_with_its_head(images, spread_hal
     alone = {"num_units": outputs["mind"]["num_units"]}
     with pytest.raises(ValueError, match=r"'eyes/num_units'(.|\n)*\['num_units'\]"):
         flops.count(model, alone, image_size=(HEIGHT, WIDTH))
+
+
+@pytest.mark.parametrize("nest", [lambda block: [block, 1.0], lambda block: {"deep": ({"eyes": block}, 1.0)}])
+def test_num_units_are_found_in_lists_and_tuples_of_dicts(images, spread_halting, nest):
+    model = Subclassed()
+    model(images)
+    outputs = spread_halting(model)(images)
+    mind, eyes = outputs["mind"], {"num_units": outputs["eyes/num_units"]}
+    counted = flops.count(model, [{"mind": mind}, nest({"eyes": eyes})], image_size=(HEIGHT, WIDTH))
+    expected = flops.count(model, outputs, image_size=(HEIGHT, WIDTH))
+    np.testing.assert_array_equal(counted["flops"], expected["flops"])
+
+
+@pytest.mark.parametrize(
+    "arrange", [lambda features, units: [features, units], lambda features, units: ((units,),), lambda _, units: units]
+)
+def test_functional_model_needs_no_names_at_all(images, arrange):
+    entering = keras.Input((HEIGHT, WIDTH, 4))
+    block = AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "act", name="only")
+    returned = block(entering)
+    model = keras.Model(entering, arrange(returned["features"], returned["num_units"]))
+    units = block(images)["num_units"]
+    expected = flops.count_block(block, (HEIGHT, WIDTH), 2, units)[1]
+    np.testing.assert_array_equal(flops.count(model, model(images))["flops"], expected)
+
+
+def test_outputs_without_num_units_are_refused_whatever_they_are(images):
+    entering = keras.Input((HEIGHT, WIDTH, 4))
+    returned = AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "act", name="only")(entering)
+    model = keras.Model(entering, keras.layers.GlobalAveragePooling2D()(returned["features"]))
+    with pytest.raises(ValueError, match="'only/num_units'"):
+        flops.count(model, model(images))
+
+
+def test_logits_alone_are_no_outputs_of_our_networks(make_images):
+    model = sact_tf.cifar_resnet("1", "act", num_classes=3, base_channels=2, image_shape=(None, None, 3))
+    with pytest.raises(ValueError, match=r"'image_size'(.|\n)*Tensor"):
+        flops.count(model, model(make_images(2, 8, 8))["logits"])
 
 
 def test_size_of_a_model_s_own_input_need_not_be_told(images, spread_halting):

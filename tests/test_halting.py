@@ -219,7 +219,7 @@ def test_probability_of_a_halted_position_may_be_anything():
     np.testing.assert_allclose(weight, [[0], [0.1]], atol=1e-6)
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 1.0, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, -0.1, 1.5, float("nan"), None, "0.1"])
 def test_epsilon_outside_of_0_to_1_is_rejected(epsilon):
     with pytest.raises(ValueError, match="strictly between 0 and 1"):
         halting.run([0.2, 0.3], epsilon=epsilon)

@@ -89,3 +89,18 @@ def test_another_number_of_labels_than_images_is_refused_where_only_a_running_gr
     assert np.isfinite(function(tf.constant([0, 2]), LOGITS))
     with pytest.raises(tf.errors.InvalidArgumentError, match="as many labels as images"):
         function(tf.constant([1]), LOGITS)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_function_that_has_seen_both_forms_of_labels_takes_both(jit_compile):
+    logits = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], "float32"))
+    signature = [tf.TensorSpec(None, tf.float32)]
+    function = tf.function(lambda labels: cross_entropy(labels, logits), signature, jit_compile=jit_compile)
+    for labels in ([0, 2], [[0], [2]], np.eye(3)[[0, 2]]):
+        expected = -(np.log(0.5) + np.log(0.8)) / 2
+        np.testing.assert_allclose(function(np.array(labels, "float32")), expected, rtol=1e-5)
+    if jit_compile:
+        assert np.isnan(function(np.array([0.0, 3.0], "float32")))
+    else:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="one-hot, or soft labels"):
+            function(np.array([0.0, 3.0], "float32"))

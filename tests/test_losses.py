@@ -95,3 +95,20 @@ def test_compiled_functions_see_a_weight_as_it_is_now():
     weight.value = None
     assert weight.value is None
     assert float(function(2.0)) == 0.0
+
+
+def test_weights_of_images_of_unknown_shape_are_taken_as_one_each():
+    signature = [tf.TensorSpec(None, tf.float32)]
+    weighted = tf.function(lambda weights: losses.cross_entropy([0, 2], LOGITS, sample_weight=weights), signature)
+    assert float(weighted(np.array([2.0, 0.0]))) == pytest.approx(-math.log(0.5))
+
+
+def test_weights_by_output_are_refused():
+    with pytest.raises(ValueError, match=r"one number for each of the 2 images(.|\n)*\['logits'\]"):
+        losses.cross_entropy([0, 2], LOGITS, sample_weight={"logits": np.ones(2)})
+
+
+@pytest.mark.parametrize("value", [-1.0, True, "1"])
+def test_ponder_weight_that_is_none_is_named(value):
+    with pytest.raises(ValueError, match=f"`ponder_weight`(.|\n)*ponder_weight={value!r}"):
+        sact_tf.AdaptiveBlock([keras.layers.Identity()], "vanilla", ponder_weight=value)

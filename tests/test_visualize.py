@@ -91,6 +91,24 @@ def test_outputs_of_blocks_in_dicts_have_the_same_maps():
     assert visualize.largest_possible(NESTED) == 7 and visualize.largest_possible(NESTED["block_2"]) == 3
 
 
+def test_blocks_of_one_name_in_different_places_all_count():
+    def block(cost):
+        return {"eyes/ponder_cost": np.full((1, 1, 1), cost), "eyes/halting_distribution": np.full((1, 1, 1, 3), 1 / 3)}
+
+    outputs = {"left": block(1.5), "right": [block(2.0), {"mind": {"ponder_cost": np.full((1, 1, 1), 4.0)}}]}
+    maps = {name: float(value[0, 0, 0]) for name, value in visualize.block_maps(outputs, (1, 1)).items()}
+    assert maps == {"left/eyes": 1.5, "right/0/eyes": 2.0, "right/1/mind": 4.0}
+    assert visualize.largest_possible(outputs) == 2 * (3 + 1)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "received"), [(np.zeros((2, 3)), r"\[''\]"), ([np.zeros(2), {"a": np.zeros(2)}], r"\['0', '1/a'\]")]
+)
+def test_outputs_without_maps_are_refused_whatever_they_are(outputs, received):
+    with pytest.raises(ValueError, match=f"have no maps(.|\n)*{received}"):
+        visualize.ponder_map(outputs, (4, 4))
+
+
 def test_maps_of_frames_are_the_maps_of_each_frame():
     frames = {name: np.stack([value, 2 * value, value], axis=1) for name, value in OUTPUTS.items()}
     maps = visualize.ponder_map(frames, (4, 6), "num_units")

@@ -20,12 +20,12 @@ def check_model_type(model_type):
     return model_type
 
 
-def check_tau(tau):
-    """Returns `tau`, the weight of the ponder cost in the loss, if it is finite and not negative."""
-    if not isinstance(tau, numbers.Real) or not math.isfinite(tau) or tau < 0:
+def check_tau(tau, name="tau"):
+    """Returns `tau`, a weight of the ponder cost, if it is finite and not negative. `name` is for errors."""
+    if not isinstance(tau, numbers.Real) or isinstance(tau, bool) or not math.isfinite(tau) or tau < 0:
         raise ValueError(
-            "`tau` (weight of the ponder cost in the loss) must be a finite number >= 0; 0 trains without a "
-            f"price on computation. Received: tau={tau!r}"
+            f"`{name}` (weight of the ponder cost in the loss) must be a finite number >= 0; 0 trains without a "
+            f"price on computation. Received: {name}={tau!r}"
         )
     return float(tau)
 

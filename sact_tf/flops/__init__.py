@@ -24,9 +24,9 @@ def count(model, outputs, image_size=None):
     Args:
         model: built `Classifier` or `Backbone`, or any other Keras model of one input that has `AdaptiveBlock`s.
         outputs: dict that the model returned: tensors, arrays, or KerasTensors while a functional model is made. Of
-            another model, in any nesting, it must have the `num_units` of every block that halts: as
-            `<block>/num_units` or `{<block>: {"num_units": ...}}` with the block's name, as "num_units" if there is but
-            one such block, or under any name if the model is functional.
+            another model, dicts, lists and tuples in any nesting, which must have the `num_units` of every block that
+            halts: as `<block>/num_units` or `{<block>: {"num_units": ...}}` with the block's name, as "num_units" if
+            there is but one such block, or under any name, or none, if the model is functional.
         image_size: `(height, width)` of the model's images; by default that of the model's input, or the outputs'
             `image_size`.
 
@@ -102,7 +102,7 @@ def _of_ours(model, outputs, image_size):
     needed = {}
     if image_size is None:
         image_size = backbone.image_shape[:2]
-        if "image_size" in outputs or None in image_size:
+        if (isinstance(outputs, dict) and "image_size" in outputs) or None in image_size:
             needed["image_size"], image_size = _require(outputs, "image_size", backbone), None
     for name, block in backbone.blocks.items():
         if block.model_type != "vanilla":
@@ -146,9 +146,10 @@ def _fixed_cost(model):
 
 
 def _require(outputs, key, model):
-    if key not in outputs:
+    if not isinstance(outputs, dict) or key not in outputs:
+        received = f"outputs: {sorted(outputs)}" if isinstance(outputs, dict) else f"a {type(outputs).__name__}"
         raise ValueError(
             f"FLOPs need the output '{key}' of model '{model.name}'; pass the dict as the model returned it. "
-            f"Received outputs: {sorted(outputs)}"
+            f"Received {received}"
         )
     return outputs[key]

@@ -97,7 +97,7 @@ def image_size_of(model, outputs, image_size=None):
     inputs = getattr(model, "inputs", None)
     if image_size is None and inputs and len(inputs[0].shape) >= 4 and None not in inputs[0].shape[-3:-1]:
         image_size = inputs[0].shape[-3:-1]
-    if image_size is None and "image_size" in outputs:
+    if image_size is None and "image_size" in outputs_by_name(outputs):
         image_size = _first(outputs["image_size"])
     if image_size is None:
         raise ValueError(
@@ -117,24 +117,28 @@ def _first(sizes):
 def num_units_of(model, blocks, outputs):
     """Dict from a block's name to its `num_units` among the outputs of a model; `None` for a block that never halts."""
     halting = {name: block for name, block in blocks.items() if block.model_type != "vanilla"}
-    by_place = _by_place(model, halting, outputs)
+    by_name, by_place = outputs_by_name(outputs), _by_place(model, halting, outputs)
+    anonymous = [value for name, value in by_name.items() if name.rpartition("/")[2] == "num_units"]
     found = dict.fromkeys(blocks)
     for name in halting:
-        nested = outputs.get(name)
-        if f"{name}/num_units" in outputs:
-            found[name] = outputs[f"{name}/num_units"]
-        elif isinstance(nested, dict) and "num_units" in nested:
-            found[name] = nested["num_units"]
+        named = [value for key, value in by_name.items() if f"/{key}".endswith(f"/{name}/num_units")]
+        if len(named) == 1:
+            [found[name]] = named
         elif name in by_place:
             found[name] = by_place[name]
-        elif len(halting) == 1 and "num_units" in outputs:
-            found[name] = outputs["num_units"]
+        elif len(halting) == len(anonymous) == 1:
+            [found[name]] = anonymous
         else:
             raise ValueError(
                 f"FLOPs need the num_units of block '{name}' among the outputs of '{model.name}', as "
-                f"'{name}/num_units' or as {{'{name}': {{'num_units': ...}}}}. Received outputs: {sorted(outputs)}"
+                f"'{name}/num_units' or as {{'{name}': {{'num_units': ...}}}}. Received outputs: {sorted(by_name)}"
             )
     return found
+
+
+def outputs_by_name(outputs):
+    """Dict from names to the tensors of outputs in any nesting: the keys that lead to one, joined by slashes."""
+    return {"/".join(map(str, path)): value for path, value in tree.flatten_with_path(outputs)}
 
 
 def _by_place(model, blocks, outputs):

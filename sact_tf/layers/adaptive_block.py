@@ -247,8 +247,8 @@ def _knows_its_shape(unit):
 
 
 def _check_units(units, model_type):
-    units = list(units)
-    if not units or not all(isinstance(unit, keras.layers.Layer) for unit in units):
+    units = list(units) if hasattr(units, "__iter__") else units
+    if not isinstance(units, list) or not units or not all(isinstance(unit, keras.layers.Layer) for unit in units):
         raise ValueError(
             "`units` must be a list of at least one Keras layer, called as unit(features, residual_mask=None, "
             f"training=None). Received: units={units!r}"

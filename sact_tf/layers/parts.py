@@ -32,6 +32,12 @@ class HalvedL2(keras.regularizers.L2):
 
 def convolution(filters, kernel_size, weight_decay, dtype, name, **kwargs):
     """A `Conv2D` with the release's initializer and `weight_decay * sum(kernel ** 2) / 2` as its loss."""
+    policy = keras.dtype_policies.get(dtype)
+    if not str(policy.compute_dtype).startswith(("float", "bfloat")):
+        raise ValueError(
+            "`dtype` must be a floating point type, such as 'float32', or a policy, such as 'mixed_float16'. Received: "
+            f"dtype={policy.name!r}"
+        )
     return keras.layers.Conv2D(
         filters,
         kernel_size,

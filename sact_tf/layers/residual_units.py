@@ -58,7 +58,8 @@ class BottleneckUnit(KeepsFrozenParts, keras.layers.Layer):
         return convolution(filters, kernel_size, self.weight_decay, self.dtype_policy, name, **kwargs)
 
     def build(self, input_shape):
-        narrow = (*input_shape[:-1], self.bottleneck_filters)
+        # Of no size that Keras would find too small for a kernel: a unit that strides pads before its convolution.
+        narrow = (input_shape[0], None, None, self.bottleneck_filters)
         self.preact.build(input_shape)
         # A unit that keeps its depth adds to its own input, and so has no shortcut weights.
         self.projects = input_shape[-1] != self.filters

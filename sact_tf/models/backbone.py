@@ -55,6 +55,7 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         self._freeze_parts()
 
     def call(self, images, training=None, mask=None):
+        images = images_of(images)
         check_images(images, self.minimum_size)
         return super().call(images, training=training, mask=mask)
 
@@ -116,8 +117,32 @@ def check_image_shape(image_shape, minimum_size):
     return shape
 
 
+def images_of(inputs):
+    """The tensor of images among what a model was called on: by itself, in a list of one, or as `{"images": ...}`.
+
+    These are the forms in which Keras' functional models take a single input.
+    """
+    if hasattr(inputs, "shape"):
+        return inputs
+    named = isinstance(inputs, dict)
+    values = list(inputs.values()) if named else inputs
+    if len(values) == 1 and hasattr(values[0], "shape") and (not named or "images" in inputs):
+        return values[0]
+    received = f"a dict with the keys {sorted(inputs)}" if named else f"a list of {len(values)}"
+    raise ValueError(
+        "Images must be one tensor (batch, height, width, 3). Of a data set of dicts make pairs: data.map(lambda "
+        f"example: (example['image'], example['label'])). Received: {received}"
+    )
+
+
 def check_images(images, minimum_size):
     """Raises ValueError unless `images` are floats `(batch, height, width, 3)` of a size the network can take."""
+    if getattr(images.shape, "rank", 0) is None:
+        raise ValueError(
+            "Images must have the shape (batch, height, width, 3), and of these nothing is known; say it where they "
+            "are made: images = tf.ensure_shape(images, (None, None, None, 3)), or the output_signature of "
+            f"tf.data.Dataset.from_generator. Received: shape={images.shape}"
+        )
     shape = tuple(images.shape)
     dtype = keras.backend.standardize_dtype(images.dtype)
     if not dtype.startswith(("float", "bfloat")):

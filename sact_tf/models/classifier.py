@@ -8,7 +8,7 @@ from sact_tf.config import check_tau
 from sact_tf.labels import class_indices
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, normalization
-from sact_tf.models.backbone import check_images
+from sact_tf.models.backbone import check_images, images_of
 from sact_tf.models.cloning import RefusesOtherLayers
 
 # Outputs that metrics given to `compile` can be for.
@@ -58,11 +58,7 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     ):
         tau = check_tau(tau)
         label_smoothing = losses.check_label_smoothing(label_smoothing)
-        if backbone.ponder_weight is not None:
-            raise ValueError(
-                "A Classifier weighs the ponder cost by its own `tau`, so its backbone must have ponder_weight=None. "
-                f"Received: a backbone with ponder_weight={backbone.ponder_weight}"
-            )
+        _refuse_ponder_weight(backbone)
         dtype = backbone.dtype_policy
         postnorm = normalization(norm_momentum, norm_epsilon, dtype, "postnorm")
         pool = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype=dtype, name="pool", data_format="channels_last")
@@ -115,6 +111,7 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         self._tau.value = check_tau(tau)
 
     def call(self, images, training=None, mask=None):
+        images = images_of(images)
         check_images(images, self.backbone.minimum_size)
         return super().call(images, training=training, mask=mask)
 
@@ -174,6 +171,8 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of `fit`; see `loss_terms`."""
+        # It may have been set since the constructor looked, and would have no effect here.
+        _refuse_ponder_weight(self.backbone)
         return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred, sample_weight=sample_weight).values()))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
@@ -238,6 +237,14 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
         activation = keras.activations.get(config["activation"])
         return super().from_config({**config, "backbone": backbone, "activation": activation})
+
+
+def _refuse_ponder_weight(backbone):
+    if backbone.ponder_weight is not None:
+        raise ValueError(
+            "A Classifier weighs the ponder cost by its own `tau`, so its backbone must have ponder_weight=None. "
+            f"Received: a backbone with ponder_weight={backbone.ponder_weight}"
+        )
 
 
 def _metrics_of_scores(*arguments):

@@ -29,16 +29,17 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
 
     Args:
         outputs: dict of a SACT model, with `<block>/ponder_cost` float32 and `<block>/num_units` int32
-            `(batch, h, w)`, of a model of your own with dicts of them by block, or one that an `AdaptiveBlock`
-            returned; tensors, arrays, or KerasTensors while a functional model is made. Further axes after the batch,
-            as of frames, stay.
+            `(batch, h, w)`, of a model of your own with dicts of them by block (in lists too), or one that an
+            `AdaptiveBlock` returned; tensors, arrays, or KerasTensors while a functional model is made. Further axes
+            after the batch, as of frames, stay.
         image_shape: `(height, width)` of the result in pixels; further entries are ignored. With KerasTensors it may
             be that of the images, `(batch, height, width, channels)`, where their size is not known yet.
         figure: "ponder_cost" (residual units executed plus remainder) or "num_units".
 
     Returns:
         dict from a block's name ("block" for what an `AdaptiveBlock` returned) to a float32 tensor
-        `(batch, height, width)`, in residual units.
+        `(batch, height, width)`, in residual units. Where blocks in different places have the same name, all names
+        tell the place: `left/block_1`.
 
     Raises:
         ValueError: if there are no maps of that kind, as for models that do not halt by position, or the size of the
@@ -48,7 +49,7 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
     if not maps:
         raise ValueError(
             f"These outputs have no maps `<block>/{figure}` of shape (batch, height, width); only model_type='sact' "
-            f"decides by position. Received outputs: {sorted(outputs)}"
+            f"decides by position. Received outputs: {sorted(name for name, _ in _named(outputs))}"
         )
     if any(isinstance(value, keras.KerasTensor) for value in (image_shape, *maps.values())):
         images = image_shape if isinstance(image_shape, keras.KerasTensor) else None
@@ -57,17 +58,20 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
     return {name: enlarge(value, height, width) for name, value in maps.items()}
 
 
-def _of_blocks(outputs, figure, block="block"):
-    """Dict from names of blocks to one of their outputs, in whatever nesting."""
-    found = {}
-    for name, value in outputs.items():
-        if isinstance(value, dict):
-            found.update(_of_blocks(value, figure, name))
-        elif name == figure:
-            found[block] = value
-        elif name.endswith(f"/{figure}"):
-            found[name.removesuffix(f"/{figure}")] = value
-    return found
+def _of_blocks(outputs, figure):
+    """Dict from names of blocks to one of their outputs, in any nesting; no longer than it takes to tell them apart."""
+    split = [(*name.rpartition("/")[::2], value) for name, value in _named(outputs)]
+    found = {block or "block": value for block, key, value in split if key == figure}
+    short = {name.rpartition("/")[2]: value for name, value in found.items()}
+    return short if len(short) == len(found) else found
+
+
+def _named(outputs, name=""):
+    """Pairs of a name, the keys and indices that lead to an output joined by slashes, and the output."""
+    if not isinstance(outputs, (dict, list, tuple)):
+        return [(name, outputs)]
+    items = outputs.items() if isinstance(outputs, dict) else enumerate(outputs)
+    return [pair for key, value in items for pair in _named(value, f"{name}/{key}" if name else str(key))]
 
 
 def largest_possible(outputs, figure="ponder_cost"):

@@ -37,7 +37,7 @@ def test_tau_that_is_a_price_is_accepted(tau):
     assert isinstance(config.check_tau(tau), float)
 
 
-@pytest.mark.parametrize("tau", [-0.001, float("nan"), float("inf"), "0.1", None, [0.1]])
+@pytest.mark.parametrize("tau", [-0.001, float("nan"), float("inf"), "0.1", None, [0.1], True])
 def test_tau_that_is_no_price_is_rejected(tau):
     with pytest.raises(ValueError, match="finite number >= 0"):
         config.check_tau(tau)

@@ -366,7 +366,7 @@ def test_composes_into_somebody_else_s_model(model_type, make_images, tmp_path):
     assert reloaded.get_layer("block").ponder_weight == 0.01
 
 
-@pytest.mark.parametrize("units", [[], [lambda x: x], ["unit"], [CountingUnit, CountingUnit]])
+@pytest.mark.parametrize("units", [[], [lambda x: x], ["unit"], [CountingUnit, CountingUnit], CountingUnit, None])
 def test_anything_but_layers_as_units_is_rejected(units):
     with pytest.raises(ValueError, match="at least one Keras layer"):
         AdaptiveBlock(units, "act")

@@ -94,6 +94,19 @@ class _flipped:
         self.kernel, self.use_bias = np.asarray(layer.kernel)[::-1, ::-1], False
 
 
+@pytest.mark.parametrize("unit", [BottleneckUnit, lambda filters, _, stride: BasicUnit(filters, stride=stride)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 5)])
+def test_units_that_stride_take_the_smallest_maps_of_known_size(make_images, unit, size):
+    features = make_images(2, *size, 6)
+    known, unknown = unit(6, 2, stride=2), unit(6, 2, stride=2)
+    known.build((None, *size, 6))
+    unknown.build((None, None, None, 6))
+    unknown.set_weights(known.get_weights())
+    output = known(features)
+    assert output.shape == (2, -(-size[0] // 2), -(-size[1] // 2), 6)
+    np.testing.assert_array_equal(unknown(features), output)
+
+
 @pytest.mark.parametrize("make", UNITS.values(), ids=UNITS)
 def test_masked_positions_keep_their_features_exactly(make_images, make):
     x = make_images(2, 6, 5, channels=6)

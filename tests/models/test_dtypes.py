@@ -50,3 +50,9 @@ def test_networks_take_every_dtype(network, dtype, make_images, tmp_path):
 @pytest.mark.parametrize("floatx", ["float64", "float16"], indirect=True)
 def test_networks_take_every_default_of_keras(floatx, make_images, tmp_path):
     trains_saves_and_halts_in_float32(cifar(), floatx, make_images(2, 32, 32), tmp_path)
+
+
+@pytest.mark.parametrize("build", [imagenet, cifar, lambda dtype: sact_tf.layers.BasicUnit(4, dtype=dtype)])
+def test_types_without_fractions_are_refused(build):
+    with pytest.raises(ValueError, match=r"`dtype` must be a floating point type(.|\n)*'int32'"):
+        build(dtype="int32")

@@ -84,11 +84,27 @@ def test_argument_outside_of_its_range_is_rejected(build, arguments, message):
         (np.zeros((2, 3, 40, 36), "float32"), "channels_first"),
         (np.zeros((2, 40, 36, 1), "float32"), r"\(batch, height, width, 3\)"),
         (np.zeros((2, 40, 3, 3), "float32"), "at least"),
+        ([np.zeros((2, 40, 36, 3), "float32")] * 2, "one tensor(.|\n)*list of 2"),
+        ({"image": np.zeros((2, 40, 36, 3), "float32")}, r"data\.map(.|\n)*\['image'\]"),
     ],
 )
 def test_images_that_do_not_fit_are_rejected_with_the_way_out(networks, name, images, message):
     with pytest.raises(ValueError, match=message):
         networks(name, "sact")(images)
+
+
+def test_images_may_come_in_a_list_of_one_or_by_the_name_of_the_input(networks, make_images):
+    model, images = networks("cifar", "sact"), make_images(2, 40, 36)
+    expected = model(images)["logits"]
+    for given in ([images], {"images": images}):
+        np.testing.assert_array_equal(model(given)["logits"], expected)
+    np.testing.assert_array_equal(model.backbone({"images": images})["image_size"], [[40, 36]] * 2)
+
+
+def test_images_of_unknown_rank_are_rejected_with_the_way_out(networks):
+    call = tf.function(networks("cifar", "sact"), [tf.TensorSpec(None)], autograph=False)
+    with pytest.raises(ValueError, match=r"ensure_shape(.|\n)*<unknown>"):
+        call.get_concrete_function()
 
 
 @pytest.mark.parametrize("name", ["imagenet", "cifar"])
@@ -210,3 +226,10 @@ def test_ponder_cost_is_weighed_once():
         Classifier(backbone, 5)
     backbone.ponder_weight = None
     assert Classifier(backbone, 5, tau=0.1).backbone.get_config()["ponder_weight"] is None
+
+
+def test_ponder_weight_that_a_classifier_would_not_use_is_refused_by_its_loss():
+    model = cifar("sact")
+    model.blocks["block_1"].ponder_weight = 0.1
+    with pytest.raises(ValueError, match=r"its own `tau`(.|\n)*'block_1': 0\.1"):
+        model.compute_loss(y=np.zeros(2), y_pred={})
