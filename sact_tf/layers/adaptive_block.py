@@ -12,6 +12,7 @@ from sact_tf import halting
 from sact_tf.config import check_model_type
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import make_halting_branches
+from sact_tf.layers.parts import knows_its_shape
 from sact_tf.layers.time_distributed import ShapesByName
 from sact_tf.losses import PonderWeight
 
@@ -132,7 +133,7 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         return outputs
 
     def compute_output_spec(self, features, training=None):
-        if all(map(_knows_its_shape, self.units)):
+        if all(map(knows_its_shape, self.units)):
             return self._spec_of(self.units[0].compute_output_spec(features).shape)
         # By tracing, which also shows what is wrong with somebody's units. Keras would derive the shapes from
         # `compute_output_shape`, and declare the compute dtype for all.
@@ -239,11 +240,6 @@ def _is_compiled():
 
     # Keras infers shapes in a graph of this name.
     return tf.inside_function() and not tf.compat.v1.get_default_graph().name.startswith("scratch_graph")
-
-
-def _knows_its_shape(unit):
-    """Whether a unit computes the shape of its output from that of its input, so that Keras need not trace it."""
-    return type(unit).compute_output_shape is not keras.layers.Layer.compute_output_shape
 
 
 def _check_units(units, model_type):

@@ -8,14 +8,21 @@ import numpy as np
 from keras import ops
 
 from sact_tf.layers.freezing import KeepsFrozenParts
-from sact_tf.layers.parts import convolution, fold_normalization, multiply_channels, normalization, spatial_mean
+from sact_tf.layers.parts import (
+    ShapesWithoutTracing,
+    convolution,
+    fold_normalization,
+    multiply_channels,
+    normalization,
+    spatial_mean,
+)
 
 # sigmoid(-3) = 0.047: a fresh unit seldom halts (Figurnov et al. 2017, section 4).
 INITIAL_HALTING_BIAS = -3.0
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class GlobalHaltingBranch(KeepsFrozenParts, keras.layers.Layer):
+class GlobalHaltingBranch(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
     """ACT's branch, one probability an image: global mean, batch normalization, linear, sigmoid.
 
     Maps features `(batch, height, width, channels)` to float32 `(batch, 1, 1, 1)`.

@@ -88,6 +88,28 @@ def multiply_channels(features, matrix):
     return ops.reshape(product, (batch, height, width, matrix.shape[-1]))
 
 
+def knows_its_shape(layer):
+    """Whether a layer computes the shape of its output from that of its input, so that Keras need not trace it.
+
+    A subclass that changes `call` alone may return another shape than the class that it comes from.
+    """
+    for kind in type(layer).__mro__:
+        if "compute_output_shape" in vars(kind):
+            return kind is not keras.layers.Layer
+        if "call" in vars(kind):
+            return False
+    return False
+
+
+class ShapesWithoutTracing:
+    """Mixin of layers with a `compute_output_shape`: they are put into models without being traced."""
+
+    def compute_output_spec(self, features, **arguments):
+        if knows_its_shape(self):
+            return super().compute_output_spec(features)
+        return keras.Operation.compute_output_spec(self, features, **arguments)
+
+
 @keras.saving.register_keras_serializable(package="sact_tf")
 def leaky_relu(x):
     """Leaky ReLU with the CIFAR network's slope."""

@@ -8,11 +8,11 @@ import keras
 from keras import ops
 
 from sact_tf.layers.freezing import KeepsFrozenParts
-from sact_tf.layers.parts import convolution, leaky_relu, normalization
+from sact_tf.layers.parts import ShapesWithoutTracing, convolution, leaky_relu, normalization
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class BottleneckUnit(KeepsFrozenParts, keras.layers.Layer):
+class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
     """1x1, 3x3 and 1x1 convolutions: the unit of the ImageNet networks.
 
     Args:
@@ -95,7 +95,7 @@ class BottleneckUnit(KeepsFrozenParts, keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class BasicUnit(KeepsFrozenParts, keras.layers.Layer):
+class BasicUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
     """Two 3x3 convolutions: the unit of the CIFAR networks.
 
     The shortcut has no weights: where the unit strides it is average-pooled, where channels grow it is

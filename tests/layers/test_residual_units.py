@@ -1,9 +1,11 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-from sact_tf.layers import BasicUnit, BottleneckUnit
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
 from sact_tf.layers.residual_units import mask_residual
 
 BOTTLENECKS = {
@@ -166,3 +168,24 @@ def test_kernels_start_from_the_release_s_truncated_normal():
 def test_basic_unit_that_cannot_pad_its_shortcut_is_rejected(make_images, filters):
     with pytest.raises(ValueError, match=f"filters={filters}, input channels=6"):
         BasicUnit(filters)(make_images(2, 6, 5, channels=6))
+
+
+class Cropped(BottleneckUnit):
+    """Changes `call` alone."""
+
+    def call(self, features, residual_mask=None, training=None):
+        return super().call(features, residual_mask, training)[:, 1:]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("make", [BasicUnit, functools.partial(BottleneckUnit, bottleneck_filters=2), Cropped])
+def test_shape_of_a_unit_is_known_before_it_runs(make, stride):
+    unit = make(8, bottleneck_filters=2, stride=stride) if make is Cropped else make(8, stride=stride)
+    features = np.zeros((2, 9, 6, 4), "float32")
+    promised = unit(keras.KerasTensor((None, 9, 6, 4))).shape
+    assert promised == (None, *unit(features).shape[1:])
+    block = AdaptiveBlock([make(8, bottleneck_filters=2) if make is Cropped else make(8)], "sact")
+    promised = block(keras.KerasTensor((None, 9, 6, 4)))
+    for name, value in block(features).items():
+        assert promised[name].shape == (None, *value.shape[1:]), name
+        assert promised[name].dtype == keras.backend.standardize_dtype(value.dtype), name
