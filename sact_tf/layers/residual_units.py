@@ -65,7 +65,12 @@ class BottleneckUnit(KeepsFrozenParts, keras.layers.Layer):
         if self.projects:
             self.shortcut.build(input_shape)
         self.conv1.build(input_shape)
-        for layer in (self.norm1, self.conv2, self.norm2, self.conv3):
+        self.norm1.build(narrow)
+        # With the border that `call` adds: images of the smallest size would seem too small for the kernel.
+        border = 2 if self.stride > 1 else 0
+        height, width = (size and size + border for size in narrow[1:3])
+        self.conv2.build((narrow[0], height, width, narrow[3]))
+        for layer in (self.norm2, self.conv3):
             layer.build(narrow)
 
     def call(self, features, residual_mask=None, training=None):
