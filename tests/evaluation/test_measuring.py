@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from sact_tf import cifar_resnet, evaluation, flops, losses, visualize
 from sact_tf.config import EvaluationConfig, ModelConfig
+from sact_tf.data import pipeline
 from sact_tf.data.pipeline import Source
 from sact_tf.evaluation.record import Record
 from sact_tf.tasks import classification
@@ -88,6 +89,15 @@ def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, i
     assert metrics["Ponder Cost/inside box"] == pytest.approx(inside.mean(), rel=1e-5)
     outside = (maps.sum() - inside.sum()) / (maps.size - inside.size)
     assert metrics["Ponder Cost/outside box"] == pytest.approx(outside, rel=1e-5)
+
+
+def test_a_label_that_is_no_class_of_the_network_ends_in_a_sentence(images):
+    model = cifar_resnet("1", "vanilla", num_classes=4, base_channels=2, image_shape=(None, None, 3))
+    with (
+        pytest.raises(ValueError, match=r"from 0 to 3, for 4 classes .* Received: \[0 1 3 5 1\]"),
+        pipeline.plain_errors(),
+    ):
+        evaluation.evaluate_model(classification, model, source_of(images, [0, 1, 3, 5, 1]), 5)
 
 
 def test_a_vanilla_network_has_flops_without_deviation_and_no_ponder_cost(images):
