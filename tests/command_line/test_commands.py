@@ -101,6 +101,17 @@ def test_an_interrupted_evaluation_stops_cleanly(start_script, tmp_path):
     assert waiting.returncode == 0 and "Stopped." in output and "Traceback" not in errors
 
 
+def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(interrupted)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.endswith("Stopped.\n")
+
+
 def training_config(monkeypatch, *flags):
     """What `train.py` makes of flags."""
     parsed = absl.flags.FlagValues()
