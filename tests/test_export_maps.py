@@ -21,6 +21,7 @@ from sact_tf.data import pipeline
 from sact_tf.data.records import BadRecord
 from sact_tf.data.sources import RecordSource
 from sact_tf.models.build import build_model
+from sact_tf.tasks import classification
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 NETWORK = ModelConfig(network="cifar", model="1_3_2", model_type="sact", num_classes=10, base_channels=4)
@@ -81,6 +82,15 @@ def test_file_has_the_data_sets_attribute_and_compression_of_the_release(exporte
         assert file.attrs["block_scopes"].tolist() == [b"block_1", b"block_2", b"block_3"]
         assert json.loads(file.attrs["sact_tf"])["checkpoint"] == "model.ckpt-3"
     assert os.listdir(os.path.dirname(exported)) == ["maps.h5"]
+
+
+def test_replicas_that_share_each_batch_write_the_same_maps(config, model, tmp_path):
+    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")])
+    assert strategy.num_replicas_in_sync == 2
+    # Batches of three, and a last one of one image.
+    config = dataclasses.replace(config, export_path=str(tmp_path / "maps.h5"), num_examples=7, batch_size=3)
+    assert export_maps.export_maps(config, lambda text: None, strategy) == 7
+    assert_file_is(config.export_path, model, 7)
 
 
 def test_release_reads_it_as_its_own(exported):
@@ -160,7 +170,7 @@ def test_damaged_images_are_left_out_up_to_a_number(config, model, tmp_path, mon
         return {"image": pipeline.to_unit_range(image), "label": tf.constant(0, tf.int64)}
 
     source = RecordSource(11, fetch, decode, lambda index: f"picture {index}")
-    monkeypatch.setattr(pipeline, "open_source", lambda *arguments: source)
+    monkeypatch.setattr(classification, "open_source", lambda *arguments: source)
     monkeypatch.setattr(export_maps, "BATCHES_PER_PART", 1)
     config = dataclasses.replace(config, export_path=str(tmp_path / "maps.h5"), num_examples=11)
     with pytest.raises(BadRecord, match="picture 9"):

@@ -1,6 +1,7 @@
 """What the commands share: their flags, the configurations that flags ask for, and errors that a person can read."""
 
 import os
+import signal
 import sys
 
 from absl import app, logging
@@ -66,6 +67,9 @@ def run(main):
                 raise
             print_line(f"error: {_sentence(error)}", sys.stderr)
             sys.exit(1)
+        except KeyboardInterrupt:
+            print_line("Stopped.", sys.stderr)
+            sys.exit(128 + signal.SIGINT)
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)

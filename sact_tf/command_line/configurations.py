@@ -3,6 +3,7 @@
 import dataclasses
 import os
 
+import tensorflow as tf
 from absl import flags
 
 from sact_tf import config as configs
@@ -70,11 +71,19 @@ def _configuration(kind, dataset, defaults, **fixed):
 
 
 def _own_classes(dataset, defaults):
-    """The number of classes of data of one's own, as it was noted beside them; a run that has begun keeps its own."""
-    directory = train_log_dir()
-    if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
-        return {"num_classes": configs.read_config(directory).model.num_classes}
-    found = pipeline.num_classes_of(dataset, _flag("dataset_dir", defaults))
+    """The number of classes of data of one's own, as it was noted beside them; a run that goes on keeps its own."""
+    directory, dataset_dir = train_log_dir(), _flag("dataset_dir", defaults)
+    found = pipeline.num_classes_of(dataset, dataset_dir)
+    # Without a checkpoint nothing goes on: the run starts afresh, on other data maybe.
+    if tf.train.latest_checkpoint(directory) and os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
+        run = configs.read_config(directory)
+        if found and found > run.model.num_classes and dataset == run.dataset:
+            raise ValueError(
+                f"{dataset_dir} holds {found} classes, and the run in {directory} was begun with "
+                f"{run.model.num_classes}. Give the --dataset_dir that it was begun with, or another --train_log_dir, "
+                "with --finetune_path and --finetune_skip_logits to start from its weights."
+            )
+        return {"num_classes": run.model.num_classes}
     return {"num_classes": found} if found else {}
 
 

@@ -1,5 +1,6 @@
 """Finds the pictures in a folder of class folders, and says what else lies there."""
 
+import errno
 import os
 from typing import NamedTuple
 
@@ -65,7 +66,7 @@ def read_folder(path, output_dir=None, log=None):
     reader = _Reader(output_dir, log)
     path, found = str(path), {}
     for entry in reader.entries(path, (path,)):
-        if not entry.is_dir():
+        if not _is(entry.is_dir):
             reader.leave_out(BESIDE, entry)
         elif paths := list(reader.pictures_below(entry.path, (path, entry.path))):
             found[entry.name] = paths
@@ -93,9 +94,9 @@ class _Reader:
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
                 self.leave_out(HIDDEN, entry)
-            elif self.output_dir and entry.is_dir() and os.path.realpath(entry.path) == self.output_dir:
+            elif self.output_dir and _is(entry.is_dir) and os.path.realpath(entry.path) == self.output_dir:
                 self.leave_out(OUTPUT, entry)
-            elif entry.is_symlink() and entry.is_dir() and any(os.path.samefile(entry.path, above) for above in way):
+            elif entry.is_symlink() and _is(entry.is_dir) and any(os.path.samefile(entry.path, above) for above in way):
                 self.leave_out(ABOVE, entry)
             else:
                 yield entry
@@ -103,10 +104,10 @@ class _Reader:
     def pictures_below(self, folder, way):
         """Paths of the pictures in a folder and in those below."""
         for entry in self.entries(folder, way):
-            if entry.is_dir():
+            if _is(entry.is_dir):
                 yield from self.pictures_below(entry.path, (*way, entry.path))
             # A link to nothing is named as a picture that cannot be read.
-            elif not entry.is_file() and not entry.is_symlink():
+            elif not _is(entry.is_file) and not entry.is_symlink():
                 self.leave_out(NO_FILE, entry)
             elif entry.name.lower().endswith(pictures.ENDINGS) or pictures.is_picture(entry.path):
                 self.found += 1
@@ -115,3 +116,13 @@ class _Reader:
                 yield entry.path
             else:
                 self.leave_out(NO_PICTURE, entry)
+
+
+def _is(kind):
+    """What a method of an entry answers; False for a link that leads back to itself, which has no kind."""
+    try:
+        return kind()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return False

@@ -15,6 +15,7 @@ again what holds pictures that have changed.
 import functools
 import os
 import random
+import signal
 import sys
 import warnings
 
@@ -175,6 +176,9 @@ def main(argv, values=FLAGS):
     except (ValueError, OSError) as error:
         print(f"error: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     print(f"{len(paths)} files: {paths[0]}{' ...' if len(paths) > 1 else ''}")
 
 

@@ -12,6 +12,8 @@ from sact_tf.data.class_names import escaped
 from sact_tf.data.records import frame
 
 JPEG_QUALITY = 95
+# What libjpeg writes, in pixels.
+MAX_JPEG_SIZE = 65500
 # Versions of TensorFlow Datasets whose layout is written.
 TFDS_DIRECTORIES = {"imagenet": "imagenet2012/5.1.0", "cifar10": "cifar10/3.0.2"}
 
@@ -41,6 +43,11 @@ def read_jpeg(path):
                 encoded = file.read()
             if _is_whole_jpeg(encoded):
                 return encoded, *picture.size
+        if max(picture.size) > MAX_JPEG_SIZE:
+            raise pictures.BadPicture(
+                f"it is {picture.width} pixels wide and {picture.height} high, and a JPEG has at most {MAX_JPEG_SIZE} "
+                "each way. Make it smaller"
+            )
         pixels = pictures.pixels_of(picture)
     return _encoded(pixels, "JPEG", quality=JPEG_QUALITY), pixels.shape[1], pixels.shape[0]
 

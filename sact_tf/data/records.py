@@ -82,6 +82,8 @@ class RecordFiles:
         for path in self.paths:
             if not os.path.exists(path):
                 raise FileNotFoundError(f"{missing(path)}. Copy or make it again.")
+            if os.path.isdir(path):
+                raise IsADirectoryError(f"{path} is a directory, where a file of records should be. Rename it.")
         cache = pathlib.Path(cache_dir or cache_directory()) / f"{_fingerprint(self.paths)}.index"
         bounds = _read_cache(cache, len(self.paths))
         if bounds is None:

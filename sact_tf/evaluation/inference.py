@@ -52,19 +52,19 @@ def over_replicas(function, strategy=None, **options):
     Args:
         function: from images `(batch, height, width, 3)` to a dict of tensors whose first axis is the batch.
         strategy: `tf.distribute.Strategy`; None, or one of a single replica, for one device.
-        **options: of `tf.function`.
+        **options: of `tf.function`, for one device.
 
     Returns:
         Function with the results of `function`, whatever the number of replicas.
     """
-    traced = tf.function(function, **options)
     replicas = strategy.num_replicas_in_sync if strategy else 1
     if replicas == 1:
-        return traced
+        return tf.function(function, **options)
 
     @tf.function(reduce_retracing=True)
     def run(parts):
-        return strategy.run(traced, args=(parts,))
+        # Not a `tf.function` of its own: a signature would be compared with the parts of all replicas together.
+        return strategy.run(function, args=(parts,))
 
     def compute(images):
         count = len(images)

@@ -101,8 +101,19 @@ def test_an_interrupted_evaluation_stops_cleanly(start_script, tmp_path):
     assert waiting.returncode == 0 and "Stopped." in output and "Traceback" not in errors
 
 
-@pytest.mark.parametrize("flags", [("--experiment=imagenet_101_sact_5e-3", "--tau=0.01"), ()])
-def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
+def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    with pytest.raises(SystemExit) as stopped:
+        command_line.run(interrupted)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err.endswith("Stopped.\n")
+
+
+def training_config(monkeypatch, *flags):
+    """What `train.py` makes of flags."""
     parsed = absl.flags.FlagValues()
     monkeypatch.setattr(configurations, "FLAGS", parsed)
     for define in (command_line.define_model_flags, command_line.define_training_flags):
@@ -114,12 +125,37 @@ def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
                 patch.setattr(absl.flags, name, functools.partial(getattr(absl.flags, name), flag_values=parsed))
             define()
     parsed(["train.py", *flags])
-    config = command_line.training_config()
+    return command_line.training_config()
+
+
+@pytest.mark.parametrize("flags", [("--experiment=imagenet_101_sact_5e-3", "--tau=0.01"), ()])
+def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
+    config = training_config(monkeypatch, *flags)
     if flags:
         assert (config.dataset, config.batch_size, config.learning_rate) == ("imagenet", 32, 0.05)
         assert (config.model.model, config.model.model_type, config.model.tau) == ("101", "sact", 0.01)
     else:
         assert (config.dataset, config.model.model_type) == ("cluttered_digits", "vanilla")
+
+
+def test_a_run_has_the_classes_of_its_data_until_a_checkpoint_holds_it_to_its_own(monkeypatch, tmp_path):
+    for name, number in (("three", 3), ("five", 5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "imagenet_classes.txt").write_text("".join(f"{name}_{k}\n" for k in range(number)))
+    run = tmp_path / "run"
+    flags = ("--dataset=imagenet", f"--train_log_dir={run}", f"--dataset_dir={tmp_path}/")
+    config = training_config(monkeypatch, *flags[:2], flags[2] + "three")
+    # ImageNet's class 0 is the background.
+    assert config.model.num_classes == 4
+    run.mkdir()
+    (run / "config.json").write_text(config.to_json())
+    # It stopped before it saved anything.
+    assert training_config(monkeypatch, *flags[:2], flags[2] + "five").model.num_classes == 6
+    (run / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
+    (run / "model.ckpt-1.index").touch()
+    assert training_config(monkeypatch, *flags[:2], flags[2] + "other").model.num_classes == 4
+    with pytest.raises(ValueError, match=r"five holds 6 classes, and the run in .* was begun with 4.*--finetune_skip_"):
+        training_config(monkeypatch, *flags[:2], flags[2] + "five")
 
 
 def test_the_first_run_trains_both_networks_and_draws_the_maps(run_script, tmp_path):

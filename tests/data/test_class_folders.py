@@ -75,6 +75,15 @@ def test_links_are_followed_but_not_in_a_circle_and_pipes_are_no_files(tmp_path)
     }
 
 
+def test_a_link_that_leads_to_itself_is_a_picture_that_cannot_be_read(tmp_path):
+    make(tmp_path, "a/1.jpg")
+    for name in ("a/round.jpg", "round"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    folder = class_folders.read_folder(tmp_path, tmp_path / "data")
+    assert below(tmp_path, folder.pictures["a"]) == ["a/1.jpg", "a/round.jpg"]
+    assert below(tmp_path, folder.left_out[class_folders.BESIDE]) == ["round"]
+
+
 def test_the_folder_that_is_written_to_is_no_class(tmp_path):
     make(tmp_path, "a/1.jpg", "data/train.jpg")
     assert list(class_folders.read_folder(tmp_path, tmp_path / "data").pictures) == ["a"]

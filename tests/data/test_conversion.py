@@ -184,6 +184,14 @@ def test_so_many_bad_pictures_are_left_out_as_is_allowed(photos):
     assert "Pictures left out that cannot be read: 3" in lines
 
 
+def test_a_picture_too_large_for_a_jpeg_is_named_and_can_be_left_out(photos):
+    Image.new("RGB", (65501, 1)).save(photos / "a" / "2.bmp")
+    with pytest.raises(OSError, match=r"a/2\.bmp cannot .* it is 65501 pixels wide and 1 high, and a JPEG has at most"):
+        run(photos, directory="stopped")
+    run(photos, skip_bad=1)
+    assert sorted(examples(photos)) == ["0.bmp", "1.bmp", "3.bmp", "4.bmp", "5.bmp"]
+
+
 def test_pictures_that_files_lack_count_when_a_conversion_is_started_again(photos):
     damage(photos, "a/2.bmp", "b/1.bmp")
     run(photos, skip_bad=2)

@@ -152,3 +152,17 @@ def test_the_command_leaves_out_bad_pictures_and_prints_names_that_are_no_text(r
     status, output, _ = run_command(f"--from_folder={copy}", "--skip_bad=1")
     assert status == 0 and "Left out 1 of at most 1: " in output and "cup/caf\\xe9.jpg cannot be read" in output
     assert imagenet.open_split(str(tmp_path / "data"), "train", 32).num_examples == 15
+
+
+def test_an_interrupted_conversion_says_that_it_goes_on(folder, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    values = flags.FlagValues()
+    convert.define_flags(values)
+    values(["convert", f"--from_folder={folder}", f"--output_dir={tmp_path / 'data'}"])
+    monkeypatch.setattr(convert, "convert", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        convert.main(["convert"], values)
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "Stopped; the same command goes on from here.\n"

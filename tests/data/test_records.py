@@ -195,6 +195,13 @@ def test_a_compressed_file_says_so_and_how_to_unpack_it(paths, form, compress, c
     assert pathlib.Path(paths[1]).read_bytes() == content
 
 
+def test_a_directory_in_the_place_of_a_shard_is_named(paths):
+    os.remove(paths[1])
+    os.mkdir(paths[1])
+    with pytest.raises(IsADirectoryError, match=r"00001-of-00003 is a directory, where a file of records should be\."):
+        records.RecordFiles(paths)
+
+
 def test_a_link_to_nothing_is_named_with_what_it_points_to(paths):
     os.remove(paths[1])
     os.symlink("/nowhere/shard", paths[1])

@@ -85,7 +85,7 @@ def test_replicas_share_the_images_and_give_the_same_figures(images, spread_halt
 @pytest.mark.parametrize("label", [10, -1])
 def test_a_label_that_is_no_class_of_the_network_ends_in_a_sentence(sact_model, images, label):
     source = source_of(images, [0, 9, label, 1, 2])
-    sentence = rf"^The network has the classes 0 to 9: .* \[0 9 {label} 1 2\]$"
+    sentence = rf"^Labels must be whole numbers from 0 to 9, for 10 classes .* Received: \[0 9 {label} 1 2\]$"
     with pytest.raises(ValueError, match=sentence), pipeline.plain_errors():
         evaluation.evaluate_model(classification, sact_model, source, 5)
 

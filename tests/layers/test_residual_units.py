@@ -120,6 +120,11 @@ def test_masked_positions_keep_their_features_exactly(make_images, make):
     np.testing.assert_array_equal(masked[active], full[active])
 
 
+def test_a_unit_that_strides_takes_features_smaller_than_its_kernel():
+    features = np.ones((2, 2, 1, 4), np.float32)
+    assert BottleneckUnit(6, 3, stride=2)(features).shape == (2, 1, 1, 6)
+
+
 def test_a_residual_that_is_not_a_number_does_not_leak_out_of_a_masked_position():
     residual = np.array([[[[1.0, np.nan]]], [[[np.inf, 2.0]]], [[[3.0, 4.0]]]], "float32")
     mask = np.array([False, False, True]).reshape(3, 1, 1, 1)

@@ -107,6 +107,11 @@ def test_images_of_unknown_rank_are_rejected_with_the_way_out(networks):
         call.get_concrete_function()
 
 
+def test_imagenet_networks_take_fixed_images_from_32_pixels_on():
+    network = sact_tf.imagenet_resnet((1, 1, 1, 2), num_classes=3, base_channels=4, image_shape=(32, 40, 3))
+    assert network(np.zeros((2, 32, 40, 3), np.float32))["logits"].shape == (2, 3)
+
+
 @pytest.mark.parametrize("name", ["imagenet", "cifar"])
 @pytest.mark.parametrize("model_type", ["vanilla", "act", "sact"])
 def test_loss_is_cross_entropy_and_price_of_computation_and_weight_decay(make_images, name, model_type):
