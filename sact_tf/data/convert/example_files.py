@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from sact_tf.data import cifar10, cifar_files, imagenet, pictures
+from sact_tf.data import cifar10, imagenet, pictures
 from sact_tf.data.class_names import escaped
+from sact_tf.data.convert import cifar_files
 from sact_tf.data.records import frame
 
 JPEG_QUALITY = 95

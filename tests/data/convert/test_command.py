@@ -8,7 +8,8 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from sact_tf.data import convert, example_files, imagenet
+from sact_tf.data import convert, imagenet
+from sact_tf.data.convert import example_files
 
 
 def quiet(text):

@@ -10,6 +10,9 @@ lack some of its classes. `<dataset>_classes.txt` beside the data lists the name
 
 A file has its name only once it is whole: started again after a stop, the command makes what is missing, and makes
 again what holds pictures that have changed.
+
+`class_folders` finds the pictures, `plan` says what a split holds and what of it is done, `writing` makes the files,
+`example_files` and `cifar_files` are their formats.
 """
 
 import functools
@@ -21,9 +24,10 @@ import warnings
 
 from absl import app, flags
 
-from sact_tf.data import cifar10, class_folders, class_names, conversion_plan, example_files, imagenet
-from sact_tf.data.conversion import Conversion
-from sact_tf.data.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
+from sact_tf.data import cifar10, class_names, imagenet
+from sact_tf.data.convert import class_folders, example_files, plan
+from sact_tf.data.convert.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
+from sact_tf.data.convert.writing import Conversion
 from sact_tf.data.whole_files import in_words
 from sact_tf.progress import print_line
 
@@ -69,8 +73,8 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     classes = _numbered_classes(folder, dataset, output_dir, log)
     names = _file_names(to, dataset, split, num_shards)
     parts = _shuffled_parts(_examples(folder, classes), names)
-    plan = conversion_plan.Plan(output_dir, dataset, split, classes, folder.path, to, parts)
-    Conversion(plan, example_files.FORMATS[dataset][to], threads, skip_bad, log).run()
+    planned = plan.Plan(output_dir, dataset, split, classes, folder.path, to, parts)
+    Conversion(planned, example_files.FORMATS[dataset][to], threads, skip_bad, log).run()
     paths = [os.path.join(output_dir, name) for name in names]
     if to == "tfds":
         example_files.write_tfds_metadata(os.path.dirname(paths[0]), dataset, classes)
@@ -107,7 +111,7 @@ def _numbered_classes(folder, dataset, output_dir, log):
     if len(classes) > limit:
         raise ValueError(f"{folder.path} holds {len(classes)} class folders; {dataset} has {limit} classes.")
     known = class_names.read(output_dir, dataset)
-    if not known or not set(classes) < set(known) or not conversion_plan.holds_data(output_dir):
+    if not known or not set(classes) < set(known) or not plan.holds_data(output_dir):
         return classes
     log(f"{len(known) - len(classes)} of the {len(known)} classes of {output_dir} have no pictures here")
     return known
@@ -180,8 +184,3 @@ def main(argv, values=FLAGS):
         print("Stopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
     print(f"{len(paths)} files: {paths[0]}{' ...' if len(paths) > 1 else ''}")
-
-
-if __name__ == "__main__":
-    define_flags()
-    app.run(main)

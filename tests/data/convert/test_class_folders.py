@@ -5,7 +5,8 @@ import os
 import pytest
 from PIL import Image
 
-from sact_tf.data import class_folders, class_names, convert
+from sact_tf.data import class_names, convert
+from sact_tf.data.convert import class_folders
 
 
 def make(root, *names):

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sact_tf.data import conversion, conversion_plan, convert, imagenet, records
+from sact_tf.data import convert, imagenet, records
+from sact_tf.data.convert import plan, writing
 
 NUM_PICTURES = 6
 
@@ -208,7 +209,7 @@ def test_a_file_with_nothing_but_bad_pictures_is_refused(photos):
 
 
 def test_progress_says_how_many_pictures_are_done_how_fast_and_how_long_it_will_take(photos, monkeypatch):
-    monkeypatch.setattr(conversion, "SECONDS_BETWEEN_MESSAGES", -1)
+    monkeypatch.setattr(writing, "SECONDS_BETWEEN_MESSAGES", -1)
     lines = [line for line in run(photos, num_shards=1) if "images/s" in line]
     assert len(lines) == NUM_PICTURES
     assert lines[0].startswith("1/6 pictures, ") and lines[-1].startswith("6/6 pictures, ")
@@ -259,7 +260,7 @@ def test_a_conversion_that_version_0_1_began_goes_on(photos):
 
 
 def test_pictures_below_the_directory_that_is_written_to_are_no_data(photos):
-    assert not conversion_plan.holds_data(str(photos.parent))
+    assert not plan.holds_data(str(photos.parent))
     run(photos, directory=".")
-    assert conversion_plan.holds_data(str(photos.parent)) and not conversion_plan.holds_data("/nowhere")
+    assert plan.holds_data(str(photos.parent)) and not plan.holds_data("/nowhere")
     assert run(photos, directory=".")[1] == "2 of 2 files are there already"
