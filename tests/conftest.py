@@ -44,6 +44,15 @@ def seed():
     np.random.seed(17)
 
 
+@pytest.fixture(autouse=True)
+def determinism():
+    # No test is to find operations deterministic because a training before it asked for that: without a word, Keras
+    # then leaves out XLA.
+    from tensorflow.python.framework import config
+
+    config.disable_op_determinism()
+
+
 class Script:
     """A script in a process of its own, used like a `subprocess.Popen`; `pid` is of the script itself."""
 

@@ -36,7 +36,7 @@ class Trainer:
             # Not the optimizer's own count, which passes over the steps whose float16 gradients overflow.
             once = tf.VariableAggregation.ONLY_FIRST_REPLICA
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step", aggregation=once)
-        self._differentiate = tf.function(self._gradients, jit_compile=True) if config.jit_compile else self._gradients
+        self._differentiate = tf.function(self._gradients, jit_compile=True, autograph=False) if config.jit_compile else self._gradients
         # By name and by position, so that a checkpoint does not depend on how the objects are nested.
         self.checkpoint = tf.train.Checkpoint(
             step=self.step,
@@ -64,7 +64,8 @@ class Trainer:
         """The value of `step` as an int."""
         return int(tf.convert_to_tensor(self.step))
 
-    @tf.function
+    # Without AutoGraph, which would look through all of Keras for Python to convert: a third of the tracing.
+    @tf.function(autograph=False)
     def train_step(self, batch):
         """Makes one step; returns a dict of scalars, means over the global batch before the step."""
         results = self.strategy.run(self._replica_step, args=(batch,))

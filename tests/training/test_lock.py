@@ -13,6 +13,7 @@ import pytest
 
 from sact_tf import training
 from sact_tf.config import ModelConfig, TrainingConfig
+from sact_tf.tasks import classification
 from sact_tf.training import lock
 from sact_tf.training.lock import DirectoryInUse, run_lock
 
@@ -56,7 +57,7 @@ def assert_starts(directory, monkeypatch):
     def open_source(*args, **kwargs):
         raise Started
 
-    monkeypatch.setattr(training.pipeline, "open_source", open_source)
+    monkeypatch.setattr(classification, "open_source", open_source)
     with pytest.raises(Started):
         training.train(CONFIG, str(directory))
 
