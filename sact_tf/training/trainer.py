@@ -36,7 +36,9 @@ class Trainer:
             # Not the optimizer's own count, which passes over the steps whose float16 gradients overflow.
             once = tf.VariableAggregation.ONLY_FIRST_REPLICA
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step", aggregation=once)
-        self._differentiate = tf.function(self._gradients, jit_compile=True, autograph=False) if config.jit_compile else self._gradients
+        self._differentiate = (
+            tf.function(self._gradients, jit_compile=True, autograph=False) if config.jit_compile else self._gradients
+        )
         # By name and by position, so that a checkpoint does not depend on how the objects are nested.
         self.checkpoint = tf.train.Checkpoint(
             step=self.step,
