@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from sact_tf import command_line, visualize
-from sact_tf.data.records import write_atomically
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 
 FLAGS = flags.FLAGS

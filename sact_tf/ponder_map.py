@@ -18,7 +18,7 @@ from urllib.parse import quote
 from sact_tf import command_line, flops, visualize
 from sact_tf.command_line import writing
 from sact_tf.data.photographs import BadPhotograph, prepare, read_photograph
-from sact_tf.data.records import write_atomically
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.evaluation import inference
 from sact_tf.progress import one_line, print_line
 

@@ -5,8 +5,8 @@ import os
 import tarfile
 import zlib
 
-from sact_tf.data.directories import printable
 from sact_tf.data.records import BadRecord
+from sact_tf.progress import one_line
 
 ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
@@ -40,5 +40,5 @@ def read_members(path, names):
                     if len(found[name]) != member.size:
                         raise EOFError("it ends too early")
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise BadRecord(f"{printable(path)} is no whole archive: {error}. Download it again.") from error
+        raise BadRecord(f"{one_line(path)} is no whole archive: {error}. Download it again.") from error
     return found

@@ -3,21 +3,17 @@
 import os
 import re
 
+from sact_tf.progress import one_line
+
 MAX_ENTRIES = 12
 PACKED = (".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz", ".zst")
-
-
-def printable(path):
-    """A path as text for a line: bytes that are no UTF-8, and characters that break a line, become `\\xe9`, `\\n`."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def missing(path):
     """Says of a path that does not exist what it is: nothing, or a link to nothing."""
     if os.path.islink(path):
-        return f"{printable(path)} is a link to {printable(os.readlink(path))}, which does not exist"
-    return f"There is no {printable(path)}"
+        return f"{one_line(path)} is a link to {one_line(os.readlink(path))}, which does not exist"
+    return f"There is no {one_line(path)}"
 
 
 def latest_version(directory, name, is_whole=lambda place: True, log=None):

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.data.records import BadRecord, write_atomically
+from sact_tf.data.records import BadRecord
+from sact_tf.data.whole_files import write_atomically
 
 # Records that are tried in place of a damaged one; when all are damaged too, something else is wrong.
 MAX_REPLACEMENTS = 20

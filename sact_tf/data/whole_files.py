@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 
-from sact_tf.data.directories import printable
+from sact_tf.progress import one_line
 
 # Bytes of a file's name; 255 on most systems, of which the name of a temporary file needs some.
 MAX_NAME = 200
@@ -51,11 +51,11 @@ def in_words(error):
         return str(error)
     if error.errno in FULL_DISK:
         return _full_disk(error.filename, error)
-    return f"{printable(error.filename)} cannot be used: {error.strerror}."
+    return f"{one_line(error.filename)} cannot be used: {error.strerror}."
 
 
 def _full_disk(path, error):
     return (
-        f"{printable(path)} could not be written: {FULL_DISK[error.errno]}. Make room there and start again: files "
+        f"{one_line(path)} could not be written: {FULL_DISK[error.errno]}. Make room there and start again: files "
         "that are whole stay."
     )

@@ -15,7 +15,7 @@ import tensorflow as tf
 from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.data import pipeline
-from sact_tf.data.records import write_atomically
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
 from sact_tf.training.environment import note_environment
@@ -46,7 +46,7 @@ def train(
         save_interval_secs: seconds between checkpoints; one more is written at the end.
         save_summaries_secs: seconds between TensorBoard summaries.
         max_to_keep: int, checkpoints that are kept.
-        strategy: where to compute, see `sact_tf.strategies.make_strategy`. Of several workers the first writes the
+        strategy: where to compute, see `strategies.make_strategy`. Of several workers the first writes the
             run's files; all of them read its checkpoints, so the directory is one that they share.
         tpu: name or address of the TPU for `strategy="tpu"`.
         log: called with a line of text every few seconds.

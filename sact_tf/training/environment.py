@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from sact_tf import processor
-from sact_tf.data.records import write_atomically
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.version import __version__
 
 # What the last digits of the figures depend on, and how a line calls it.

@@ -5,8 +5,7 @@ import os
 from typing import NamedTuple
 
 from sact_tf.data import pictures
-from sact_tf.data.directories import printable
-from sact_tf.progress import Timer
+from sact_tf.progress import Timer, one_line
 
 SECONDS_BETWEEN_MESSAGES = 2
 # What systems and programs leave behind besides names that start with a dot, in small letters.
@@ -42,7 +41,7 @@ class Folder(NamedTuple):
         return f"{pictures} of {classes}. Left out: {'; '.join(left_out) or 'nothing'}"
 
     def _listed(self, paths):
-        names = [printable(os.path.relpath(path, self.path)) for path in paths[:MAX_NAMED]]
+        names = [one_line(os.path.relpath(path, self.path)) for path in paths[:MAX_NAMED]]
         return f"{len(paths)} ({', '.join(names)}{', ...' if len(paths) > MAX_NAMED else ''})"
 
 
@@ -90,7 +89,7 @@ class _Reader:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
-            raise OSError(f"The folder {printable(folder)} cannot be read: {error.strerror}.") from error
+            raise OSError(f"The folder {one_line(folder)} cannot be read: {error.strerror}.") from error
         for entry in entries:
             if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
                 self.leave_out(HIDDEN, entry)

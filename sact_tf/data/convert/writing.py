@@ -5,10 +5,9 @@ import os
 import threading
 import time
 
-from sact_tf.data.directories import printable
 from sact_tf.data.pictures import BadPicture
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import Timer, duration
+from sact_tf.progress import Timer, duration, one_line
 
 SECONDS_BETWEEN_MESSAGES = 2
 
@@ -85,7 +84,7 @@ class Conversion:
         with self.lock:
             self.num_skipped += 1
             rank = self.num_skipped
-        text = f"{printable(path)} cannot be read as a picture: {error}."
+        text = f"{one_line(path)} cannot be read as a picture: {error}."
         if rank > self.skip_bad:
             now = f", now {self.skip_bad}" if self.skip_bad else ""
             raise OSError(
