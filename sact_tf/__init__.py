@@ -6,7 +6,7 @@ from sact_tf import processor
 # TensorFlow looks at it once, when it is imported, which everything below does. Leaves other people's programs alone.
 processor.choose_onednn()
 
-from sact_tf import callbacks, flops, sparse
+from sact_tf import callbacks, depth, flops, sparse
 from sact_tf.checkpoints import initialize_from, load_release_checkpoint, save_release_checkpoint
 from sact_tf.layers import AdaptiveBlock
 from sact_tf.models import cifar_resnet, imagenet_resnet
@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "cifar_resnet",
+    "depth",
     "flops",
     "imagenet_resnet",
     "initialize_from",

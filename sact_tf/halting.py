@@ -78,6 +78,21 @@ def advance(state, probability=None, epsilon=EPSILON):
     return state, weight
 
 
+def finish(state, epsilon=EPSILON):
+    """Ends a block whose last unit does not run.
+
+    Returns:
+        `(state, weight)`, as of `advance`: what is left of the probability goes to the features as they are, where a
+        decision has not halted; no unit is counted.
+    """
+    active = is_active(state, epsilon)
+    remainder = 1.0 - state.cumulative_probability
+    weight = ops.where(active, remainder, ops.zeros_like(remainder))
+    return state._replace(
+        cumulative_probability=state.cumulative_probability + weight, ponder_cost=state.ponder_cost + weight
+    ), weight
+
+
 def run(probabilities, epsilon=EPSILON):
     """Runs the recurrence over all units of a block at once.
 

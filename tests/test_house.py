@@ -17,7 +17,7 @@ ROOMS = [
     {"evaluation"},
     {"tasks"},
     {"visualize"},
-    {"callbacks", "checkpoints"},
+    {"callbacks", "checkpoints", "depth"},
     {"sparse"},
     {"flops"},
     {"models"},

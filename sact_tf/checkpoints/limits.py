@@ -48,6 +48,10 @@ def _other_computation(model):
     settings = {}
     if getattr(model.backbone, "stem_stride", 1) != 1:
         settings["stem_stride"] = model.backbone.stem_stride
+    if model.backbone.final_survival_probability != 1:
+        settings["final_survival_probability"] = model.backbone.final_survival_probability
+    if not getattr(model.backbone, "shortcuts", True):
+        settings["shortcuts"] = False
     head = _CIFAR_HEAD if isinstance(model.backbone, CifarBackbone) else _IMAGENET_HEAD
     settings |= {name: getattr(model, name) for name, value in head.items() if getattr(model, name) != value}
     settings |= {

@@ -29,6 +29,12 @@ def define_model_flags(image_size="Height and width of the images in pixels."):
     flags.DEFINE_integer("stem_stride", None, "Stride of the cifar network's first convolution.")
     flags.DEFINE_integer("image_size", None, image_size)
     flags.DEFINE_float("label_smoothing", None, "Share of the target that is spread over all classes.")
+    flags.DEFINE_float(
+        "final_survival_probability",
+        None,
+        "Stochastic depth: how probably the last unit runs in a training step, earlier ones more so; 1 for always.",
+    )
+    flags.DEFINE_boolean("shortcuts", None, "Shortcuts of the cifar network's units; without, a plain stack.")
     flags.DEFINE_enum("dtype", None, list(configs.DTYPES), "Precision of the features.")
 
 
@@ -115,6 +121,9 @@ def define_training_flags():
     define_path("finetune_path", None, "Checkpoint (prefix or directory) to start from, but for the halting.")
     flags.DEFINE_boolean(
         "finetune_skip_logits", None, "Start the last layer afresh too: the checkpoint has other classes."
+    )
+    flags.DEFINE_integer(
+        "train_effective", None, "Units that run in a step, drawn anew for each; by default all of the network."
     )
     flags.DEFINE_integer("seed", None, "Seed of the initial weights and of the order of the examples.")
     flags.DEFINE_boolean("deterministic", None, "Every op gives the same bits in every run, so a resume is exact.")

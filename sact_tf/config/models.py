@@ -20,6 +20,42 @@ def check_model_type(model_type):
     return model_type
 
 
+def check_final_survival_probability(value):
+    """Returns a final survival probability as a float; raises ValueError unless it is a number in (0, 1]."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not 0 < value <= 1:
+        raise ValueError(
+            "`final_survival_probability` (of the last unit, in a training step) must lie in (0, 1]; 1 trains all "
+            f"units always. Received: final_survival_probability={value!r}"
+        )
+    return float(value)
+
+
+def check_depth(model_type, final_survival_probability=1.0, shortcuts=True):
+    """Raises ValueError unless a network of this type can have stochastic depth, or no shortcuts, where it is to.
+
+    Args:
+        model_type: one of `MODEL_TYPES`.
+        final_survival_probability: float in (0, 1].
+        shortcuts: bool.
+    """
+    check_model_type(model_type)
+    survival = check_final_survival_probability(final_survival_probability)
+    if not isinstance(shortcuts, bool):
+        raise ValueError(f"`shortcuts` must be True or False. Received: shortcuts={shortcuts!r}")
+    if model_type != "vanilla" and survival < 1:
+        raise ValueError(
+            "Stochastic depth is for model_type='vanilla': a network that halts decides by itself how many units to "
+            "run. Leave `final_survival_probability` at 1, or train a vanilla network and fine-tune an adaptive one "
+            f"from it. Received: final_survival_probability={survival}, model_type={model_type!r}"
+        )
+    if model_type != "vanilla" and not shortcuts:
+        raise ValueError(
+            "Halting keeps what a position has by its shortcut, so `shortcuts=False` is for model_type='vanilla'. "
+            f"Received: shortcuts=False, model_type={model_type!r}"
+        )
+
+
 def check_tau(tau, name="tau"):
     """Returns `tau`, a weight of the ponder cost, if it is finite and not negative. `name` is for errors."""
     if not isinstance(tau, numbers.Real) or isinstance(tau, bool) or not math.isfinite(tau) or tau < 0:
@@ -98,6 +134,8 @@ class ModelConfig:
         label_smoothing: float in [0, 1).
         stem_stride: int, of the first convolution of the `cifar` network; the other network has its own.
         dtype: one of `DTYPES`; halting and loss are float32 under all of them.
+        final_survival_probability: float in (0, 1], of stochastic depth; 1 trains all units always. For `vanilla`.
+        shortcuts: bool; False for a plain stack of convolutions, of the `cifar` network and `vanilla` alone.
     """
 
     network: str
@@ -109,11 +147,36 @@ class ModelConfig:
     label_smoothing: float = 0.0
     stem_stride: int = 1
     dtype: str = "float32"
+    final_survival_probability: float = 1.0
+    shortcuts: bool = True
 
     def __post_init__(self):
         check_choice("network", self.network, ("cifar", "imagenet"))
         (cifar_units if self.network == "cifar" else imagenet_units)(self.model)
-        check_model_type(self.model_type)
+        check_depth(self.model_type, self.final_survival_probability, self.shortcuts)
+        if self.network != "cifar" and not self.shortcuts:
+            raise ValueError("`shortcuts=False` is for network='cifar'. Received: network='imagenet', shortcuts=False")
         check_tau(self.tau)
         check_choice("dtype", self.dtype, DTYPES)
         check_positive(self, "num_classes", "base_channels", "stem_stride")
+
+    @property
+    def units(self):
+        """Residual units of each block, a tuple of ints."""
+        return (cifar_units if self.network == "cifar" else imagenet_units)(self.model)
+
+
+def check_train_effective(train_effective, model):
+    """Raises ValueError unless so many units of a `ModelConfig`'s network can run in a step while others do not."""
+    units = sum(model.units)
+    if model.model_type != "vanilla" or model.final_survival_probability != 1:
+        raise ValueError(
+            "`train_effective` draws the units of a step by itself, so it is for model_type='vanilla' with "
+            f"final_survival_probability=1. Received: train_effective={train_effective}, "
+            f"model_type={model.model_type!r}, final_survival_probability={model.final_survival_probability}"
+        )
+    if not isinstance(train_effective, int) or not 1 <= train_effective <= units:
+        raise ValueError(
+            f"`train_effective` must be a number of units, from 1 to the {units} that the network has. Received: "
+            f"train_effective={train_effective!r}"
+        )

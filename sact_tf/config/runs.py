@@ -6,7 +6,7 @@ import math
 import os
 
 from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
-from sact_tf.config.models import ModelConfig
+from sact_tf.config.models import ModelConfig, check_train_effective
 from sact_tf.config.recipes import check_dataset
 
 CONFIG_FILE = "config.json"
@@ -39,6 +39,8 @@ class TrainingConfig:
         finetune_path: checkpoint to start from, all but the halting branches; None to start from random weights.
         finetune_skip_logits: bool, whether the last layer starts afresh too, for other classes than the checkpoint's.
         seed: int, of the initial weights and the order of the examples.
+        train_effective: int, units of the whole network that run in a step, drawn for each step anew; of the others
+            the shortcuts remain (Veit et al. 2016). None for all. For `vanilla`.
         deterministic: bool, whether every op gives the same bits in every run.
         jit_compile: bool, whether XLA compiles the step.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
@@ -63,6 +65,7 @@ class TrainingConfig:
     max_number_of_steps: int
     finetune_path: str | None = None
     finetune_skip_logits: bool = False
+    train_effective: int | None = None
     seed: int = 0
     deterministic: bool = True
     jit_compile: bool = False
@@ -82,6 +85,8 @@ class TrainingConfig:
                 "`finetune_skip_logits` leaves the last layer of a checkpoint out, and there is none. Give "
                 "--finetune_path, or leave out --finetune_skip_logits."
             )
+        if self.train_effective is not None:
+            check_train_effective(self.train_effective, self.model)
         check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
         for name in ("learning_rate", "clip_norm", "learning_rate_base_batch_size"):
             value = getattr(self, name)

@@ -18,7 +18,7 @@ from sact_tf.flops.placing import blocks_of, image_size_of, input_sizes, num_uni
 __all__ = ["BlockFlops", "Convolution", "ModelFlops", "count", "count_block", "count_most"]
 
 
-def count(model, outputs, image_size=None):
+def count(model, outputs, image_size=None, kept=None):
     """FLOPs of every image, in total and per block.
 
     Args:
@@ -29,6 +29,8 @@ def count(model, outputs, image_size=None):
             there is but one such block, or under any name, or none, if the model is functional.
         image_size: `(height, width)` of the model's images; by default that of the model's input, or the outputs'
             `image_size`.
+        kept: dict from a block's name to the units that were kept in the call, as bool `(units,)`, `(batch, units)` or
+            `(batch, height, width, units)`, see `sact_tf.depth`; `None` where none was left out.
 
     Returns:
         dict of int64 tensors `(batch,)`: `flops`, and `<block>/flops` for each block. `flops` adds the stem and the
@@ -43,6 +45,7 @@ def count(model, outputs, image_size=None):
     backbone = getattr(model, "backbone", model)
     ours = hasattr(backbone, "stem") and hasattr(backbone, "blocks")
     counter, needed = (_of_ours if ours else _of_others)(model, outputs, image_size)
+    needed = {**needed, **{f"{name}/kept": value for name, value in (kept or {}).items()}}
     if any(isinstance(value, keras.KerasTensor) for value in needed.values()):
         return counter(needed)
     return counter.call({key: ops.convert_to_tensor(value) for key, value in needed.items()})

@@ -15,11 +15,13 @@ class Convolution(NamedTuple):
         kernel_shape: `(height, width, in_channels, out_channels)`.
         before_stride: bool, whether it runs at the resolution of the unit's input.
         dilated: bool, whether it computes, besides the active positions, those in a 3x3 window around them.
+        shortcut: bool, whether it is part of the shortcut, which remains where the unit does not run.
     """
 
     kernel_shape: tuple
     before_stride: bool = False
     dilated: bool = False
+    shortcut: bool = False
 
 
 class Branch(NamedTuple):
@@ -69,12 +71,12 @@ class BlockCosts(NamedTuple):
         """Height and width after the block, int `(2,)`."""
         return (input_size + self.stride - 1) // self.stride
 
-    def count(self, input_size, batch, num_units=None):
+    def count(self, input_size, batch, num_units=None, kept=None):
         """int64 `(batch,)`; see `sact_tf.flops.count_block`, which has the arguments."""
         sizes = [input_size] + [self.output_size(input_size)] * (len(self.units) - 1)
         flops = ops.zeros((batch,), "int64")
         for index, (convolutions, size) in enumerate(zip(self.units, sizes, strict=True)):
-            running = _Positions(index, num_units, size, self.output_size(input_size), batch)
+            running = _Positions(index, num_units, size, self.output_size(input_size), batch, kept, self.stride)
             for convolution in convolutions:
                 flops = flops + running.count(convolution) * cost(convolution.kernel_shape)
             if index < len(self.branches):
@@ -90,30 +92,53 @@ class BlockCosts(NamedTuple):
 
 
 class _Positions:
-    """How many positions of each image unit `index` of a block computes, int64 `(batch,)`."""
+    """How many positions of each image unit `index` of a block computes, int64 `(batch,)`.
 
-    def __init__(self, index, num_units, input_size, output_size, batch):
+    Where it runs is the shape of `active`: everywhere (`None`), or bool `()`, `(batch,)` or `(batch, height, width)`.
+    """
+
+    def __init__(self, index, num_units, input_size, output_size, batch, kept=None, stride=1):
         self.batch = batch
         self.everywhere = {True: area(input_size), False: area(output_size)}
-        self.masked = num_units is not None and index > 0
-        if self.masked:
-            active = ops.cast(ops.convert_to_tensor(num_units) > index, "float32")
-            self.spatial = len(active.shape) == 3
-            self.active = active if self.spatial else active[:, None, None]
+        # How many positions of its input the first unit computes for one of its output.
+        self.inputs_of_one = stride**2 if index == 0 else 1
+        self.active = _where_it_runs(index, num_units, kept)
+        self.spatial = self.active is not None and len(self.active.shape) == 3
 
     def count(self, convolution):
-        if self.masked and self.spatial:
-            active = self.active
-            if convolution.dilated:
-                active = ops.max_pool(active[..., None], 3, 1, padding="same", data_format="channels_last")[..., 0]
-            return ops.sum(ops.cast(active, "int64"), axis=(1, 2))
-        return self.images() * self.everywhere[convolution.before_stride]
+        if convolution.shortcut:
+            return ops.ones((self.batch,), "int64") * self.everywhere[convolution.before_stride]
+        if not self.spatial:
+            return self.images() * self.everywhere[convolution.before_stride]
+        active = ops.cast(self.active, "float32")
+        if convolution.dilated:
+            active = ops.max_pool(active[..., None], 3, 1, padding="same", data_format="channels_last")[..., 0]
+        positions = ops.sum(ops.cast(active, "int64"), axis=(1, 2))
+        if not convolution.before_stride:
+            return positions
+        return ops.minimum(positions * self.inputs_of_one, self.everywhere[True])
 
     def images(self):
         """1 where the unit runs at all for an image under ACT or without halting, 0 where it does not."""
-        if self.masked and not self.spatial:
-            return ops.cast(self.active[:, 0, 0], "int64")
-        return ops.ones((self.batch,), "int64")
+        if self.active is None or self.spatial:
+            return ops.ones((self.batch,), "int64")
+        return ops.broadcast_to(ops.cast(self.active, "int64"), (self.batch,))
+
+
+def _where_it_runs(index, num_units, kept):
+    """What `_Positions` has as `active`, of what a block returned and of the units that were kept."""
+    if kept is None:
+        return ops.convert_to_tensor(num_units) > index if num_units is not None and index > 0 else None
+    kept = ops.convert_to_tensor(kept)
+    if num_units is None:
+        return kept[..., index]
+    # What halts counts the units that ran, so they were the first of those that are kept.
+    before = ops.sum(ops.cast(kept[..., :index], "int32"), axis=-1)
+    num_units = ops.convert_to_tensor(num_units)
+    kept = kept[..., index]
+    if len(num_units.shape) == 3 and len(kept.shape) == 1:
+        kept, before = kept[:, None, None], before[:, None, None]
+    return ops.logical_and(kept, num_units > before)
 
 
 def _convolutions(unit):
@@ -123,7 +148,7 @@ def _convolutions(unit):
             Convolution(unit.conv2.kernel.shape),
             Convolution(unit.conv3.kernel.shape),
         ]
-        return convolutions + ([Convolution(unit.shortcut.kernel.shape)] if unit.projects else [])
+        return convolutions + ([Convolution(unit.shortcut.kernel.shape, shortcut=True)] if unit.projects else [])
     if isinstance(unit, BasicUnit):
         return [Convolution(unit.conv1.kernel.shape, dilated=True), Convolution(unit.conv2.kernel.shape)]
     if hasattr(unit, "convolutions"):

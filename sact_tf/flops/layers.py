@@ -67,8 +67,8 @@ class BlockFlops(keras.layers.Layer):
 class ModelFlops(keras.layers.Layer):
     """FLOPs of a whole model for every image; made by `sact_tf.flops.count`.
 
-    Maps a dict with `<block>/num_units` of every block that halts, and `image_size` where no size is known beforehand,
-    to the dict of int64 `(batch,)` that `count` returns.
+    Maps a dict with `<block>/num_units` of every block that halts, `<block>/kept` where units were left out, and
+    `image_size` where no size is known beforehand, to the dict of int64 `(batch,)` that `count` returns.
 
     Args:
         blocks: dict from a block's name to its `BlockCosts`, in the order of execution.
@@ -96,7 +96,8 @@ class ModelFlops(keras.layers.Layer):
             if self.input_sizes is not None:
                 *size, times = self.input_sizes[name]
                 size = ops.convert_to_tensor(size, "int32")
-            flops = count_frames(costs, size, outputs.get(f"{name}/num_units"), (batch,))
+            num_units, kept = (outputs.get(f"{name}/{key}") for key in ("num_units", "kept"))
+            flops = count_frames(costs, size, num_units, (batch,), kept)
             # A block that halts says itself how many maps of an image there are.
             flops = ops.sum(ops.reshape(flops, (batch, -1)), axis=1) if costs.halts else flops * times
             counts[f"{name}/flops"] = flops
@@ -135,17 +136,17 @@ def frames_of(costs, shape):
     return tuple(shape[:-2] if costs.model_type == "sact" else shape)
 
 
-def count_frames(costs, size, num_units, frames):
+def count_frames(costs, size, num_units, frames, kept=None):
     """int64 of the shape of `frames`; those of `num_units`, where there are any, count more."""
     if num_units is None:
         count = 1
         for length in frames:
             count = count * length
-        return ops.reshape(costs.count(size, count), frames)
+        return ops.reshape(costs.count(size, count, kept=kept), frames)
     num_units = ops.convert_to_tensor(num_units)
     shape = ops.shape(num_units)
     frames = frames_of(costs, shape)
     if len(frames) == 1:
-        return costs.count(size, frames[0], num_units)
+        return costs.count(size, frames[0], num_units, kept)
     flat = ops.reshape(num_units, (-1, *shape[len(frames) :]))
-    return ops.reshape(costs.count(size, ops.shape(flat)[0], flat), frames)
+    return ops.reshape(costs.count(size, ops.shape(flat)[0], flat, kept), frames)

@@ -10,12 +10,17 @@ from keras import ops
 
 from sact_tf import halting
 from sact_tf.config import check_model_type
+from sact_tf.layers import running
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import make_halting_branches
 from sact_tf.layers.parts import knows_its_shape
+from sact_tf.layers.survival import check_survival_probabilities, draw_survival
 from sact_tf.layers.time_distributed import ShapesByName
+from sact_tf.layers.unit_rules import NO_RULE, check_kept, rule_of, takes
 from sact_tf.losses import PonderWeight
 
+# Key of a file of weights for the state of the draws.
+_SEED = "survival_seed"
 _NO_RUNNERS = types.MappingProxyType({})
 _runners = contextvars.ContextVar("runners", default=_NO_RUNNERS)
 
@@ -61,21 +66,40 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         halting_branches: list of layers from features to float32 probabilities (`(batch, 1, 1, 1)`
             for ACT, `(batch, height, width, 1)` for SACT), one for every unit but the last; `None` makes
             them, see `make_halting_branches`.
+        survival_probabilities: stochastic depth (Huang et al. 2016), for `vanilla`: floats in (0, 1], one for every
+            unit, with which it survives a training step; `None` for always. One draw a unit and step, the same for all
+            images. What does not survive is not executed, forward or backward; its shortcut remains. In inference all
+            units run, their residuals multiplied by these. The draws come from a seed generator that is saved with the
+            model. A unit that takes `skip_residual` in its call returns its shortcut alone with True; of any other
+            unit, which must keep the shape, the identity remains.
 
     Halting is computed in float32 under every dtype policy, features are returned in the block's compute dtype. Whether
     a loss is scaled (`mixed_float16`) is decided by the policy of the model that is compiled, not by that of its
     blocks.
     """
 
-    def __init__(self, units, model_type, ponder_weight=None, epsilon=halting.EPSILON, halting_branches=None, **kwargs):
+    def __init__(
+        self,
+        units,
+        model_type,
+        ponder_weight=None,
+        epsilon=halting.EPSILON,
+        halting_branches=None,
+        survival_probabilities=None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.model_type = check_model_type(model_type)
         self._ponder_weight = PonderWeight(ponder_weight)
         self._traced_without_weight = False
+        self._first_cannot_be_skipped = False
         halting.check_epsilon(epsilon)
         self.epsilon = epsilon
         self.units = _check_units(units, model_type)
         self.halting_branches = _halting_branches(halting_branches, model_type, len(self.units))
+        self.survival_probabilities = check_survival_probabilities(survival_probabilities, len(self.units), model_type)
+        survives = self.survival_probabilities is None or min(self.survival_probabilities) == 1
+        self._survival_seed = None if survives else keras.random.SeedGenerator(name="survival_seed")
         for unit in (*self.units, *self.halting_branches):
             # Somebody's unit, made with trainable=False: Keras does not hand it on to what the unit is made of.
             if not unit.trainable and all(part.trainable for _, part, _ in parts_of(unit)):
@@ -107,6 +131,8 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         features = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
         for index, unit in enumerate(self.units):
             entering, features = features.shape, unit(features)
+            if index == 0 and features.shape != entering and not takes(unit, "skip_residual"):
+                self._first_cannot_be_skipped = True
             if index > 0 and features.shape != entering:
                 raise ValueError(
                     "Only the first unit of an AdaptiveBlock may change the shape of the features, since the block "
@@ -121,16 +147,40 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
     def call(self, features, training=None):
         if id(self) in _runners.get():
             return _runners.get()[id(self)](features)
+        rule = self._rule(training)
+        if rule is not None and rule.halting_distribution is not None:
+            return running.under_distribution(self, features, training, rule)
         if self.model_type == "vanilla":
-            for unit in self.units:
-                features = ops.cast(unit(features, training=training), self.compute_dtype)
-            return {"features": features}
-        outputs = self._run_adaptively(features, training)
+            return running.without_halting(self, features, training, rule)
+        outputs = running.adaptively(self, features, training, rule)
         if self.ponder_weight is not None:
             self.add_loss(ops.mean(outputs["ponder_cost"]))
         elif not self._traced_without_weight:
             self._traced_without_weight = _is_compiled()
         return outputs
+
+    def _rule(self, training):
+        """The `UnitRule` of this call, or `None` for all units everywhere: one that was handed in, or what survives."""
+        rule = rule_of(self)
+        if (rule is None or rule.kept is None) and training and self._survival_seed is not None:
+            survives = draw_survival(self.survival_probabilities, self._survival_seed)
+            rule = (rule or NO_RULE)._replace(kept=survives)
+        elif rule is not None and rule.kept is not None:
+            decides = self.model_type.startswith("act") and rule.halting_distribution is None
+            rule = rule._replace(kept=check_kept(rule.kept, len(self.units), self.name, whole_images=decides))
+        if rule is not None and self._first_cannot_be_skipped:
+            raise ValueError(
+                f"The first unit of block '{self.name}', {type(self.units[0]).__name__}, changes the shape of the "
+                "features, and does not say what is left of it where it does not run. Give its `call` an argument "
+                "`skip_residual`: with True it returns its shortcut alone, in the new shape."
+            )
+        return rule
+
+    def residual_scales(self, training):
+        """What each unit's residual is multiplied by: floats, `None` for 1. In inference its survival probability."""
+        if training or self.survival_probabilities is None:
+            return [None] * len(self.units)
+        return [None if probability == 1 else probability for probability in self.survival_probabilities]
 
     def compute_output_spec(self, features, training=None):
         if all(map(knows_its_shape, self.units)):
@@ -158,60 +208,6 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         outputs = self.compute_output_spec(keras.KerasTensor(input_shape, dtype=self.compute_dtype))
         return ShapesByName({name: value.shape for name, value in outputs.items()})
 
-    def _run_adaptively(self, features, training):
-        features, probability = self._run_unit(0, features, None, training)
-        state = halting.initial_state(self._decisions(features))
-        state, weight = halting.advance(state, probability, self.epsilon)
-        output, weights = self._weigh(features, weight), [weight]
-        for index in range(1, len(self.units)):
-            features, state, output, weight = self._continue(index, features, state, output, training)
-            weights.append(weight)
-        axes = (3,) if self.model_type == "sact" else (1, 2, 3)
-        distribution = ops.concatenate(weights, axis=-1)
-        return {
-            "features": output,
-            "ponder_cost": ops.squeeze(state.ponder_cost, axes),
-            "num_units": ops.squeeze(state.num_units, axes),
-            "halting_distribution": ops.squeeze(distribution, axes[:-1]) if len(axes) > 1 else distribution,
-        }
-
-    def _continue(self, index, features, state, output, training):
-        """Runs unit `index` > 0, or leaves everything as it is where early stopping allows it."""
-
-        def execute():
-            active = halting.is_active(state, self.epsilon)
-            mask = active if self.model_type == "sact" else None
-            x, probability = self._run_unit(index, features, mask, training)
-            after, weight = halting.advance(state, probability, self.epsilon)
-            # An image that has halted runs on in `act`, to features that nobody vouches for.
-            kept = x if mask is not None else ops.where(active, x, ops.zeros((), x.dtype))
-            return x, after, output + self._weigh(kept, weight), weight
-
-        def skip():
-            return features, state, output, ops.zeros_like(state.ponder_cost)
-
-        if self.model_type != "act_early_stopping":
-            return execute()
-        return ops.cond(ops.any(halting.is_active(state, self.epsilon)), execute, skip)
-
-    def _run_unit(self, index, features, residual_mask, training):
-        """Returns the unit's output and the probability of halting after it, `None` after the last."""
-        masks = {} if residual_mask is None else {"residual_mask": residual_mask}
-        # The average is of one dtype, whatever those of the units are.
-        features = ops.cast(self.units[index](features, training=training, **masks), self.compute_dtype)
-        if index == len(self.units) - 1:
-            return features, None
-        probability = self.halting_branches[index](features, training=training)
-        # Somebody's branch may compute in another dtype.
-        return features, ops.cast(probability, "float32")
-
-    def _decisions(self, features):
-        batch, height, width, _ = ops.shape(features)
-        return (batch, height, width, 1) if self.model_type == "sact" else (batch, 1, 1, 1)
-
-    def _weigh(self, features, weight):
-        return features * ops.cast(weight, features.dtype)
-
     def get_config(self):
         return {
             **super().get_config(),
@@ -220,7 +216,20 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             "ponder_weight": self.ponder_weight,
             "epsilon": self.epsilon,
             "halting_branches": [keras.saving.serialize_keras_object(branch) for branch in self.halting_branches],
+            "survival_probabilities": self.survival_probabilities,
         }
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self._survival_seed is not None:
+            store[_SEED] = ops.convert_to_numpy(self._survival_seed.state)
+
+    def load_own_variables(self, store):
+        keys = set(store.keys())
+        super().load_own_variables({key: store[key] for key in keys - {_SEED}})
+        # Weights of a network of constant depth fit too.
+        if self._survival_seed is not None and _SEED in keys:
+            self._survival_seed.state.assign(store[_SEED])
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

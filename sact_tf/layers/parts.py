@@ -70,6 +70,20 @@ def fold_normalization(layer, features, training):
     return scale, layer.beta - mean * scale
 
 
+def normalize_without_a_trace(layer, features, training):
+    """What a `normalization` layer returns, its moving statistics left as they are.
+
+    In training, too: for the part of a unit that still runs where the unit does not.
+    """
+    if not training or not layer.trainable:
+        return layer(features, training=False)
+    wide = ops.cast(features, "float64" if layer.compute_dtype == "float64" else "float32")
+    mean, variance = ops.moments(wide, axes=(0, 1, 2))
+    gamma, beta = (ops.cast(value, wide.dtype) for value in (layer.gamma, layer.beta))
+    normalized = ops.batch_normalization(wide, mean, variance, -1, beta, gamma, layer.epsilon)
+    return ops.cast(normalized, layer.compute_dtype)
+
+
 def spatial_mean(features):
     """Mean over the positions of each image, `(batch, 1, 1, channels)`.
 

@@ -2,13 +2,21 @@
 
 A unit maps features `(batch, height, width, channels)` to features of the same dtype. Where its
 `residual_mask`, bool `(batch, height, width, 1)`, is False the residual is not added: the position keeps its value.
+With a `residual_scale`, a number, the residual is multiplied by it. With `skip_residual=True` nothing but the shortcut
+is computed, changes of shape included, and no moving statistics move.
 """
 
 import keras
 from keras import ops
 
 from sact_tf.layers.freezing import KeepsFrozenParts
-from sact_tf.layers.parts import ShapesWithoutTracing, convolution, leaky_relu, normalization
+from sact_tf.layers.parts import (
+    ShapesWithoutTracing,
+    convolution,
+    leaky_relu,
+    normalization,
+    normalize_without_a_trace,
+)
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
@@ -72,15 +80,22 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
     def compute_output_shape(self, input_shape):
         return unit_output_shape(input_shape, self.stride, self.filters)
 
-    def call(self, features, residual_mask=None, training=None):
+    def call(self, features, residual_mask=None, training=None, residual_scale=None, skip_residual=False):
+        if skip_residual:
+            return self._skip(features, training)
         preact = ops.relu(self.preact(features, training=training))
         residual = ops.relu(self.norm1(self.conv1(preact), training=training))
         if self.stride > 1:
             residual = ops.pad(residual, ((0, 0), (1, 1), (1, 1), (0, 0)))
         residual = ops.relu(self.norm2(self.conv2(residual), training=training))
-        residual = self.conv3(residual)
+        residual = scale_residual(self.conv3(residual), residual_scale)
         shortcut = self.shortcut(preact) if self.projects else subsample(features, self.stride)
         return shortcut + mask_residual(residual, residual_mask)
+
+    def _skip(self, features, training):
+        if not self.projects:
+            return subsample(features, self.stride)
+        return self.shortcut(ops.relu(normalize_without_a_trace(self.preact, features, training)))
 
     def get_config(self):
         return {
@@ -106,6 +121,8 @@ class BasicUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
         stride: int, of the first convolution and of the shortcut.
         activated_shortcut: bool, whether the shortcut starts from the activated input instead of the
             input. True in the very first unit of the release's network.
+        has_shortcut: bool. With False the unit is its two convolutions alone, and a network of such units a plain
+            stack of convolutions: the control of lesion studies. With `skip_residual` it is what a shortcut would be.
         weight_decay: float, L2 of the kernels in the release's halved convention.
         norm_momentum: float, decay of the moving averages of batch normalization.
         norm_epsilon: float, added to the variance.
@@ -119,12 +136,14 @@ class BasicUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
         weight_decay=2e-4,
         norm_momentum=0.9,
         norm_epsilon=1e-3,
+        has_shortcut=True,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters = filters
         self.stride = stride
         self.activated_shortcut = activated_shortcut
+        self.has_shortcut = has_shortcut
         self.weight_decay = weight_decay
         self.norm_momentum = norm_momentum
         self.norm_epsilon = norm_epsilon
@@ -158,13 +177,30 @@ class BasicUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return unit_output_shape(input_shape, self.stride, self.filters)
 
-    def call(self, features, residual_mask=None, training=None):
+    def call(self, features, residual_mask=None, training=None, residual_scale=None, skip_residual=False):
+        if skip_residual:
+            return self._skip(features, training)
         preact = leaky_relu(self.preact(features, training=training))
         # Twice: in the release the normalization activates its output, and the convolution that
         # it belongs to activates it once more, so the negative slope here is .01.
         residual = leaky_relu(leaky_relu(self.norm1(self.conv1(preact), training=training)))
-        residual = mask_residual(self.conv2(residual), residual_mask)
-        return self._shortcut(preact if self.activated_shortcut else features) + residual
+        residual = scale_residual(self.conv2(residual), residual_scale)
+        if not self.has_shortcut:
+            return self._without_shortcut(residual, residual_mask)
+        return self._shortcut(preact if self.activated_shortcut else features) + mask_residual(residual, residual_mask)
+
+    def _without_shortcut(self, residual, residual_mask):
+        if residual_mask is not None:
+            raise ValueError(
+                f"Unit '{self.name}' has no shortcut (has_shortcut=False), so there is nothing that a position could "
+                "keep where its residual is left out. Use model_type='vanilla', and lesions of whole units."
+            )
+        return residual
+
+    def _skip(self, features, training):
+        if self.activated_shortcut and self.has_shortcut:
+            features = leaky_relu(normalize_without_a_trace(self.preact, features, training))
+        return self._shortcut(features)
 
     def _shortcut(self, features):
         if self.stride > 1:
@@ -180,6 +216,7 @@ class BasicUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
             "filters": self.filters,
             "stride": self.stride,
             "activated_shortcut": self.activated_shortcut,
+            "has_shortcut": self.has_shortcut,
             "weight_decay": self.weight_decay,
             "norm_momentum": self.norm_momentum,
             "norm_epsilon": self.norm_epsilon,
@@ -197,6 +234,11 @@ def subsample(features, stride):
     """Every `stride`-th position in height and width."""
     # Not even a slice where all are kept: its gradient would be a copy.
     return features if stride == 1 else features[:, ::stride, ::stride, :]
+
+
+def scale_residual(residual, residual_scale=None):
+    """Returns `residual` times a number, or as it is without one."""
+    return residual if residual_scale is None else residual * ops.cast(residual_scale, residual.dtype)
 
 
 def mask_residual(residual, residual_mask=None):

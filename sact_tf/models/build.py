@@ -13,5 +13,5 @@ def build_model(config, image_size=None):
     arguments = dataclasses.asdict(config)
     network = arguments.pop("network")
     if network == "imagenet":
-        del arguments["stem_stride"]
+        del arguments["stem_stride"], arguments["shortcuts"]
     return NETWORKS[network](**arguments, image_shape=(image_size, image_size, 3))

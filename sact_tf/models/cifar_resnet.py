@@ -2,9 +2,10 @@
 
 import keras
 
-from sact_tf.config import check_model_type, cifar_units
+from sact_tf.config import check_depth, cifar_units
 from sact_tf.layers import AdaptiveBlock, BasicUnit, make_halting_branches
 from sact_tf.layers.parts import convolution, leaky_relu
+from sact_tf.layers.survival import linear_decay
 from sact_tf.models.backbone import Backbone, ponder_weight_of_blocks
 from sact_tf.models.classifier import Classifier
 
@@ -28,6 +29,11 @@ class CifarBackbone(Backbone):
         dtype: dtype policy; halting is decided in float32 under all of them.
         ponder_weight: float >= 0, or a dict from a block's name to one: `AdaptiveBlock`'s, for a backbone within a
             model of your own; see `Backbone`.
+        final_survival_probability: float in (0, 1], of stochastic depth (Huang et al. 2016): with it the last unit of
+            the network survives a training step, the others with more, see `AdaptiveBlock`; 1 trains all units always.
+            Less than 1 is for `vanilla`.
+        shortcuts: bool. False leaves the units' shortcuts out, for `vanilla`: a plain stack of the same convolutions,
+            the control of lesion studies.
     """
 
     def __init__(
@@ -40,14 +46,17 @@ class CifarBackbone(Backbone):
         stem_stride=1,
         dtype=None,
         ponder_weight=None,
+        final_survival_probability=1.0,
+        shortcuts=True,
         **kwargs,
     ):
-        check_model_type(model_type)
+        check_depth(model_type, final_survival_probability, shortcuts)
         units = cifar_units(units)
         if stem_stride not in (1, 2, 4):
             raise ValueError(f"`stem_stride` must be 1, 2 or 4. Received: stem_stride={stem_stride!r}")
         stem = [convolution(base_channels, 3, weight_decay, dtype, "conv", padding="same", strides=stem_stride)]
         ponder_weights = ponder_weight_of_blocks(ponder_weight, [f"block_{index + 1}" for index in range(3)])
+        survival = linear_decay(final_survival_probability, units)
         blocks = {}
         for index, count in enumerate(units):
             layers = [
@@ -58,6 +67,7 @@ class CifarBackbone(Backbone):
                     weight_decay=weight_decay,
                     norm_momentum=NORM_MOMENTUM,
                     norm_epsilon=NORM_EPSILON,
+                    has_shortcut=shortcuts,
                     dtype=dtype,
                     name=f"unit_{unit + 1}",
                 )
@@ -74,13 +84,21 @@ class CifarBackbone(Backbone):
                 norm_epsilon=NORM_EPSILON,
             )
             blocks[name] = AdaptiveBlock(
-                layers, model_type, ponder_weights[name], halting_branches=branches, dtype=dtype, name=name
+                layers,
+                model_type,
+                ponder_weights[name],
+                halting_branches=branches,
+                survival_probabilities=survival[index],
+                dtype=dtype,
+                name=name,
             )
         super().__init__(stem, blocks, image_shape, TOTAL_STRIDE * stem_stride, dtype=dtype, **kwargs)
         self.units = units
         self.model_type = model_type
         self.base_channels = base_channels
         self.weight_decay = weight_decay
+        self.final_survival_probability = float(final_survival_probability)
+        self.shortcuts = shortcuts
         self.stem_stride = stem_stride
         # Level n is 2**n times smaller than the image.
         first_level = stem_stride.bit_length() - 1
@@ -95,6 +113,8 @@ class CifarBackbone(Backbone):
             "weight_decay": self.weight_decay,
             "stem_stride": self.stem_stride,
             "ponder_weight": self.ponder_weight,
+            "final_survival_probability": self.final_survival_probability,
+            "shortcuts": self.shortcuts,
         }
 
 
@@ -109,6 +129,8 @@ def cifar_resnet(
     label_smoothing=0.0,
     stem_stride=1,
     dtype=None,
+    final_survival_probability=1.0,
+    shortcuts=True,
     name=None,
 ):
     """The CIFAR-10 network of the release as a Keras model.
@@ -125,6 +147,11 @@ def cifar_resnet(
         stem_stride: int, of the first convolution; 1 in the release. 2 suits images larger than CIFAR's: every map is
             half as high and wide.
         dtype: dtype policy, such as "mixed_bfloat16"; halting is decided in float32 under all of them.
+        final_survival_probability: float in (0, 1], of stochastic depth (Huang et al. 2016): with it the last unit of
+            the network survives a training step, the others with more, see `AdaptiveBlock`; 1 trains all units always.
+            Less than 1 is for `vanilla`.
+        shortcuts: bool. False leaves the units' shortcuts out, for `vanilla`: a plain stack of the same convolutions,
+            the control of lesion studies.
         name: name of the model.
 
     Returns:
@@ -134,7 +161,15 @@ def cifar_resnet(
         ValueError: for an argument outside of what is listed.
     """
     backbone = CifarBackbone(
-        cifar_units(model), model_type, base_channels, image_shape, weight_decay, stem_stride, dtype=dtype
+        cifar_units(model),
+        model_type,
+        base_channels,
+        image_shape,
+        weight_decay,
+        stem_stride,
+        dtype=dtype,
+        final_survival_probability=final_survival_probability,
+        shortcuts=shortcuts,
     )
     return Classifier(
         backbone,

@@ -2,9 +2,10 @@
 
 import keras
 
-from sact_tf.config import check_model_type, imagenet_units
+from sact_tf.config import check_depth, imagenet_units
 from sact_tf.layers import AdaptiveBlock, BottleneckUnit, make_halting_branches
 from sact_tf.layers.parts import convolution
+from sact_tf.layers.survival import linear_decay
 from sact_tf.models.backbone import Backbone, ponder_weight_of_blocks
 from sact_tf.models.classifier import Classifier
 
@@ -29,6 +30,9 @@ class ImageNetBackbone(Backbone):
         dtype: dtype policy; halting is decided in float32 under all of them.
         ponder_weight: float >= 0, or a dict from a block's name to one: `AdaptiveBlock`'s, for a backbone within a
             model of your own; see `Backbone`.
+        final_survival_probability: float in (0, 1], of stochastic depth (Huang et al. 2016): with it the last unit of
+            the network survives a training step, the others with more, see `AdaptiveBlock`; 1 trains all units always.
+            Less than 1 is for `vanilla`.
     """
 
     def __init__(
@@ -40,9 +44,10 @@ class ImageNetBackbone(Backbone):
         weight_decay=WEIGHT_DECAY,
         dtype=None,
         ponder_weight=None,
+        final_survival_probability=1.0,
         **kwargs,
     ):
-        check_model_type(model_type)
+        check_depth(model_type, final_survival_probability)
         units = imagenet_units(units)
         stem = [
             keras.layers.ZeroPadding2D(3, dtype=dtype, name="pad", data_format="channels_last"),
@@ -50,6 +55,7 @@ class ImageNetBackbone(Backbone):
             keras.layers.MaxPooling2D(3, 2, padding="same", dtype=dtype, name="pool1", data_format="channels_last"),
         ]
         ponder_weights = ponder_weight_of_blocks(ponder_weight, [f"block{index + 1}" for index in range(4)])
+        survival = linear_decay(final_survival_probability, units)
         blocks = {}
         for index, count in enumerate(units):
             bottleneck_filters = base_channels * 2**index
@@ -67,13 +73,20 @@ class ImageNetBackbone(Backbone):
             name = f"block{index + 1}"
             branches = make_halting_branches(model_type, count, weight_decay=weight_decay)
             blocks[name] = AdaptiveBlock(
-                layers, model_type, ponder_weights[name], halting_branches=branches, dtype=dtype, name=name
+                layers,
+                model_type,
+                ponder_weights[name],
+                halting_branches=branches,
+                survival_probabilities=survival[index],
+                dtype=dtype,
+                name=name,
             )
         super().__init__(stem, blocks, image_shape, TOTAL_STRIDE, dtype=dtype, **kwargs)
         self.units = units
         self.model_type = model_type
         self.base_channels = base_channels
         self.weight_decay = weight_decay
+        self.final_survival_probability = float(final_survival_probability)
         # Level n is 2**n times smaller than the image.
         self.pyramid_outputs = {f"P{index + 2}": self.output[name] for index, name in enumerate(blocks)}
 
@@ -85,6 +98,7 @@ class ImageNetBackbone(Backbone):
             "base_channels": self.base_channels,
             "weight_decay": self.weight_decay,
             "ponder_weight": self.ponder_weight,
+            "final_survival_probability": self.final_survival_probability,
         }
 
 
@@ -98,6 +112,7 @@ def imagenet_resnet(
     weight_decay=WEIGHT_DECAY,
     label_smoothing=0.1,
     dtype=None,
+    final_survival_probability=1.0,
     name=None,
 ):
     """The ImageNet network of the release as a Keras model.
@@ -112,6 +127,9 @@ def imagenet_resnet(
         weight_decay: float, L2 of all kernels in the release's halved convention.
         label_smoothing: float in [0, 1), of the training loss.
         dtype: dtype policy, such as "mixed_bfloat16"; halting is decided in float32 under all of them.
+        final_survival_probability: float in (0, 1], of stochastic depth (Huang et al. 2016): with it the last unit of
+            the network survives a training step, the others with more, see `AdaptiveBlock`; 1 trains all units always.
+            Less than 1 is for `vanilla`.
         name: name of the model.
 
     Returns:
@@ -121,7 +139,13 @@ def imagenet_resnet(
         ValueError: for an argument outside of what is listed.
     """
     backbone = ImageNetBackbone(
-        imagenet_units(model), model_type, base_channels, image_shape, weight_decay, dtype=dtype
+        imagenet_units(model),
+        model_type,
+        base_channels,
+        image_shape,
+        weight_decay,
+        dtype=dtype,
+        final_survival_probability=final_survival_probability,
     )
     return Classifier(
         backbone, num_classes, tau=tau, label_smoothing=label_smoothing, weight_decay=weight_decay, name=name

@@ -64,6 +64,12 @@ def _check_parts(block):
                 f"The engine knows no halting branches of a {block.model_type} block but {branch_kind.__name__}. "
                 f"Received: {type(branch).__name__} in block '{block.name}'. Run the model itself."
             )
+    for unit in block.units if block.model_type != "vanilla" else ():
+        if not getattr(unit, "has_shortcut", True):
+            raise ValueError(
+                "The engine needs units with a shortcut in a block that halts. Received: "
+                f"'{unit.name}' in block '{block.name}' with has_shortcut=False"
+            )
     for unit in block.units[1:] if block.model_type != "vanilla" else ():
         stride, activated = getattr(unit, "stride", 1), getattr(unit, "activated_shortcut", False)
         if stride != 1 or activated:
@@ -78,7 +84,8 @@ class VanillaRunner:
     """No halting: folded units in sequence."""
 
     def __init__(self, block):
-        self.units = [fold_unit(unit) for unit in block.units]
+        scales = block.residual_scales(training=False)
+        self.units = [fold_unit(unit, residual_scale=scale) for unit, scale in zip(block.units, scales, strict=True)]
 
     def __call__(self, features):
         for unit in self.units:

@@ -22,12 +22,13 @@ from sact_tf.sparse.folding import (
 from sact_tf.sparse.rows import gather_neighbours
 
 
-def fold_unit(unit, on_rows=False):
+def fold_unit(unit, on_rows=False, residual_scale=None):
     """Returns the folded form of a built `BottleneckUnit` or `BasicUnit`.
 
     Args:
         unit: the layer.
         on_rows: bool, whether rows of positions will be computed (`residual`) rather than whole maps.
+        residual_scale: float that the residual is multiplied by, as of stochastic depth; `None` for 1.
 
     Raises:
         ValueError: for a layer of another kind.
@@ -35,7 +36,7 @@ def fold_unit(unit, on_rows=False):
     for kind, folded in ((BottleneckUnit, FoldedBottleneck), (BasicUnit, FoldedBasic)):
         # A subclass may compute something else.
         if getattr(type(unit), "call", None) is kind.call:
-            return folded(unit, on_rows)
+            return folded(unit, on_rows, 1.0 if residual_scale is None else residual_scale)
     raise ValueError(
         f"The engine knows BottleneckUnit and BasicUnit, and cannot skip positions in a {type(unit).__name__}. "
         "Use one of the two, or run the model itself."
@@ -52,19 +53,20 @@ class FoldedBottleneck:
 
     reach = 1
 
-    def __init__(self, unit, on_rows=False):
+    def __init__(self, unit, on_rows=False, residual_scale=1.0):
         self.stride = unit.stride
+        last_kernel, last_bias = kernel_of(unit.conv3) * residual_scale, bias_of(unit.conv3) * residual_scale
         self.clip = Clip(Normalization.of(unit.preact))
         self.reduce = self._reduce(unit)
-        self.shortcut = self._shortcut(unit) if unit.projects else None
+        self.shortcut = self._shortcut(unit, last_bias) if unit.projects else None
         scale, shift = Normalization.of(unit.norm2)
         kernel = kernel_of(unit.conv2) * scale
         if on_rows:
             # One channel more, always 1: masked together with the others, it carries the last bias.
             kernel, shift = np.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, 1))), np.append(shift, 1.0)
-            self.masked_expand = constant(np.concatenate([kernel_of(unit.conv3)[0, 0], bias_of(unit.conv3)[None]]))
+            self.masked_expand = constant(np.concatenate([last_kernel[0, 0], last_bias[None]]))
         else:
-            self.expand = Kernel(kernel_of(unit.conv3), bias_of(unit.conv3))
+            self.expand = Kernel(last_kernel, last_bias)
         self.middle = Kernel(kernel, shift, tf.nn.relu)
 
     def _reduce(self, unit):
@@ -72,10 +74,10 @@ class FoldedBottleneck:
         scale, shift = Normalization.of(unit.norm1)
         return Kernel((kernel * scale)[None, None], bias * scale + shift, tf.nn.relu)
 
-    def _shortcut(self, unit):
+    def _shortcut(self, unit, last_bias):
         kernel, bias = self.clip.after.followed_by(kernel_of(unit.shortcut)[0, 0])
         # Its bias and that of the last convolution are added once.
-        return Kernel(kernel[None, None], bias + bias_of(unit.shortcut) + bias_of(unit.conv3))
+        return Kernel(kernel[None, None], bias + bias_of(unit.shortcut) + last_bias)
 
     def on_map(self, features):
         """Features `(batch, height, width, channels)` after the unit."""
@@ -120,15 +122,16 @@ class FoldedBasic:
     # The second convolution reads the ring, for which the first one reads one position further.
     reach = 2
 
-    def __init__(self, unit, on_rows=False):
+    def __init__(self, unit, on_rows=False, residual_scale=1.0):
         del on_rows  # the same kernels serve both
+        self.has_shortcut = unit.has_shortcut
         self.stride = unit.stride
         self.activated_shortcut = unit.activated_shortcut
         self.padding = unit.shortcut_padding
         self.scale, self.shift = map(constant, Normalization.of(unit.preact))
         scale, shift = Normalization.of(unit.norm1)
         self.first = Kernel(kernel_of(unit.conv1) * scale, bias_of(unit.conv1) * scale + shift, twice_leaky_relu)
-        self.second = Kernel(kernel_of(unit.conv2), bias_of(unit.conv2))
+        self.second = Kernel(kernel_of(unit.conv2) * residual_scale, bias_of(unit.conv2) * residual_scale)
 
     def _enter(self, features):
         return leaky_relu(features * self.scale + self.shift)
@@ -140,6 +143,8 @@ class FoldedBasic:
         """Features `(batch, height, width, channels)` after the unit."""
         entered = self._enter(features)
         residual = self.second.on_map(self._first_on_map(entered))
+        if not self.has_shortcut:
+            return residual
         return self._shortcut(entered if self.activated_shortcut else features) + residual
 
     def _shortcut(self, features):

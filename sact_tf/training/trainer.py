@@ -3,8 +3,10 @@
 import keras
 import tensorflow as tf
 
-from sact_tf import checkpoints, flops, losses
+from sact_tf import checkpoints, depth, flops, losses
+from sact_tf.layers.unit_rules import run_units_by
 from sact_tf.tasks import task_of
+from sact_tf.training import step_depth
 from sact_tf.training.optimizers import make_optimizer
 
 
@@ -29,6 +31,7 @@ class Trainer:
         self.task = task_of(config.dataset)
         with strategy.scope():
             self.model = self.task.build_model(config.model, config.image_size)
+            self._blocks = depth.blocks_of(self.model)
             # The optimizer would clip what each replica has by itself.
             self._clips_sum = config.clip_norm is not None and strategy.num_replicas_in_sync > 1
             self.optimizer = make_optimizer(config, clips=not self._clips_sum)
@@ -85,14 +88,16 @@ class Trainer:
 
     def _gradients(self, batch):
         variables = self.model.trainable_variables
+        kept = step_depth.kept_units(self._blocks, self.config.seed, self.step, self.config.train_effective)
         with tf.GradientTape() as tape:
-            outputs = self.model(batch["image"], training=True)
+            with run_units_by(step_depth.rules_of(self._blocks, kept)):
+                outputs = self.model(batch["image"], training=True)
             terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau())
             loss = sum(terms.values())
             # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
             scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
-        observed = {**self.task.observe(self.model, batch, outputs), **_observe_computation(self.model, outputs)}
+        observed = {**self.task.observe(self.model, batch, outputs), **_observe_computation(self.model, outputs, kept)}
         return gradients, {"loss": loss, **terms, **observed}
 
     def _clip_sum(self, gradients):
@@ -112,10 +117,17 @@ class Trainer:
         return self.optimizer.scale_loss(loss) if scales else loss
 
 
-def _observe_computation(model, outputs):
-    """What a step spent, under the release's names: float32 scalars."""
+def _observe_computation(model, outputs, kept):
+    """What a step spent, under the release's names: float32 scalars.
+
+    "Training Flops/mean" is there where units were left out: an image's, forward and backward, of the units that ran.
+    """
     counts = flops.count(model, outputs)
     results = {"Total Flops/mean": tf.reduce_mean(tf.cast(counts["flops"], tf.float32))}
+    if kept:
+        ran = flops.count(model, outputs, kept=kept)
+        # Gradients of what enters a convolution and of its kernel cost as much as the convolution, each.
+        results["Training Flops/mean"] = 3 * tf.reduce_mean(tf.cast(ran["flops"], tf.float32))
     for name in losses.mean_ponder_costs(outputs):
         for figure in ("ponder_cost", "num_units"):
             values = tf.cast(outputs[f"{name}/{figure}"], tf.float32)

@@ -1,0 +1,245 @@
+"""Runs a trained network with fewer of its units than it was made of: lesions, and depths that others decided.
+
+A policy says which unit runs where, and is handed to a model for a call: the network stays as it is.
+
+    policy = sact_tf.depth.Deleted({"block_1": [2, 3]})
+    outputs = sact_tf.depth.call(model, images, policy)
+    sact_tf.flops.count(model, outputs, kept=policy.kept(model))
+
+It works on any Keras model that has `AdaptiveBlock`s. Units are numbered from 1, as in the release's names.
+"""
+
+import contextlib
+
+import numpy as np
+from keras import ops
+
+from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers.unit_rules import UnitRule, run_units_by
+
+
+class LesionPolicy:
+    """Which unit of a network runs where, for a call. Subclasses say it in `rules`."""
+
+    def rules(self, blocks):
+        """Dict from names of blocks to `sact_tf.layers.unit_rules.UnitRule`s.
+
+        Args:
+            blocks: dict from names to the `AdaptiveBlock`s of a model. A block that is not in the answer runs as usual.
+        """
+        raise NotImplementedError
+
+    def kept(self, model):
+        """Dict from names of blocks to the units that are kept, as `sact_tf.flops.count` takes it."""
+        rules = self.rules(blocks_of(model))
+        return {name: rule.kept for name, rule in rules.items() if rule.kept is not None}
+
+
+class Deleted(LesionPolicy):
+    """Units that do not run; of each its shortcut remains, changes of shape included.
+
+    Args:
+        units: dict from names of blocks to the numbers of their units that go, from 1 on.
+    """
+
+    def __init__(self, units):
+        self.units = {name: sorted({int(unit) for unit in numbers}) for name, numbers in units.items()}
+
+    def rules(self, blocks):
+        _check_names(self.units, blocks)
+        rules = {}
+        for name, numbers in self.units.items():
+            count = len(blocks[name].units)
+            if not all(1 <= number <= count for number in numbers):
+                raise ValueError(
+                    f"Block '{name}' has the units 1 to {count}. Received: units={numbers} to be deleted from it"
+                )
+            rules[name] = UnitRule(kept=ops.convert_to_tensor([i + 1 not in numbers for i in range(count)], "bool"))
+        return rules
+
+
+class RandomUnits(LesionPolicy):
+    """So many units of the whole network, drawn at random, do not run.
+
+    Args:
+        count: int, units that go.
+        seed: int; the same seed takes the same units of the same network.
+    """
+
+    def __init__(self, count, seed):
+        self.count, self.seed = count, seed
+
+    def rules(self, blocks):
+        sizes = [len(block.units) for block in blocks.values()]
+        if not 0 <= self.count <= sum(sizes):
+            raise ValueError(
+                f"`count` must lie between 0 and the {sum(sizes)} units of the network. Received: count={self.count}"
+            )
+        kept = np.ones(sum(sizes), bool)
+        kept[np.random.default_rng(self.seed).permutation(len(kept))[: self.count]] = False
+        parts = np.split(kept, np.cumsum(sizes)[:-1])
+        return {name: UnitRule(kept=ops.convert_to_tensor(part)) for name, part in zip(blocks, parts, strict=True)}
+
+
+class Kept(LesionPolicy):
+    """Units that run, said one by one: for all images, for each, or for each position.
+
+    Args:
+        kept: dict from names of blocks to bool `(units,)`, `(batch, units)` or `(batch, height, width, units)` at the
+            size of the block's output. They may be tensors of a `tf.function`, which then serves all lesions with one
+            trace.
+    """
+
+    def __init__(self, kept):
+        self._kept = dict(kept)
+
+    def rules(self, blocks):
+        _check_names(self._kept, blocks)
+        return {name: UnitRule(kept=ops.convert_to_tensor(kept)) for name, kept in self._kept.items()}
+
+
+class NumUnits(LesionPolicy):
+    """How many units run where: unit l does where `num_units >= l`, as in an adaptive network, but decided elsewhere.
+
+    Args:
+        num_units: dict from names of blocks to int `()`, `(batch,)` or `(batch, height, width)` at the size of the
+            block's output: maps of another image, random ones, a mean.
+        halting_distribution: dict from names of blocks to float32 `(batch, units)` or `(batch, height, width, units)`,
+            under which the block averages its units' outputs, as the adaptive network does; `None`: a block's output
+            is that of the last unit that ran. For a block that halts it is needed, lest it decides as well.
+    """
+
+    def __init__(self, num_units, halting_distribution=None):
+        self.num_units = dict(num_units)
+        self.halting_distribution = dict(halting_distribution or {})
+
+    def rules(self, blocks):
+        _check_names(self.num_units, blocks)
+        _check_names(self.halting_distribution, blocks)
+        rules = {}
+        for name, num_units in self.num_units.items():
+            count = len(blocks[name].units)
+            numbers = ops.cast(ops.convert_to_tensor(num_units), "int32")
+            kept = ops.arange(1, count + 1, dtype="int32") <= numbers[..., None]
+            distribution = self.halting_distribution.get(name)
+            if distribution is None and blocks[name].model_type != "vanilla":
+                raise ValueError(
+                    f"Block '{name}' halts by itself (model_type={blocks[name].model_type!r}). Give its "
+                    "`halting_distribution` as well, so that it does not decide too."
+                )
+            if distribution is not None:
+                distribution = ops.cast(ops.convert_to_tensor(distribution), "float32")
+            rules[name] = UnitRule(kept=kept, halting_distribution=distribution)
+        return rules
+
+
+class ConstantResiduals(LesionPolicy):
+    """The network computes as ever, and gradients go through some residuals only, past the others by their shortcuts.
+
+    Args:
+        differentiated: dict from names of blocks to bool `(units,)`, True where the residual is differentiated.
+    """
+
+    def __init__(self, differentiated):
+        self.differentiated = dict(differentiated)
+
+    def rules(self, blocks):
+        _check_names(self.differentiated, blocks)
+        return {
+            name: UnitRule(differentiated=ops.convert_to_tensor(value, "bool"))
+            for name, value in self.differentiated.items()
+        }
+
+
+def call(model, images, policy, training=False):
+    """What a model computes under a policy.
+
+    Args:
+        model: built Keras model that has `AdaptiveBlock`s.
+        images: what the model takes.
+        policy: `LesionPolicy`.
+        training: bool.
+
+    Returns:
+        What the model returns. `num_units` of a block that halts counts the units that ran, and its `ponder_cost` too.
+
+    Raises:
+        ValueError: for a policy of other blocks or units than the model has.
+    """
+    blocks = blocks_of(model)
+    rules = policy.rules(blocks)
+    with run_units_by({id(blocks[name]): rule for name, rule in rules.items()}):
+        return model(images, training=training)
+
+
+def blocks_of(model):
+    """Dict from names to the `AdaptiveBlock`s of any model, in the order in which it has them.
+
+    Raises:
+        ValueError: if there are none, or two share a name.
+    """
+    # By itself Keras does not list layers of layers; its own code finds them this way.
+    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
+    names = [block.name for block in blocks]
+    if not blocks or len(set(names)) < len(names):
+        raise ValueError(
+            "Units are kept or left out by the names of their AdaptiveBlocks, of which a model needs at least one, and "
+            f"no two of one name. Received: '{model.name}' with {names}"
+        )
+    return dict(zip(names, blocks, strict=True))
+
+
+@contextlib.contextmanager
+def reordered(model, orders):
+    """Within this context, units of a model have changed places: their weights have, which no function need be traced
+    for.
+
+    Args:
+        model: built Keras model.
+        orders: dict from names of blocks to a list of the numbers of all its units, in the order in which they are to
+            run. Units of different shapes, such as one that downsamples, must stay where they are.
+
+    Raises:
+        ValueError: for an order that is none of the block's, or units of different shapes.
+    """
+    blocks = blocks_of(model)
+    _check_names(orders, blocks)
+    moves = [move for name, order in orders.items() for move in _moves(blocks[name], order)]
+    before = [variable.numpy() for variable, _ in moves]
+    try:
+        for variable, value in [(variable, source.numpy()) for variable, source in moves]:
+            variable.assign(value)
+        yield
+    finally:
+        for (variable, _), value in zip(moves, before, strict=True):
+            variable.assign(value)
+
+
+def _moves(block, order):
+    """Pairs of variables: one, and the one whose value it is to have."""
+    units = block.units
+    if sorted(order) != list(range(1, len(units) + 1)):
+        raise ValueError(
+            f"An order of the units of block '{block.name}' must hold each of the numbers 1 to {len(units)} once. "
+            f"Received: {list(order)}"
+        )
+    for place, number in enumerate(order):
+        target, source = units[place], units[number - 1]
+        if target is source:
+            continue
+        shapes = [[tuple(variable.shape) for variable in unit.variables] for unit in (target, source)]
+        strides = [
+            (getattr(unit, "stride", 1), getattr(unit, "activated_shortcut", False)) for unit in (target, source)
+        ]
+        if shapes[0] != shapes[1] or strides[0] != strides[1]:
+            raise ValueError(
+                f"Units {place + 1} and {number} of block '{block.name}' cannot change places: they differ in the "
+                f"shapes of their weights or in how they stride. Received the order {list(order)}"
+            )
+        yield from zip(target.variables, source.variables, strict=True)
+
+
+def _check_names(given, blocks):
+    unknown = sorted(set(given) - set(blocks))
+    if unknown:
+        raise ValueError(f"The blocks of this network are {list(blocks)}. Received: {unknown}")

@@ -1,0 +1,121 @@
+"""The ways through the units of a block: `AdaptiveBlock.call` chooses one of them.
+
+`without_halting` is a plain residual block, `adaptively` decides by its halting branches, and `under_distribution`
+averages the units' outputs under weights that are handed in. A `UnitRule` may leave units out in each of them.
+"""
+
+from keras import ops
+
+from sact_tf import halting
+from sact_tf.layers.unit_rules import NO_RULE, kept_of, run_unit
+
+
+def without_halting(block, features, training, rule=None):
+    """The last unit's output of a `vanilla` block, in the block's compute dtype."""
+    scales = block.residual_scales(training)
+    for index in range(len(block.units)):
+        features = _features_after(block, index, features, training, rule or NO_RULE, scale=scales[index])
+    return {"features": features}
+
+
+def under_distribution(block, features, training, rule):
+    """Average of the units' outputs under `rule.halting_distribution`; with the counts that the rule stands for."""
+    spatial = len(rule.halting_distribution.shape) == 4
+    output = 0.0
+    for index in range(len(block.units)):
+        features = _features_after(block, index, features, training, rule)
+        weight = rule.halting_distribution[..., index]
+        output = output + _weigh(features, weight[..., None] if spatial else weight[:, None, None, None])
+    if block.model_type == "vanilla":
+        return {"features": output}
+    num_units = ops.sum(ops.cast(rule.kept, "int32"), axis=-1)
+    num_units = ops.broadcast_to(num_units, ops.shape(rule.halting_distribution)[:-1])
+    # No decision was taken, so no remainder is part of the cost.
+    cost = ops.cast(num_units, "float32")
+    return _outputs(output, cost, num_units, ops.cast(rule.halting_distribution, "float32"))
+
+
+def adaptively(block, features, training, rule=None):
+    """The average of the units' outputs under the halting distribution that the block's branches decide on."""
+    rule = rule or NO_RULE
+    features = _features_after(block, 0, features, training, rule)
+    state = halting.initial_state(_decisions(block, features))
+    state, weight = _halt(block, 0, features, state, kept_of(rule, 0), training)
+    output, weights = _weigh(features, weight), [weight]
+    for index in range(1, len(block.units)):
+        features, state, output, weight = _continue(block, index, features, state, output, training, rule)
+        weights.append(weight)
+    axes = (3,) if block.model_type == "sact" else (1, 2, 3)
+    distribution = ops.concatenate(weights, axis=-1)
+    distribution = ops.squeeze(distribution, axes[:-1]) if len(axes) > 1 else distribution
+    return _outputs(output, ops.squeeze(state.ponder_cost, axes), ops.squeeze(state.num_units, axes), distribution)
+
+
+def _outputs(features, ponder_cost, num_units, distribution):
+    return {
+        "features": features,
+        "ponder_cost": ponder_cost,
+        "num_units": num_units,
+        "halting_distribution": distribution,
+    }
+
+
+def _continue(block, index, features, state, output, training, rule):
+    """Runs unit `index` > 0, or leaves everything as it is where early stopping allows it."""
+    kept = kept_of(rule, index)
+
+    def execute():
+        active = halting.is_active(state, block.epsilon)
+        mask = active if block.model_type == "sact" else None
+        x = _features_after(block, index, features, training, rule, mask)
+        after, weight = _halt(block, index, x, state, kept, training)
+        # An image that has halted runs on in `act`, to features that nobody vouches for.
+        vouched = x if mask is not None else ops.where(active, x, ops.zeros((), x.dtype))
+        return x, after, output + _weigh(vouched, weight), weight
+
+    def skip():
+        return features, state, output, ops.zeros_like(state.ponder_cost)
+
+    if block.model_type != "act_early_stopping":
+        return execute()
+    return ops.cond(ops.any(halting.is_active(state, block.epsilon)), execute, skip)
+
+
+def _halt(block, index, features, state, kept, training):
+    """The state after a unit, and the unit's weight in the average; where it does not run it is not there."""
+    last = index == len(block.units) - 1
+
+    def decide():
+        if last:
+            return halting.advance(state, None, block.epsilon)
+        # Somebody's branch may compute in another dtype.
+        probability = ops.cast(block.halting_branches[index](features, training=training), "float32")
+        return halting.advance(state, probability, block.epsilon)
+
+    def pass_by():
+        return halting.finish(state, block.epsilon) if last else (state, ops.zeros_like(state.ponder_cost))
+
+    if kept is None:
+        return decide()
+    if len(kept.shape) == 0:
+        return ops.cond(kept, decide, pass_by)
+    (ran, weight), (passed, left) = decide(), pass_by()
+    # As in the mask of an image that every one of its positions has.
+    state = halting.HaltingState(*(ops.where(kept, a, b) for a, b in zip(ran, passed, strict=True)))
+    return state, ops.where(kept, weight, left)
+
+
+def _features_after(block, index, features, training, rule, mask=None, scale=None):
+    differentiated = None if rule.differentiated is None else rule.differentiated[index]
+    output = run_unit(block.units[index], features, training, mask, kept_of(rule, index), differentiated, scale)
+    # The average is of one dtype, whatever those of the units are.
+    return ops.cast(output, block.compute_dtype)
+
+
+def _decisions(block, features):
+    batch, height, width, _ = ops.shape(features)
+    return (batch, height, width, 1) if block.model_type == "sact" else (batch, 1, 1, 1)
+
+
+def _weigh(features, weight):
+    return features * ops.cast(weight, features.dtype)

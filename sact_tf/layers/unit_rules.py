@@ -1,0 +1,155 @@
+"""Which unit of a block runs where: what a call is handed from outside, and one unit run by it.
+
+Depth is a property of a forward pass, not of a model. Stochastic depth, lesions and LesionResNet all run a block with
+another rule than "every unit, everywhere", and this is the one place where such a rule takes effect.
+"""
+
+import contextlib
+import contextvars
+import inspect
+import types
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+_NO_RULES = types.MappingProxyType({})
+_rules = contextvars.ContextVar("rules", default=_NO_RULES)
+
+
+class UnitRule(NamedTuple):
+    """How one block is run in the place of what it would do by itself; `None` in a field leaves that as it is.
+
+    Attributes:
+        kept: bool, False where a unit does not run: `(units,)`, `(batch, units)`, or `(batch, height, width, units)`
+            at the size of the block's output. What is left of the unit is its shortcut. One that runs nowhere is not
+            executed, forward or backward. Halting takes a unit that does not run for one that is not there.
+        differentiated: bool `(units,)`; the residual of every other unit is a constant to the gradient.
+        halting_distribution: float32 `(batch, units)` or `(batch, height, width, units)`, weights that sum to one. The
+            block's output is the average of its units' outputs under them; its halting branches are not asked, and
+            where units run is up to `kept` alone.
+    """
+
+    kept: keras.KerasTensor | None = None
+    differentiated: keras.KerasTensor | None = None
+    halting_distribution: keras.KerasTensor | None = None
+
+
+NO_RULE = UnitRule()
+
+
+@contextlib.contextmanager
+def run_units_by(rules):
+    """Within this context, blocks run their units by these rules.
+
+    A function that was traced before keeps the rules that it was traced with, as of everything that is no tensor. Hence
+    this is for code that calls a model itself; see `sact_tf.depth` for what people use.
+
+    Args:
+        rules: dict from the `id` of an `AdaptiveBlock` to its `UnitRule`.
+    """
+    token = _rules.set(rules)
+    try:
+        yield
+    finally:
+        _rules.reset(token)
+
+
+def rule_of(block):
+    """The `UnitRule` that holds for a block at the moment, or `None`."""
+    return _rules.get().get(id(block))
+
+
+def check_kept(kept, units, name, whole_images=False):
+    """Returns the `kept` of a rule as a bool tensor, or raises ValueError if it is none for a block of so many units.
+
+    Args:
+        kept: tensor or array.
+        units: int.
+        name: of the block, for the error.
+        whole_images: bool, whether the block takes one decision an image.
+    """
+    kept = ops.convert_to_tensor(kept)
+    if keras.backend.standardize_dtype(kept.dtype) != "bool" or len(kept.shape) not in (1, 2, 4):
+        raise ValueError(
+            f"`kept` must be bool, (units,), (batch, units) or (batch, height, width, units). Received for block "
+            f"'{name}': dtype={keras.backend.standardize_dtype(kept.dtype)}, shape={tuple(kept.shape)}"
+        )
+    if whole_images and len(kept.shape) == 4:
+        raise ValueError(
+            f"Block '{name}' halts whole images, so `kept` must be (units,) or (batch, units) for it. Received: "
+            f"shape={tuple(kept.shape)}"
+        )
+    if kept.shape[-1] != units:
+        raise ValueError(
+            f"`kept` must have an entry for each of the {units} units of block '{name}' in its last axis. Received: "
+            f"shape={tuple(kept.shape)}"
+        )
+    return kept
+
+
+def kept_of(rule, index):
+    """Where unit `index` runs: bool `()`, `(batch, 1, 1, 1)` or `(batch, height, width, 1)`, or `None` for as usual."""
+    if rule.kept is None:
+        return None
+    kept = rule.kept[..., index]
+    rank = len(kept.shape)
+    return kept if rank == 0 else kept[:, None, None, None] if rank == 1 else kept[..., None]
+
+
+def takes(unit, argument):
+    """Whether a unit's `call` has an argument of this name."""
+    return argument in inspect.signature(unit.call).parameters
+
+
+def skip_unit(unit, features, training=None):
+    """What is left of a unit that does not run: its shortcut, and of a unit that has none, the features."""
+    return unit(features, training=training, skip_residual=True) if takes(unit, "skip_residual") else features
+
+
+def run_unit(unit, features, training, mask=None, kept=None, differentiated=None, residual_scale=None):
+    """A unit's output under a rule.
+
+    Args:
+        unit: the layer, see `AdaptiveBlock`.
+        features: `(batch, height, width, channels)`.
+        training: bool or `None`.
+        mask: bool `(batch, height, width, 1)`, where a position has not halted; `None` for everywhere.
+        kept: see `kept_of`.
+        differentiated: bool scalar, or `None` for True.
+        residual_scale: float that the residual is multiplied by, or `None` for 1.
+    """
+
+    def execute():
+        output = _execute(unit, features, training, _both(mask, kept), residual_scale)
+        if differentiated is None:
+            return output
+        around = skip_unit(unit, features, training)
+        return ops.where(differentiated, output, around + ops.stop_gradient(output - around))
+
+    if kept is None:
+        return execute()
+    return ops.cond(ops.any(kept), execute, lambda: ops.cast(skip_unit(unit, features, training), features.dtype))
+
+
+def _both(mask, kept):
+    """Where both hold, of a mask of positions and of what is kept; `None` for everywhere."""
+    if kept is None or len(kept.shape) == 0:
+        return mask
+    return kept if mask is None else ops.logical_and(mask, kept)
+
+
+def _execute(unit, features, training, mask, residual_scale):
+    arguments = {"training": training}
+    masked, scaled = takes(unit, "residual_mask"), takes(unit, "residual_scale")
+    if mask is not None and masked:
+        arguments["residual_mask"] = mask
+    if residual_scale is not None and scaled:
+        arguments["residual_scale"] = residual_scale
+    output = unit(features, **arguments)
+    if (mask is None or masked) and (residual_scale is None or scaled):
+        return output
+    around = ops.cast(skip_unit(unit, features, training), output.dtype)
+    if residual_scale is not None and not scaled:
+        output = around + residual_scale * (output - around)
+    return output if mask is None or masked else ops.where(mask, output, around)
