@@ -91,11 +91,11 @@ class Kept(LesionPolicy):
     """
 
     def __init__(self, kept):
-        self._kept = dict(kept)
+        self.units_kept = dict(kept)
 
     def rules(self, blocks):
-        _check_names(self._kept, blocks)
-        return {name: UnitRule(kept=ops.convert_to_tensor(kept)) for name, kept in self._kept.items()}
+        _check_names(self.units_kept, blocks)
+        return {name: UnitRule(kept=ops.convert_to_tensor(kept)) for name, kept in self.units_kept.items()}
 
 
 class NumUnits(LesionPolicy):

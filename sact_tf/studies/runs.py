@@ -53,19 +53,7 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
         image_size: int, pixels, if it differs from training.
         log: called with lines of text.
     """
-    defaults = configs.check_dataset(config.dataset)
-    evaluated = configs.EvaluationConfig(
-        model=config.model,
-        dataset=config.dataset,
-        image_size=image_size or config.image_size,
-        checkpoint_dir=directory,
-        eval_dir=directory,
-        split_name=defaults["split_name"],
-        num_examples=num_examples or defaults["num_examples"],
-        batch_size=defaults["eval_batch_size"],
-        use_moving_average=config.moving_average_decay is not None,
-        dataset_dir=config.dataset_dir,
-    )
+    evaluated = evaluation_of(config, directory, num_examples, image_size)
     asked = json.loads(json.dumps({**dataclasses.asdict(evaluated), "steps": config.max_number_of_steps}))
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
@@ -77,6 +65,23 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
     with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump({"evaluation": asked, "metrics": metrics}, file, indent=2)
     return metrics
+
+
+def evaluation_of(config, directory, num_examples=None, image_size=None, split_name=None):
+    """The `EvaluationConfig` of a trained run; arguments as of `evaluate_once`, and the split, or None for held out."""
+    defaults = configs.check_dataset(config.dataset)
+    return configs.EvaluationConfig(
+        model=config.model,
+        dataset=config.dataset,
+        image_size=image_size or config.image_size,
+        checkpoint_dir=directory,
+        eval_dir=directory,
+        split_name=split_name or defaults["split_name"],
+        num_examples=num_examples or defaults["num_examples"],
+        batch_size=defaults["eval_batch_size"],
+        use_moving_average=config.moving_average_decay is not None,
+        dataset_dir=config.dataset_dir,
+    )
 
 
 def write_table(path, rows):
