@@ -178,8 +178,8 @@ def blocks_of(model):
     Raises:
         ValueError: if there are none, or two share a name.
     """
-    # By itself Keras does not list layers of layers; its own code finds them this way.
-    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
+    # By itself Keras does not list layers of layers; its own code finds them this way, the last one first.
+    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)][::-1]
     names = [block.name for block in blocks]
     if not blocks or len(set(names)) < len(names):
         raise ValueError(

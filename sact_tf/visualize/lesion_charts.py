@@ -48,7 +48,7 @@ def single_deletions(rows, score="accuracy"):
     if len(networks) > 1:
         axes.plot([], [], "o", color="tab:gray", markersize=9, markerfacecolor="none", label="changes the shape")
         axes.plot([], [], "--", color="tab:gray", linewidth=1, label="whole network")
-    axes.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="outside right center")
     return figure
 
 
@@ -77,11 +77,11 @@ def random_deletions(rows, score="accuracy"):
         _boxes(axes, places, values, 0.85 * width, colour)
         whole = [_error(row, score) for row in chosen if row["experiment"] == "whole"]
         # From the network as it is, of which nothing is deleted.
-        axes.plot([shift] * len(whole) + places, whole + [np.median(each) for each in values], color=colour, alpha=0.5)
+        axes.plot([0] * len(whole) + places, whole + [np.median(each) for each in values], color=colour, alpha=0.5)
         axes.plot([], [], "s", color=colour, label=label_of(name))
     _finish(axes, label, score, "units deleted at random")
     if len(networks) > 1:
-        axes.legend(fontsize=7)
+        figure.legend(fontsize=7, loc="outside right center")
     return figure
 
 
@@ -119,7 +119,7 @@ def reorderings(rows, score="accuracy"):
     axes.invert_xaxis()
     axes.grid(alpha=0.3)
     if len(networks) > 1:
-        axes.legend(fontsize=7)
+        figure.legend(fontsize=7, loc="outside right center")
     return figure
 
 
@@ -155,6 +155,9 @@ def paths(rows):
         right.plot(lengths, products, "o-", color=colour, markersize=3, label=label_of(name))
     if any(row["gradient"] > 0 for row in rows):
         middle.set_yscale("log")
+        # Its own numbers would be formulas.
+        middle.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        middle.yaxis.set_minor_formatter(lambda value, _: "")
     share = "%" if same else "% per part of the depth"
     titles = (("paths of this length", share), ("gradient at the input of one", "norm"), ("gradient of all", share))
     for axes, (title, unit) in zip((left, middle, right), titles, strict=True):
@@ -165,7 +168,7 @@ def paths(rows):
     for axes in (left, right):
         axes.set_ylim(bottom=0)
     if len(networks) > 1:
-        right.legend(fontsize=7)
+        figure.legend(fontsize=7, loc="outside right center")
     return figure
 
 

@@ -8,6 +8,8 @@ from sact_tf.studies.lesion.outcomes import Estimate, over_draws, over_images, p
 
 # Of the gradient, in the sentence on the paths that carry it.
 MOST = 0.95
+# Part of the units whose deletion networks are compared by; with more gone, all of them read nothing any more.
+COMPARED = 0.25
 
 
 def paragraph(outcome, score):
@@ -27,14 +29,16 @@ def comparison(outcomes, score):
     first, *others = outcomes
     sentences = []
     for other in others:
-        for what, of_first, of_other, difference in _differences(first, other):
-            sentences.append(
-                f"{what} costs {first.network} {of_first} points of {score} and {other.network} {of_other}: "
-                f"{_verdict(first, other, difference)}"
+        for what, lost, difference in _differences(first, other):
+            costs = " and ".join(
+                f"{outcome.network} {estimate} points of {score} ({outcome.whole.score.mean() - estimate.mean:.1%} are left)"
+                for outcome, estimate in zip((first, other), lost, strict=True)
             )
+            sentences.append(f"{what} costs {costs}: {_verdict(first, other, difference)}")
     if sentences:
         sentences.append(
-            "Errors are over images and draws; each network was trained once, and another seed may give another order."
+            "A network that reads less when whole, or nothing any more, has less to lose. Errors are over images and "
+            "draws; each network was trained once, and another seed may give another order."
         )
     return " ".join(sentences)
 
@@ -139,17 +143,17 @@ def _narrowest(shares):
 
 
 def _differences(first, other):
-    """Yields what is done, what it costs both, and the `Estimate` of the difference."""
+    """Yields what is done, the `Estimate`s of what it costs both, and that of the difference."""
     if first.of("delete") and other.of("delete"):
         lost = [outcome.lost(outcome.of("delete")) for outcome in (first, other)]
-        yield ("Deleting one unit", *map(over_images, lost), _difference(*lost))
+        yield "Deleting one unit", [over_images(each) for each in lost], _difference(*lost)
     shared = _shared_part(first, other)
     if shared:
         pairs = [outcome.of("delete_random", count) for outcome, count in zip((first, other), shared[1], strict=True)]
         costs = [over_draws(outcome, each) for outcome, each in zip((first, other), pairs, strict=True)]
         # Draws of two networks are not of the same units in general, so their errors add up.
         difference = Estimate(costs[1].mean - costs[0].mean, float(np.hypot(costs[0].error, costs[1].error)))
-        yield (f"Deleting {shared[0]} at random", *costs, difference)
+        yield f"Deleting {shared[0]} at random", costs, difference
 
 
 def _difference(first, other):
@@ -160,15 +164,15 @@ def _difference(first, other):
 
 
 def _shared_part(first, other):
-    """A number of deleted units that both networks have draws of, near half of the depth: text, and the two counts."""
+    """A number of deleted units that both networks have draws of, near a quarter: text, and the two counts."""
     if first.depth == other.depth:
         both = sorted(set(first.counts("delete_random")) & set(other.counts("delete_random")))
         if not both:
             return None
-        count = min(both, key=lambda each: abs(each - first.depth / 2))
+        count = min(both, key=lambda each: abs(each - first.depth * COMPARED))
         return f"{count} of {first.depth} units", (count, count)
     pairs = [
-        (abs(a / first.depth - b / other.depth), abs(a / first.depth - 0.5), a, b)
+        (abs(a / first.depth - b / other.depth), abs(a / first.depth - COMPARED), a, b)
         for a in first.counts("delete_random")
         for b in other.counts("delete_random")
     ]
