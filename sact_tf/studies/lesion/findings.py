@@ -30,11 +30,12 @@ def comparison(outcomes, score):
     sentences = []
     for other in others:
         for what, lost, difference in _differences(first, other):
-            costs = " and ".join(
-                f"{outcome.network} {estimate} points of {score} ({outcome.whole.score.mean() - estimate.mean:.1%} are left)"
+            left = [
+                f"{outcome.network} {estimate} ({outcome.whole.score.mean() - estimate.mean:.1%} are left)"
                 for outcome, estimate in zip((first, other), lost, strict=True)
-            )
-            sentences.append(f"{what} costs {costs}: {_verdict(first, other, difference)}")
+            ]
+            sentences.append(f"In points of {score}, {what} costs {' and '.join(left)}: ")
+            sentences[-1] += _verdict(first, other, difference)
     if sentences:
         sentences.append(
             "A network that reads less when whole, or nothing any more, has less to lose. Errors are over images and "
@@ -146,14 +147,14 @@ def _differences(first, other):
     """Yields what is done, the `Estimate`s of what it costs both, and that of the difference."""
     if first.of("delete") and other.of("delete"):
         lost = [outcome.lost(outcome.of("delete")) for outcome in (first, other)]
-        yield "Deleting one unit", [over_images(each) for each in lost], _difference(*lost)
+        yield "deleting one unit", [over_images(each) for each in lost], _difference(*lost)
     shared = _shared_part(first, other)
     if shared:
         pairs = [outcome.of("delete_random", count) for outcome, count in zip((first, other), shared[1], strict=True)]
         costs = [over_draws(outcome, each) for outcome, each in zip((first, other), pairs, strict=True)]
         # Draws of two networks are not of the same units in general, so their errors add up.
         difference = Estimate(costs[1].mean - costs[0].mean, float(np.hypot(costs[0].error, costs[1].error)))
-        yield f"Deleting {shared[0]} at random", costs, difference
+        yield f"deleting {shared[0]} at random", costs, difference
 
 
 def _difference(first, other):
