@@ -13,7 +13,7 @@ from PIL import Image
 from sact_tf import depth, training
 from sact_tf.config import SplitConfig, default_training_config
 from sact_tf.layers import unit_rules
-from sact_tf.studies import lesion
+from sact_tf.studies import lesion, runs
 from sact_tf.studies.lesion import checks, findings, gradient, lesions
 from sact_tf.studies.lesion.measuring import Countdown
 from sact_tf.studies.lesion.outcomes import Estimate, Outcome, over_draws, path_rows_of
@@ -57,8 +57,8 @@ def split_of(trained):
         directory = trained(kind)
         run = json.loads((directory / "config.json").read_text())
         model = default_training_config("cluttered_digits", run["model"]).model
-        fields = {"dataset": "cluttered_digits", "image_size": 40, "split_name": "test", "num_examples": 14}
-        return SplitConfig(model=model, checkpoint_dir=str(directory), batch_size=8, **{**fields, **changes})
+        fields = {"checkpoint_dir": str(directory), "image_size": 40, "num_examples": 14, "model": model}
+        return SplitConfig(dataset="cluttered_digits", split_name="test", batch_size=8, **{**fields, **changes})
 
     return make
 
@@ -79,6 +79,12 @@ def studied(split_of, tmp_path_factory):
     directory, lines = tmp_path_factory.mktemp("study"), []
     outcomes = lesion.run([split_of("vanilla")], str(directory), log=lines.append, **QUICK)
     return directory, outcomes, lines
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    """Drawing takes seconds, and another test looks at what comes out."""
+    monkeypatch.setattr(runs, "save_figure", lambda figure, path: None)
 
 
 def read_table(path):
@@ -247,6 +253,7 @@ def test_a_study_writes_tables_figures_and_a_paragraph(studied):
     assert not list(directory.glob("*.tmp"))
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_started_again_it_measures_nothing_and_finds_the_same(studied, split_of, monkeypatch):
     directory, first, _ = studied
     tables = {name: (directory / name).read_bytes() for name in ("lesion.csv", "paths.csv", "lesion.txt")}
@@ -263,6 +270,7 @@ class Killed(BaseException):
     """As a signal would end the process: nothing catches it."""
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_killed_in_a_lesion_it_goes_on_with_that_one(studied, split_of, tmp_path, monkeypatch):
     directory, _, _ = studied
     measure, calls = LesionedNetwork.measure, []
@@ -289,6 +297,7 @@ def test_killed_in_a_lesion_it_goes_on_with_that_one(studied, split_of, tmp_path
     assert found == [row["accuracy"] for row in read_table(directory / "lesion.csv")[:6]]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_more_draws_keep_those_that_are_there(studied, split_of, tmp_path, monkeypatch):
     directory, _, _ = studied
     path = record_of(directory)
@@ -300,6 +309,7 @@ def test_more_draws_keep_those_that_are_there(studied, split_of, tmp_path, monke
     assert len(calls) <= 1
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("change", [{"num_examples": 13}, {"image_size": 44}])
 def test_other_images_are_another_record(studied, split_of, tmp_path, change):
     directory, _, _ = studied

@@ -86,7 +86,8 @@ def run(
     while sessions:
         # Each is let go when it is done, and with it the images that it keeps.
         outcomes.append(sessions.pop(0).measure(countdown, log))
-        _write(run_dir, outcomes, score)
+        rows, paths = _write(run_dir, outcomes, score)
+    _draw(run_dir, rows, paths, score)
     for text in texts(outcomes, score):
         log(text)
     log(f"Tables and figures: {os.path.join(run_dir, 'lesion')}*, {os.path.join(run_dir, 'paths')}*")
@@ -120,9 +121,21 @@ def _record(run_dir, label, network):
 
 
 def _write(run_dir, outcomes, score):
-    """Tables, figures and text of the networks that are done."""
+    """Writes the tables and the text of the networks that are done; returns the rows of both tables."""
     rows = [row for outcome in outcomes for row in rows_of(outcome, score)]
     runs.write_table(os.path.join(run_dir, "lesion.csv"), rows)
+    paths = [row for outcome in outcomes for row in path_rows_of(outcome)]
+    if paths:
+        runs.write_table(os.path.join(run_dir, "paths.csv"), paths)
+    with (
+        runs.written(os.path.join(run_dir, "lesion.txt")) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
+    ):
+        file.write("\n\n".join(texts(outcomes, score)) + "\n")
+    return rows, paths
+
+
+def _draw(run_dir, rows, paths, score):
     charts = {
         "delete": lesion_charts.single_deletions,
         "delete_random": lesion_charts.random_deletions,
@@ -131,12 +144,5 @@ def _write(run_dir, outcomes, score):
     for experiment, chart in charts.items():
         if any(row["experiment"] == experiment for row in rows):
             runs.save_figure(chart(rows, score), os.path.join(run_dir, f"lesion_{experiment}"))
-    paths = [row for outcome in outcomes for row in path_rows_of(outcome)]
     if paths:
-        runs.write_table(os.path.join(run_dir, "paths.csv"), paths)
         runs.save_figure(lesion_charts.paths(paths), os.path.join(run_dir, "paths"))
-    with (
-        runs.written(os.path.join(run_dir, "lesion.txt")) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file,
-    ):
-        file.write("\n\n".join(texts(outcomes, score)) + "\n")
