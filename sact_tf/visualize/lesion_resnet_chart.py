@@ -45,7 +45,7 @@ def lesion_resnet(rows, score="accuracy"):
     for axes in (left, right):
         axes.grid(alpha=0.3)
     left.margins(x=0.1, y=0.1)
-    figure.legend(handles=_legend(adaptive, others), loc="outside lower center", ncols=5, fontsize=8)
+    figure.legend(handles=list(_legend(adaptive, others)), loc="outside lower center", ncols=5, fontsize=8)
     return figure
 
 

@@ -57,6 +57,7 @@ class Measurements:
     def __init__(self, inputs, networks, store, run_dir, log):
         self._inputs, self._networks, self._store = inputs, networks, store
         self._run_dir, self._log = run_dir, log
+        self._chosen = {}
 
     def adaptive(self):
         """The adaptive network by itself.
@@ -147,6 +148,11 @@ class Measurements:
 
     def _choices(self, kind, draw):
         """Dict from names of blocks to `Choice`s: which units go."""
+        if (kind, draw) not in self._chosen:
+            self._chosen[kind, draw] = self._choose(kind, draw)
+        return self._chosen[kind, draw]
+
+    def _choose(self, kind, draw):
         targets, unit_flops = self.adaptive()["targets"], self._networks.unit_flops
         # In the order of execution, as the targets are.
         costs = {name: unit_flops.of_units(name) for name in targets}

@@ -97,7 +97,7 @@ def paragraph(rows, adaptive, score, left_out=()):
         if (kind, OWN) in matched:
             maps = "maps" if name == "SACT" else "depths"
             sentences.append(_moved(matched[kind, OWN], words.format(maps=maps), name))
-    for weights, words in ((PLAIN, "as it is"), (FINE_TUNED, "fine-tuned for {steps} steps")):
+    for weights, words in ((PLAIN, "as it is"), (FINE_TUNED, "after {steps} steps of fine-tuning")):
         row = max((row for row in matched.values() if row["weights"] == weights), key=_score, default=None)
         if row:
             sentences.append(_best(row, words.format(steps=row["fine_tune_steps"])))
@@ -124,7 +124,7 @@ def _moved(row, words, name):
 
 
 def _best(row, words):
-    begin = f"The best of the plain network {words} is {row['kind']}, {row['score']:.1%} ({_equation(row)}):"
+    begin = f"Of the plain network {words} the best is {row['kind']} with {row['score']:.1%} ({_equation(row)}):"
     if row["p"] >= SIGNIFICANT:
         return f"{begin} no difference to the adaptive one that these images show."
     more = "more" if row["difference"] > 0 else "less"
