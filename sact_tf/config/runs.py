@@ -41,6 +41,8 @@ class TrainingConfig:
         seed: int, of the initial weights and the order of the examples.
         train_effective: int, units of the whole network that run in a step, drawn for each step anew; of the others
             the shortcuts remain (Veit et al. 2016). None for all. For `vanilla`.
+        depth_rule: text that names the rule by which a study chooses the units of each step, see
+            `sact_tf.training.train`; None for a run without one, as all runs of train.py are.
         deterministic: bool, whether every op gives the same bits in every run.
         jit_compile: bool, whether XLA compiles the step.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
@@ -66,6 +68,7 @@ class TrainingConfig:
     finetune_path: str | None = None
     finetune_skip_logits: bool = False
     train_effective: int | None = None
+    depth_rule: str | None = None
     seed: int = 0
     deterministic: bool = True
     jit_compile: bool = False

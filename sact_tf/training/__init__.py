@@ -36,6 +36,7 @@ def train(
     strategy="one",
     tpu="",
     log=print_line,
+    kept_units=None,
 ):
     """Trains a network, or goes on with the run that `train_log_dir` holds.
 
@@ -50,6 +51,9 @@ def train(
             run's files; all of them read its checkpoints, so the directory is one that they share.
         tpu: name or address of the TPU for `strategy="tpu"`.
         log: called with a line of text every few seconds.
+        kept_units: function of the step, int64 scalar tensor, and the batch to a dict from names of blocks to the units
+            that run in it, as `sact_tf.depth.Kept` takes them; None for what the configuration says. A rule of a study,
+            which `config.depth_rule` names, so that nothing goes on with the run by another one.
 
     Returns:
         dict: `step`, `checkpoint` (its prefix), `seconds` that this call trained, and the last step's `loss`,
@@ -64,6 +68,12 @@ def train(
         WorkerLost: if another worker stops.
         SystemExit: on SIGTERM or SIGINT, after saving.
     """
+    if (kept_units is None) != (config.depth_rule is None):
+        raise ValueError(
+            "Which units run in a step is said by a function, `kept_units`, and a text that names it, "
+            "`config.depth_rule`: give both or none. A run of a study is gone on with by the study. Received: "
+            f"kept_units={kept_units!r}, depth_rule={config.depth_rule!r}"
+        )
     _check_directory(config, train_log_dir)
     strategy = make_strategy(strategy, tpu)
     check_batch_size(config.batch_size, strategy)
@@ -77,7 +87,7 @@ def train(
         _check_directory(config, train_log_dir)
         open_source = task_of(config.dataset).open_source
         source = open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
-        trainer = Trainer(config, strategy)
+        trainer = Trainer(config, strategy, kept_units)
         manager = tf.train.CheckpointManager(
             trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
         )

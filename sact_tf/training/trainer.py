@@ -17,6 +17,7 @@ class Trainer:
         config: `TrainingConfig`.
         strategy: `tf.distribute.Strategy`. Each replica takes its part of the batch; batch normalization sees that
             part alone, as in the release; gradients are summed over replicas by the optimizer.
+        kept_units: which units run in a step, see `sact_tf.training.train`; None for what the configuration says.
 
     Attributes:
         task: of the data set.
@@ -25,13 +26,14 @@ class Trainer:
         checkpoint: `tf.train.Checkpoint` of all that a step changes.
     """
 
-    def __init__(self, config, strategy):
+    def __init__(self, config, strategy, kept_units=None):
         self.config = config
         self.strategy = strategy
         self.task = task_of(config.dataset)
         with strategy.scope():
             self.model = self.task.build_model(config.model, config.image_size)
             self._blocks = depth.blocks_of(self.model)
+            self._kept_units = kept_units or self._configured_units
             # The optimizer would clip what each replica has by itself.
             self._clips_sum = config.clip_norm is not None and strategy.num_replicas_in_sync > 1
             self.optimizer = make_optimizer(config, clips=not self._clips_sum)
@@ -88,7 +90,7 @@ class Trainer:
 
     def _gradients(self, batch):
         variables = self.model.trainable_variables
-        kept = step_depth.kept_units(self._blocks, self.config.seed, self.step, self.config.train_effective)
+        kept = self._kept_units(self.step, batch)
         with tf.GradientTape() as tape:
             with run_units_by(step_depth.rules_of(self._blocks, kept)):
                 outputs = self.model(batch["image"], training=True)
@@ -99,6 +101,10 @@ class Trainer:
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
         observed = {**self.task.observe(self.model, batch, outputs), **_observe_computation(self.model, outputs, kept)}
         return gradients, {"loss": loss, **terms, **observed}
+
+    def _configured_units(self, step, batch):
+        del batch
+        return step_depth.kept_units(self._blocks, self.config.seed, step, self.config.train_effective)
 
     def _clip_sum(self, gradients):
         """Gradients of one replica such that those of all together have at most the norm `clip_norm`.

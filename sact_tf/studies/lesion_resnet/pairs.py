@@ -1,0 +1,65 @@
+"""Two networks on the same images: is the difference of their scores more than chance?"""
+
+import math
+
+import numpy as np
+
+
+def mcnemar(scores, others):
+    """p of McNemar's exact test (McNemar 1947): could each image that the two disagree on have gone either way?
+
+    Args:
+        scores, others: float `(images,)` of the two networks; for classification 1 where it was right, 0 elsewhere.
+            Of other scores it is the sign test of the pairs.
+
+    Returns:
+        float in (0, 1], two-sided. Without a disagreement it is 1.
+    """
+    better, worse = int(np.sum(scores > others)), int(np.sum(scores < others))
+    disagreements, fewer = better + worse, min(better, worse)
+    # The tail of Binomial(disagreements, 1/2), in whole numbers: a float has no room for 2 ** 2000.
+    term = tail = 1
+    for count in range(1, fewer + 1):
+        term = term * (disagreements - count + 1) // count
+        tail += term
+    return min(1.0, 2 * tail / 2**disagreements)
+
+
+def of_several_draws(values):
+    """One p for all draws of a kind: with n draws, n / k times the k-th smallest of theirs, k being half of n.
+
+    It holds however the draws depend on each other (Rüger 1978); they share their images. Of one draw it is its own.
+
+    Args:
+        values: floats, the p of each draw.
+    """
+    half = math.ceil(len(values) / 2)
+    return min(1.0, len(values) / half * sorted(values)[half - 1])
+
+
+def compare(draws, others):
+    """How a network that was drawn several times compares with another one.
+
+    Args:
+        draws: list of float `(images,)`, the scores of each draw.
+        others: float `(images,)`, those of the other network on the same images.
+
+    Returns:
+        dict of floats: `score`, the mean; `standard_error` of it, over images; `spread`, the standard deviation of the
+        draws' means, 0 of one draw; `difference` to the other network, `difference_standard_error`, of the pairs; `p`.
+    """
+    draws, others = np.asarray(draws, float), np.asarray(others, float)
+    mean = draws.mean(0)
+    return {
+        "score": float(mean.mean()),
+        "standard_error": standard_error(mean),
+        "spread": float(draws.mean(1).std(ddof=1)) if len(draws) > 1 else 0.0,
+        "difference": float((mean - others).mean()),
+        "difference_standard_error": standard_error(mean - others),
+        "p": of_several_draws([mcnemar(scores, others) for scores in draws]),
+    }
+
+
+def standard_error(values):
+    """Of the mean of values `(images,)`, float."""
+    return float(np.std(values) / math.sqrt(len(values)))
