@@ -1,6 +1,7 @@
 """The lesion study, on networks of a few units that were trained for a few steps."""
 
 import csv
+import errno
 import json
 import os
 import pathlib
@@ -271,6 +272,29 @@ class Killed(BaseException):
 
 
 @pytest.mark.usefixtures("without_figures")
+def test_a_full_disk_costs_the_lesion_that_it_came_in_and_no_other(split_of, tmp_path, monkeypatch):
+    arguments = [split_of("vanilla")], str(tmp_path), ["delete"]
+    fsync, written = os.fsync, []
+
+    def fill(number):
+        written.append(number)
+        if len(written) == 5:
+            # As much of the line as there was space for.
+            os.ftruncate(number, os.fstat(number).st_size - 9)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", fill)
+    with pytest.raises(OSError, match="No space left"):
+        lesion.run(*arguments, log=lambda line: None)
+    lines = []
+    lesion.run(*arguments, log=lines.append)
+    # The first line says what the record is of.
+    assert any("of which 3 are measured already" in line for line in lines)
+    assert len(read_table(tmp_path / "lesion.csv")) == 6
+
+
+@pytest.mark.usefixtures("without_figures")
 def test_killed_in_a_lesion_it_goes_on_with_that_one(studied, split_of, tmp_path, monkeypatch):
     directory, _, _ = studied
     measure, calls = LesionedNetwork.measure, []
@@ -476,7 +500,7 @@ def test_bad_networks_are_told_before_anything_is_measured(split_of, tmp_path):
         ([split_of("vanilla", model=other_model)], ValueError, "does not fit the model"),
         ([split_of("vanilla", model=classes)], ValueError, "7 classes, and cluttered_digits has 10"),
         ([good, split_of("sact", num_examples=3)], ValueError, "num_examples is 14 for"),
-        ([good, split_of("sact", image_size=48)], ValueError, "Give --image_size for all"),
+        ([good, split_of("sact", image_size=48)], ValueError, "give --image_size for all"),
     ]
     for configs, error, message in bad:
         with pytest.raises(error, match=message):

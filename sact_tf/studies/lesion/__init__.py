@@ -9,6 +9,7 @@ carry. `lesions` says what is done, `measuring` does it, `record` keeps each res
 
 import os
 
+from sact_tf import command_line
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.studies.lesion import checks, findings, lesions
@@ -53,8 +54,9 @@ def run(
         list of `outcomes.Outcome`, one a network.
 
     Raises:
-        FileNotFoundError, ValueError: before anything is computed, for a checkpoint that is not there or does not fit,
-            numbers that the networks do not have, or networks that cannot be compared.
+        OSError, ValueError: before anything is computed, for a checkpoint that is not there or does not fit,
+            numbers that the networks do not have, networks that cannot be compared, or a directory that cannot be
+            written.
     """
     checks.check_numbers(draws, gradient_draws, gradient_images, seed)
     wanted = checks.check_experiments(experiments)
@@ -76,7 +78,7 @@ def run(
         lengths = range(sum(network.units.values()) + 1) if "gradient" in possible else ()
         paths = [(length, draw) for draw in range(gradient_draws) for length in lengths]
         sessions.append((label, network, todo, paths))
-    os.makedirs(run_dir, exist_ok=True)
+    command_line.make_directory(run_dir, "run_dir")
     sessions = [
         Session(label, network, _record(run_dir, label, network), todo, paths, seed, gradient_images)
         for label, network, todo, paths in sessions

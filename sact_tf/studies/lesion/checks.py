@@ -71,7 +71,7 @@ def check_data(split_configs):
             if mine != theirs:
                 raise ValueError(
                     f"Networks are compared on the same images, and {name} is {theirs!r} for {first.checkpoint_dir} "
-                    f"and {mine!r} for {config.checkpoint_dir}. Give --{name} for all, or study them one by one."
+                    f"and {mine!r} for {config.checkpoint_dir}. Study them one by one, or give --{name} for all."
                 )
 
 
