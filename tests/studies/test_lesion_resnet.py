@@ -556,6 +556,14 @@ def test_the_paragraph_says_what_the_figures_do(moved, said):
     assert said in text
 
 
+@pytest.mark.parametrize(("spent", "said"), [(3e7, "60.0%"), (4.98e7, "99.6%")])
+def test_the_paragraph_says_where_nothing_was_saved(spent, said):
+    rows = [row("act", "adaptive", 0.9, match=""), row("all_units", "plain", 0.91, match="")]
+    text = report.paragraph(rows, {"scores": [1, 0], "flops": 5e7, "matched_flops": spent}, "accuracy")
+    assert f"That is {said} of the plain network with all units, which has 91.0%" in text
+    assert ("there is hardly anything to place" in text) == (spent > 4e7)
+
+
 def changed(directory, copy, changes):
     """A copy of a run whose configuration says something else."""
     path = pathlib.Path(shutil.copytree(directory, copy)) / "config.json"
@@ -628,6 +636,7 @@ def test_the_study_of_an_act_network_says_what_is_left_out(trained, tmp_path):
     ]
     assert "mean_map are left out" in lines[0]
     assert "with the depths of other images has" in lines[-2]
+    assert "where ACT computes" not in lines[-2]
 
 
 def test_maps_that_do_not_fit_in_memory_are_refused(opened, monkeypatch):
