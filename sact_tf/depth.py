@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers.freezing import parts_of
 from sact_tf.layers.unit_rules import UnitRule, run_units_by
 
 
@@ -178,8 +179,9 @@ def blocks_of(model):
     Raises:
         ValueError: if there are none, or two share a name.
     """
-    # By itself Keras does not list layers of layers; its own code finds them this way.
-    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
+    # Not in the order of Keras' own `_flatten_layers`, which turns it round. A layer may be found in several places.
+    found = {id(part): part for _, part, _ in parts_of(model) if isinstance(part, AdaptiveBlock)}
+    blocks = list(found.values())
     names = [block.name for block in blocks]
     if not blocks or len(set(names)) < len(names):
         raise ValueError(

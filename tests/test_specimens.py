@@ -131,6 +131,19 @@ class Prepared:
         return tf.function(lambda images: self.model(images, training=False), input_signature=signature)
 
 
+# The rest of the models goes through what takes long, graphs of the whole network, in `make test-all`.
+THOROUGH = {"imagenet_resnet act_early_stopping", "cifar_resnet sact"}
+GRAPHS = pytest.mark.parametrize(
+    "prepared",
+    [
+        name if name in THOROUGH or specimen.channels != 3 else pytest.param(name, marks=pytest.mark.slow)
+        for name, specimen in SPECIMENS.items()
+    ],
+    indirect=True,
+    scope="module",
+)
+
+
 @pytest.fixture(scope="module", params=SPECIMENS)
 def prepared(request, make_images, spread_halting):
     # A module's fixtures come before the seed of each test.
@@ -179,6 +192,7 @@ def test_mixed_precision(prepared, policy):
     assert {variable.dtype for variable in model.trainable_variables} == {"float32"}
 
 
+@GRAPHS
 def test_xla_compiles_to_the_same_numbers(prepared):
     compiled = tf.function(lambda images: prepared.model(images, training=False), jit_compile=True)
     assert_equal(prepared.run(compiled, prepared.images), prepared.outputs)
@@ -192,6 +206,7 @@ def test_one_trace_serves_every_size(prepared):
         assert_equal(prepared.run(prepared.traced, images), expected)
 
 
+@GRAPHS
 def test_saved_model(prepared, tmp_path):
     module = tf.Module()
     module.state = [variable.value for variable in prepared.model.variables]
@@ -212,6 +227,7 @@ def test_engine(prepared):
         assert_equal(prepared.run(engine, images), prepared.run(prepared.model, images, training=False), 1e-4)
 
 
+@GRAPHS
 def test_trains_under_a_mirrored_strategy(prepared):
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     strategy = tf.distribute.MirroredStrategy(devices)

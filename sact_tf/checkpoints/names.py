@@ -1,5 +1,6 @@
 """The names of variables: those of the release where it knows them, else Keras' paths."""
 
+from sact_tf.layers import AdaptiveBlock
 from sact_tf.models import CifarBackbone, Classifier, ImageNetBackbone
 
 _CONVOLUTION = {"weights": "kernel", "biases": "bias"}
@@ -21,14 +22,15 @@ def named_variables(model):
     """Returns a dict from a name of every variable of a model to the Keras variable.
 
     Variables of the release's networks, and of other heads on their backbones, have the release's names; what the
-    release does not know has the path that Keras gives it.
+    release does not know has the path that Keras gives it. States of the draws of stochastic depth in `fit` are left
+    out: a network is the same whatever would be drawn next, and our own training draws by seed and step.
 
     Raises:
         ValueError: if two variables have one path, so that a checkpoint could not tell them apart.
     """
     backbone = getattr(model, "backbone", model)
     known = _release_names(model, backbone) if isinstance(backbone, (CifarBackbone, ImageNetBackbone)) else {}
-    named = {id(variable) for variable in known.values()}
+    named = {id(variable) for variable in known.values()} | _survival_seeds(model)
     others = [variable for variable in model.variables if id(variable) not in named]
     # Keras numbers seed generators through the whole process, so their paths differ from one to the next.
     seeds = [id(variable) for variable in others if variable.name == "seed_generator_state"]
@@ -41,6 +43,12 @@ def named_variables(model):
             )
         known[name] = variable
     return known
+
+
+def _survival_seeds(model):
+    # By itself Keras does not list layers of layers; its own code finds them this way.
+    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
+    return {id(variable) for block in blocks for variable in block.survival_seed_variables()}
 
 
 def release_variables(model):

@@ -12,6 +12,7 @@ from sact_tf.command_line.configurations import (
     export_config,
     map_export_config,
     ponder_map_config,
+    split_config,
     strategy,
     train_log_dir,
     training_config,
@@ -22,6 +23,7 @@ from sact_tf.command_line.definitions import (
     define_map_export_flags,
     define_model_flags,
     define_ponder_map_flags,
+    define_split_flags,
     define_training_flags,
 )
 from sact_tf.command_line.paths import define_path, define_paths
@@ -37,6 +39,7 @@ __all__ = [
     "define_path",
     "define_paths",
     "define_ponder_map_flags",
+    "define_split_flags",
     "define_training_flags",
     "evaluation_config",
     "export_config",
@@ -45,6 +48,7 @@ __all__ = [
     "map_export_config",
     "ponder_map_config",
     "run",
+    "split_config",
     "strategy",
     "train_log_dir",
     "training_config",

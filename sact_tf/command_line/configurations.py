@@ -43,6 +43,11 @@ def map_export_config():
     return _split_configuration(configs.MapExportConfig, *_run_and_defaults())
 
 
+def split_config(checkpoint_dir):
+    """The `SplitConfig` that the flags ask for of one of several checkpoints; see `evaluation_config`."""
+    return _split_configuration(configs.SplitConfig, *_run_and_defaults(checkpoint_dir))
+
+
 def export_config():
     """The `ExportConfig` that the flags ask for; see `evaluation_config`."""
     engine = FLAGS.engine or ("sparse" if FLAGS.format == "saved_model" else None)
@@ -93,10 +98,10 @@ def _model_config(defaults):
     return configs.ModelConfig(**{name: value for name, value in fields.items() if value is not None})
 
 
-def _run_and_defaults():
+def _run_and_defaults(checkpoint_dir=None):
     """The data set, and what flags that are not given stand for: what the run says, where the checkpoint is of one."""
     dataset, defaults = _dataset_and_defaults()
-    checkpoint_dir = FLAGS.checkpoint_dir or defaults["train_log_dir"]
+    checkpoint_dir = checkpoint_dir or FLAGS.checkpoint_dir or defaults["train_log_dir"]
     directory = _directory_of(checkpoint_dir)
     if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
         run = configs.read_config(directory)

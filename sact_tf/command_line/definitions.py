@@ -91,6 +91,15 @@ def define_map_export_flags():
     flags.DEFINE_boolean("overwrite", False, "Replace the export at --export_path.")
 
 
+def define_split_flags():
+    """Flags of commands that read a checkpoint and a split of its data set, and write no file of their own kind."""
+    _define_checkpoint_flags()
+    flags.DEFINE_string("split_name", None, "Split to measure on.")
+    flags.DEFINE_integer("num_examples", None, "Number of images.")
+    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
+    flags.DEFINE_alias("batch_size", "eval_batch_size")
+
+
 def _define_checkpoint_flags():
     define_path("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
     flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")

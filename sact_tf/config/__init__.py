@@ -8,6 +8,7 @@ from sact_tf.config.commands import (
     ExportConfig,
     MapExportConfig,
     PonderMapConfig,
+    SplitConfig,
 )
 from sact_tf.config.models import (
     DTYPES,
@@ -48,6 +49,7 @@ __all__ = [
     "MapExportConfig",
     "ModelConfig",
     "PonderMapConfig",
+    "SplitConfig",
     "TrainingConfig",
     "check_dataset",
     "check_depth",

@@ -99,7 +99,7 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         self.halting_branches = _halting_branches(halting_branches, model_type, len(self.units))
         self.survival_probabilities = check_survival_probabilities(survival_probabilities, len(self.units), model_type)
         survives = self.survival_probabilities is None or min(self.survival_probabilities) == 1
-        self._survival_seed = None if survives else keras.random.SeedGenerator(name="survival_seed")
+        self._survival_seed = None if survives else keras.random.SeedGenerator(name=_SEED)
         for unit in (*self.units, *self.halting_branches):
             # Somebody's unit, made with trainable=False: Keras does not hand it on to what the unit is made of.
             if not unit.trainable and all(part.trainable for _, part, _ in parts_of(unit)):
@@ -218,6 +218,10 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             "halting_branches": [keras.saving.serialize_keras_object(branch) for branch in self.halting_branches],
             "survival_probabilities": self.survival_probabilities,
         }
+
+    def survival_seed_variables(self):
+        """List of the variables that the draws of stochastic depth go on from in `fit`; empty without it."""
+        return [] if self._survival_seed is None else [self._survival_seed.state]
 
     def save_own_variables(self, store):
         super().save_own_variables(store)

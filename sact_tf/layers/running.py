@@ -106,8 +106,11 @@ def _halt(block, index, features, state, kept, training):
 
 
 def _features_after(block, index, features, training, rule, mask=None, scale=None):
-    differentiated = None if rule.differentiated is None else rule.differentiated[index]
-    output = run_unit(block.units[index], features, training, mask, kept_of(rule, index), differentiated, scale)
+    differentiated, shortcut = (
+        None if flags is None else flags[index] for flags in (rule.differentiated, rule.shortcut_differentiated)
+    )
+    kept = kept_of(rule, index)
+    output = run_unit(block.units[index], features, training, mask, kept, differentiated, scale, shortcut)
     # The average is of one dtype, whatever those of the units are.
     return ops.cast(output, block.compute_dtype)
 

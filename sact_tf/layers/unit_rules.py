@@ -28,11 +28,14 @@ class UnitRule(NamedTuple):
         halting_distribution: float32 `(batch, units)` or `(batch, height, width, units)`, weights that sum to one. The
             block's output is the average of its units' outputs under them; its halting branches are not asked, and
             where units run is up to `kept` alone.
+        shortcut_differentiated: bool `(units,)`; the shortcut of every other unit is a constant to the gradient. With
+            its opposite as `differentiated`, the gradient has one path through the units left.
     """
 
     kept: keras.KerasTensor | None = None
     differentiated: keras.KerasTensor | None = None
     halting_distribution: keras.KerasTensor | None = None
+    shortcut_differentiated: keras.KerasTensor | None = None
 
 
 NO_RULE = UnitRule()
@@ -107,7 +110,16 @@ def skip_unit(unit, features, training=None):
     return unit(features, training=training, skip_residual=True) if takes(unit, "skip_residual") else features
 
 
-def run_unit(unit, features, training, mask=None, kept=None, differentiated=None, residual_scale=None):
+def run_unit(
+    unit,
+    features,
+    training,
+    mask=None,
+    kept=None,
+    differentiated=None,
+    residual_scale=None,
+    shortcut_differentiated=None,
+):
     """A unit's output under a rule.
 
     Args:
@@ -118,18 +130,25 @@ def run_unit(unit, features, training, mask=None, kept=None, differentiated=None
         kept: see `kept_of`.
         differentiated: bool scalar, or `None` for True.
         residual_scale: float that the residual is multiplied by, or `None` for 1.
+        shortcut_differentiated: bool scalar, or `None` for True.
     """
 
     def execute():
         output = _execute(unit, features, training, _both(mask, kept), residual_scale)
-        if differentiated is None:
+        if differentiated is None and shortcut_differentiated is None:
             return output
         around = skip_unit(unit, features, training)
+        if shortcut_differentiated is not None:
+            return _constant_unless(shortcut_differentiated, around) + _constant_unless(differentiated, output - around)
         return ops.where(differentiated, output, around + ops.stop_gradient(output - around))
 
     if kept is None:
         return execute()
     return ops.cond(ops.any(kept), execute, lambda: ops.cast(skip_unit(unit, features, training), features.dtype))
+
+
+def _constant_unless(differentiated, features):
+    return features if differentiated is None else ops.where(differentiated, features, ops.stop_gradient(features))
 
 
 def _both(mask, kept):

@@ -37,7 +37,7 @@ class LesionedNetwork:
         log: called with lines of text while data are opened.
 
     Attributes:
-        task, model: as of `sact_tf.evaluation`.
+        task, model, source: as of `sact_tf.evaluation`.
         blocks: dict from names to the model's `AdaptiveBlock`s.
         traces: int, how often the function that measures was traced.
 
@@ -47,7 +47,7 @@ class LesionedNetwork:
 
     def __init__(self, config, log=None):
         self.config = config
-        self.task, self.model, self._source = measuring.prepare(config, config.checkpoint_dir, log)
+        self.task, self.model, self.source = measuring.prepare(config, config.checkpoint_dir, log)
         self.blocks = depth.blocks_of(self.model)
         self.traces = 0
         self._batches, self._functions = None, {}
@@ -61,8 +61,8 @@ class LesionedNetwork:
         """Every image of the split once, in order, as batches of tensors."""
         if self._batches is not None:
             return self._batches
-        batches = pipeline.evaluation_batches(self._source, self.config.batch_size, self.config.skip_bad_records)
-        if self._source.num_examples * self.config.image_size**2 * 12 > KEPT_BYTES:
+        batches = pipeline.evaluation_batches(self.source, self.config.batch_size, self.config.skip_bad_records)
+        if self.source.num_examples * self.config.image_size**2 * 12 > KEPT_BYTES:
             return batches
         self._batches = list(batches)
         return self._batches

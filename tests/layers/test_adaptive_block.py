@@ -347,7 +347,10 @@ def test_vanilla_block_with_a_ponder_weight_has_nothing_to_add(make_images):
     assert len(block.losses) == len([unit for unit in block.units for _ in unit.losses])
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize(
+    "model_type",
+    ["sact", *(pytest.param(kind, marks=pytest.mark.slow) for kind in MODEL_TYPES if kind != "sact")],
+)
 def test_composes_into_somebody_else_s_model(model_type, make_images, tmp_path):
     images = keras.Input((None, None, 3))
     features = keras.layers.Dense(8)(images)

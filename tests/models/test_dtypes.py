@@ -42,7 +42,7 @@ def trains_saves_and_halts_in_float32(model, dtype, images, folder):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
-@pytest.mark.parametrize("network", [imagenet, cifar])
+@pytest.mark.parametrize("network", [pytest.param(imagenet, marks=pytest.mark.slow), cifar])
 def test_networks_take_every_dtype(network, dtype, make_images, tmp_path):
     trains_saves_and_halts_in_float32(network(dtype=dtype), dtype, make_images(2, 32, 32), tmp_path)
 

@@ -141,7 +141,10 @@ def test_sample_weights_multiply_the_cross_entropy_alone(make_images):
     assert float(loss) != pytest.approx(float(model.compute_loss(y=labels, y_pred=outputs)), rel=1e-2)
 
 
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize(
+    "model_type",
+    ["vanilla", "sact", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("act", "act_early_stopping"))],
+)
 def test_fit_on_int_labels_lowers_the_loss(make_images, model_type):
     model = cifar(model_type, tau=0.01)
     model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=False)

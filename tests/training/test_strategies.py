@@ -181,7 +181,8 @@ def test_a_strategy_that_does_not_exist_is_refused():
 
 # A compiled step of sact is compared with one that is not in tests/training/test_train.py.
 @pytest.mark.parametrize(
-    "model_type", ["vanilla", "act", "act_early_stopping", pytest.param("sact", marks=pytest.mark.slow)]
+    "model_type",
+    ["act_early_stopping", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("vanilla", "act", "sact"))],
 )
 def test_the_step_compiles_with_static_shapes_as_a_tpu_needs_it(model_type):
     run_config = dataclasses.replace(make_config(model_type, steps=1), jit_compile=True)

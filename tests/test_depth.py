@@ -1,0 +1,145 @@
+"""Fewer units for a call: policies, what they cost, and networks measured under them."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import sact_tf
+from sact_tf import config, depth, training
+from sact_tf.studies import runs
+from sact_tf.studies.lesioned import LesionedNetwork
+
+
+@pytest.fixture(scope="module")
+def vanilla():
+    return sact_tf.cifar_resnet("3", "vanilla", base_channels=4)
+
+
+@pytest.fixture(scope="module")
+def images(make_images):
+    return make_images(2, 32, 32)
+
+
+def test_blocks_are_in_the_order_of_execution(vanilla, images):
+    assert list(depth.blocks_of(vanilla)) == ["block_1", "block_2", "block_3"]
+    network = sact_tf.imagenet_resnet("1_1_1_1", "sact", num_classes=5, base_channels=2)
+    assert list(depth.blocks_of(network)) == ["block1", "block2", "block3", "block4"]
+
+
+def test_flops_are_those_of_the_units_that_are_left(vanilla, images):
+    # Two 3 x 3 convolutions of 4 channels at 32 x 32 positions, a multiplication and an addition being two.
+    unit = 2 * 2 * 9 * 4 * 4 * 32 * 32
+    policy = depth.Deleted({"block_1": [1, 3]})
+    outputs = depth.call(vanilla, images, policy)
+    whole = sact_tf.flops.count(vanilla, vanilla(images))
+    left = sact_tf.flops.count(vanilla, outputs, kept=policy.kept(vanilla))
+    assert int(whole["block_1/flops"][0]) == 3 * unit
+    np.testing.assert_array_equal(left["block_1/flops"], [unit, unit])
+    np.testing.assert_array_equal(whole["flops"] - left["flops"], [2 * unit, 2 * unit])
+
+
+def test_a_projection_is_part_of_the_shortcut_and_still_costs():
+    network = sact_tf.imagenet_resnet("1_1_1_1", "vanilla", num_classes=5, base_channels=2)
+    image = np.zeros((1, 32, 32, 3), "float32")
+    policy = depth.Deleted({"block1": [1]})
+    left = sact_tf.flops.count(network, depth.call(network, image, policy), kept=policy.kept(network))
+    # 64 channels of the stem to 8, at 8 x 8 positions.
+    assert int(left["block1/flops"][0]) == 2 * 64 * 8 * 8 * 8
+
+
+def test_units_are_counted_by_image_and_by_position(vanilla, images):
+    maps = np.ones((2, 32, 32), "int32")
+    maps[1, 5, 7] = 2
+    cost = 2 * 9 * 4 * 4
+    for num_units, extra in ((np.array([1, 3]), 2 * 2 * cost * 32 * 32), (maps, (9 + 1) * cost)):
+        policy = depth.NumUnits({"block_1": num_units})
+        outputs = depth.call(vanilla, images, policy)
+        flops = sact_tf.flops.count(vanilla, outputs, kept=policy.kept(vanilla))["block_1/flops"]
+        np.testing.assert_array_equal(flops, [2 * cost * 32 * 32, 2 * cost * 32 * 32 + extra])
+
+
+def test_depths_of_a_halting_network_handed_back_give_what_it_said_itself(images, spread_halting):
+    for model_type in ("act", "act_early_stopping", "sact"):
+        network = spread_halting(sact_tf.cifar_resnet("3", model_type, base_channels=4))
+        outputs = network(images)
+        num_units, distributions = (
+            {name: outputs[f"{name}/{figure}"] for name in network.blocks}
+            for figure in ("num_units", "halting_distribution")
+        )
+        assert model_type != "sact" or len(np.unique(num_units["block_1"])) > 1
+        policy = depth.NumUnits(num_units, distributions)
+        again = depth.call(network, images, policy)
+        np.testing.assert_allclose(again["logits"], outputs["logits"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(again["block_2/num_units"], outputs["block_2/num_units"])
+
+
+def test_random_units_are_the_same_for_the_same_seed(vanilla):
+    kept = [np.concatenate(list(depth.RandomUnits(4, seed).kept(vanilla).values())) for seed in (1, 1, 2)]
+    assert [int((~each).sum()) for each in kept] == [4, 4, 4]
+    assert (kept[0] == kept[1]).all() and (kept[0] != kept[2]).any()
+
+
+def test_reordered_units_have_changed_places_and_go_back(vanilla, images):
+    before, units = np.array(vanilla(images)["block_1"]), vanilla.blocks["block_1"].units
+    features = vanilla.backbone.stem[0](images)
+    expected = units[1](units[2](units[0](features)))
+    with depth.reordered(vanilla, {"block_1": [1, 3, 2]}):
+        np.testing.assert_allclose(vanilla(images)["block_1"], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(vanilla(images)["block_1"], before)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: depth.Deleted({"block_9": [1]}), r"blocks of this network are \['block_1'.*Received: \['block_9'\]"),
+        (lambda: depth.Deleted({"block_1": [0]}), "has the units 1 to 3. Received: units=\\[0\\]"),
+        (lambda: depth.RandomUnits(10, 1), "between 0 and the 9 units of the network. Received: count=10"),
+        (lambda: depth.Kept({"block_1": np.ones(2, bool)}), "each of the 3 units of block 'block_1'"),
+    ],
+)
+def test_policies_that_do_not_fit_are_refused(vanilla, images, make, message):
+    with pytest.raises(ValueError, match=message):
+        depth.call(vanilla, images, make())
+
+
+def test_a_block_that_halts_needs_the_distribution_as_well(images):
+    network = sact_tf.cifar_resnet("1", "sact", base_channels=2)
+    with pytest.raises(ValueError, match=r"halts by itself .*'sact'.*halting_distribution"):
+        depth.call(network, images, depth.NumUnits({"block_1": np.array([1, 1])}))
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [([1, 1, 2], "each of the numbers 1 to 3 once"), ([2, 1, 3], "cannot change places: they differ in the shapes")],
+)
+def test_orders_that_cannot_be_are_refused(vanilla, order, message):
+    with pytest.raises(ValueError, match=message), depth.reordered(vanilla, {"block_2": order}):
+        pass
+
+
+def test_all_lesions_of_a_trained_network_share_one_trace(tmp_path):
+    run = config.default_training_config(
+        "cluttered_digits",
+        {"model": "2", "base_channels": 2},
+        image_size=40,
+        batch_size=4,
+        warmup_steps=0,
+        max_number_of_steps=1,
+    )
+    training.train(run, str(tmp_path))
+    network = LesionedNetwork(runs.evaluation_of(run, str(tmp_path), num_examples=130))
+    whole = network.measure()
+    assert whole.score.shape == (130,)
+    for name in network.blocks:
+        for kept in ([True, False], [False, True], [False, False]):
+            hurt = network.measure({name: kept})
+            assert (hurt.flops[f"{name}/flops"] < whole.flops[f"{name}/flops"]).all()
+    assert network.traces == 1
+    sizes = {"block_1": 20, "block_2": 10, "block_3": 5}
+    for _ in range(2):
+        network.measure_each(
+            lambda number, batch: depth.NumUnits(
+                {name: tf.ones((len(batch["label"]), size, size), tf.int32) for name, size in sizes.items()}
+            )
+        )
+    assert network.traces == 2
