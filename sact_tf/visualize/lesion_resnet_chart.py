@@ -96,7 +96,7 @@ def _band(axes, row):
 def _legend(adaptive, rows):
     from matplotlib.lines import Line2D
 
-    yield Line2D([], [], color="tab:blue", marker="*", markersize=12, label=_NETWORKS[adaptive["kind"]])
+    yield Line2D([], [], color="tab:blue", marker="*", markersize=12, linestyle="", label=_NETWORKS[adaptive["kind"]])
     for weights, (marker, face) in MARKERS.items():
         if any(row["weights"] == weights for row in rows):
             style = {"color": "black", "markerfacecolor": face or "black", "linestyle": ""}

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -15,8 +16,18 @@ from PIL import Image
 from sact_tf import checkpoints, config, depth, training
 from sact_tf.models.build import build_model
 from sact_tf.studies import lesion_resnet
-from sact_tf.studies.lesion_resnet import fine_tuning, greedy, inputs, kinds, matching, networks, pairs, report
-from sact_tf.studies.lesion_resnet.store import Store
+from sact_tf.studies.lesion_resnet import (
+    fine_tuning,
+    greedy,
+    inputs,
+    kinds,
+    matching,
+    measuring,
+    networks,
+    pairs,
+    report,
+)
+from sact_tf.studies.lesion_resnet.store import Store, fingerprint
 from sact_tf.studies.lesioned import LesionedNetwork
 
 UNITS = {"block_1": 1, "block_2": 2, "block_3": 3}
@@ -61,7 +72,9 @@ def trained(tmp_path_factory, spread_halting):
     found = {}
     for kind in ("vanilla", "act", "sact"):
         directory = tmp_path_factory.mktemp(kind)
-        found[kind] = write_run(directory, small_config(kind), spread_halting)
+        # Images differ less than positions do.
+        steep = functools.partial(spread_halting, gain=40.0 if kind == "act" else 3.0)
+        found[kind] = write_run(directory, small_config(kind), steep)
     return found
 
 
@@ -237,8 +250,8 @@ def test_the_mean_map_is_rounded_alike_at_all_positions_of_an_image():
 @pytest.mark.parametrize("kind", ["act", "sact"])
 def test_an_adaptive_network_with_its_own_maps_handed_back_has_its_own_logits(opened, decided, kind):
     network, (maps, scores, counts) = opened[kind], decided[kind]
-    # Positions are decided differently, else this would say nothing; whole images may all be alike.
-    assert kind == "act" or len(np.unique(maps.num_units["block_3"])) > 1
+    # The network decides differently from place to place, else this would say nothing.
+    assert max(len(np.unique(num_units)) for num_units in maps.num_units.values()) > 1
     policies = networks.placed(kinds.own(maps), 4, maps)
     for number, batch in enumerate(network.batches()):
         handed = depth.call(network.model, batch["image"], policies(number, batch))
@@ -362,10 +375,10 @@ def test_fine_tuning_on_shuffled_maps_has_those_of_other_images_of_the_batch(dec
     assert len(turns) == 1 and turns[0] > 0
 
 
-def test_a_run_under_a_rule_that_was_broken_off_ends_in_the_same_bits(tmp_path, trained):
-    changes = {"finetune_path": trained["vanilla"], "max_number_of_steps": 3, "depth_rule": "half"}
-    run = small_config(**changes)
-    choice = matching.Choice(np.array([True, False, False]), np.array([True, True, True]), 0.5)
+def test_a_run_under_a_rule_that_was_broken_off_ends_in_the_same_bits(tmp_path):
+    model = dataclasses.replace(small_config().model, model="1")
+    run = small_config(model=model, max_number_of_steps=3, depth_rule="half")
+    choice = matching.Choice(np.array([False]), np.array([True]), 0.5)
     rule = fine_tuning.rule_of("deepest", 1, choices={"block_3": choice})
 
     def fail(line):
@@ -394,31 +407,37 @@ def test_a_rule_and_its_name_come_together(tmp_path, given):
     assert not (tmp_path / "run").exists()
 
 
-STUDY = {"num_examples": 11, "train_examples": 5, "seeds": 2, "fine_tune_steps": 1}
+STUDY = {"num_examples": 11, "train_examples": 5, "seeds": 2, "fine_tune_steps": 7}
 
 
 @pytest.fixture(scope="module")
 def studied(trained, tmp_path_factory):
-    """Directory, rows and lines of a whole study."""
-    directory, lines = tmp_path_factory.mktemp("study"), []
-    rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(directory), log=lines.append, **STUDY)
-    return directory, rows, lines
+    """Directory, rows, lines and fine-tunings of a whole study; a training leaves the weights as they are."""
+    directory, lines, tuned = tmp_path_factory.mktemp("study"), [], []
+
+    def train(run, train_log_dir, kept_units, **kwargs):
+        tuned.append((run, kept_units(tf.constant(2, tf.int64), {"image": tf.zeros((8, 40, 40, 3))})))
+        return {"checkpoint": run.finetune_path}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring.training, "train", train)
+        rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(directory), log=lines.append, **STUDY)
+    return directory, rows, lines, tuned
 
 
 def test_every_kind_is_measured_at_the_flops_of_the_adaptive_network(studied, decided, unit_flops):
-    _, rows, lines = studied
+    _, rows, lines, _ = studied
     assert (rows[0]["kind"], rows[0]["flops"]) == ("sact", decided["sact"][2]["flops"])
     matched = {(row["kind"], row["weights"]): row for row in rows if row["match"] == "matched"}
     own = {(kind, "adaptive") for kind in kinds.MAPS}
-    assert (
-        set(matched) == {(kind, weights) for kind in lesion_resnet.KINDS for weights in ("plain", "fine-tuned")} | own
-    )
+    plain = {(kind, weights) for kind in lesion_resnet.KINDS for weights in ("plain", "fine-tuned")}
+    assert set(matched) == plain | own
     target = unit_flops.of_maps(decided["sact"][0].num_units)["flops"]
     for (kind, weights), row in matched.items():
         # Eleven images are few to be mixed: a unit of one of them is some percent of a block.
         assert row["flops"] == pytest.approx(target, rel=0.04), kind
         assert row["draws"] == (2 if kind in kinds.DRAWN and (kind, weights) != ("random", "fine-tuned") else 1)
-        assert row["fine_tune_steps"] == (weights == "fine-tuned")
+        assert row["fine_tune_steps"] == (7 if weights == "fine-tuned" else 0)
     assert matched["shuffled_maps", "adaptive"]["match_error"] == pytest.approx(0)
     below, above = (
         next(row for row in rows if (row["kind"], row["match"]) == ("deepest", match)) for match in ("below", "above")
@@ -428,8 +447,38 @@ def test_every_kind_is_measured_at_the_flops_of_the_adaptive_network(studied, de
     assert any("with fine-tuning left" in line for line in lines)
 
 
+def test_fine_tuning_is_as_the_adaptive_network_was_trained_but_for_its_units(studied, trained):
+    _, rows, _, tuned = studied
+    # The kinds that are drawn have their draws from one training.
+    assert [run.depth_rule.split()[1] for run, _ in tuned] == list(lesion_resnet.KINDS)
+    for run, kept in tuned:
+        assert run.finetune_path == trained["vanilla"] + "/model.ckpt-3"
+        assert (run.model.model_type, run.max_number_of_steps, run.learning_rate) == ("vanilla", 7, 0.05)
+        assert {name: units.shape[-1] for name, units in kept.items()} == UNITS
+    # Nothing was trained, so what has the same draws reads as it did.
+    score = {(row["kind"], row["weights"]): row["score"] for row in rows if row["match"] == "matched"}
+    for kind in ("deepest", "least_harm", "shuffled_maps", "random_positions", "mean_map"):
+        assert score[kind, "fine-tuned"] == score[kind, "plain"]
+
+
+def test_a_fine_tuned_network_is_measured_with_its_own_weights(trained, tmp_path):
+    given = {**STUDY, "fine_tune_steps": 1, "kinds": ["deepest"]}
+    rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(tmp_path), **given, **SILENT)
+    assert [(row["weights"], row["fine_tune_steps"]) for row in rows if row["match"] == "matched"] == [
+        ("plain", 0),
+        ("fine-tuned", 1),
+    ]
+    [run] = [name for name in os.listdir(tmp_path) if name.startswith("deepest-")]
+    assert os.path.exists(tmp_path / run / "model.ckpt-1.index")
+    stored = {
+        weights: json.loads((tmp_path / "results" / f"deepest-{weights}-0.json").read_text())["result"][0]
+        for weights in ("plain", "fine-tuned")
+    }
+    assert stored["plain"]["flops"] == stored["fine-tuned"]["flops"]
+
+
 def test_the_study_writes_a_table_a_figure_and_what_they_say(studied):
-    directory, rows, lines = studied
+    directory, rows, lines, _ = studied
     with open(directory / "lesion_resnet.csv", newline="", encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     assert [row["kind"] for row in written] == [row["kind"] for row in rows]
@@ -445,7 +494,7 @@ def test_the_study_writes_a_table_a_figure_and_what_they_say(studied):
 
 
 def test_started_again_the_study_measures_only_what_is_missing(studied, trained, tmp_path):
-    directory, rows, _ = studied
+    directory, rows, *_ = studied
     copy = shutil.copytree(directory, tmp_path / "copy")
     os.remove(copy / "results" / "deepest-plain-0.json")
     lines = []
@@ -464,11 +513,18 @@ def test_results_of_other_images_are_not_taken(studied, trained, tmp_path, chang
     assert sum(line.startswith("== ") for line in lines) == 2
 
 
-def test_results_of_another_checkpoint_are_not_taken(studied, trained, tmp_path):
-    copy = shutil.copytree(studied[0], tmp_path / "copy")
-    other = write_run(pathlib.Path(shutil.copytree(trained["vanilla"], tmp_path / "vanilla")), small_config())
-    store = Store(str(copy / "results"), {"vanilla": lesion_resnet.fingerprint(other + "/model.ckpt-3")})
-    assert store.read("deepest-plain-0") is None
+def test_results_of_another_checkpoint_are_not_taken(trained, tmp_path):
+    prefixes = [f"{trained['vanilla']}/model.ckpt-3", f"{tmp_path}/vanilla/model.ckpt-3"]
+    shutil.copytree(trained["vanilla"], tmp_path / "vanilla")
+    known, copied = map(fingerprint, prefixes)
+    assert known["step"] == 3 and known["sha256"] == copied["sha256"]
+    # Trained anew: of the same path and step, with other weights.
+    write_run(tmp_path / "vanilla", small_config(), lambda model: model.logits_conv.bias.assign_add(np.ones(10)))
+    fresh = fingerprint(prefixes[1])
+    assert (fresh["path"], fresh["step"]) == (copied["path"], copied["step"])
+    Store(str(tmp_path), {"vanilla": copied}).write("deepest", [1])
+    assert Store(str(tmp_path), {"vanilla": copied}).read("deepest") == [1]
+    assert Store(str(tmp_path), {"vanilla": fresh}).read("deepest") is None
 
 
 def row(kind, weights, score, p=0.0001, match="matched", difference=None):
@@ -496,6 +552,14 @@ def test_the_paragraph_says_what_the_figures_do(moved, said):
     assert text.startswith("SACT has accuracy 91.2% on 100 images at 50.0 million FLOPs")
     assert "its halting branches are 2.0%" in text
     assert said in text
+
+
+@pytest.mark.parametrize(("spent", "said"), [(3e7, "60.0%"), (4.98e7, "99.6%")])
+def test_the_paragraph_says_where_nothing_was_saved(spent, said):
+    rows = [row("act", "adaptive", 0.9, match=""), row("all_units", "plain", 0.91, match="")]
+    text = report.paragraph(rows, {"scores": [1, 0], "flops": 5e7, "matched_flops": spent}, "accuracy")
+    assert f"That is {said} of the plain network with all units, which has 91.0%" in text
+    assert ("there is hardly anything to place" in text) == (spent > 4e7)
 
 
 def changed(directory, copy, changes):
@@ -570,6 +634,7 @@ def test_the_study_of_an_act_network_says_what_is_left_out(trained, tmp_path):
     ]
     assert "mean_map are left out" in lines[0]
     assert "with the depths of other images has" in lines[-2]
+    assert "where ACT computes" not in lines[-2]
 
 
 def test_maps_that_do_not_fit_in_memory_are_refused(opened, monkeypatch):

@@ -57,7 +57,7 @@ class Measurements:
     def __init__(self, inputs, networks, store, run_dir, log):
         self._inputs, self._networks, self._store = inputs, networks, store
         self._run_dir, self._log = run_dir, log
-        self._chosen = {}
+        self._chosen, self._tuned = {}, {}
 
     def adaptive(self):
         """The adaptive network by itself.
@@ -92,7 +92,9 @@ class Measurements:
             block where it is largest, a part of the adaptive network's) and `scores`, list of floats, one an image.
         """
         if item.weights == FINE_TUNED:
-            prefix, averages = self._fine_tuned(item.kind)
+            if item.kind not in self._tuned:
+                self._tuned[item.kind] = self._fine_tune(item.kind)
+            prefix, averages = self._tuned[item.kind]
             with OtherWeights(self._networks.plain) as weights:
                 weights.load(prefix, averages)
                 rows = self._rows(item)
@@ -171,7 +173,7 @@ class Measurements:
         mean = kinds.mean_of(self._networks.maps_in_training) if kind == "mean_map" else None
         return kinds.place(kind, maps, mean, self._networks.unit_flops, self.adaptive()["targets"], draw)
 
-    def _fine_tuned(self, kind):
+    def _fine_tune(self, kind):
         """Trains the plain network under a kind as far as that was not done; its checkpoint, and whether of averages.
 
         Everything else is as the adaptive network was trained.

@@ -5,7 +5,10 @@ from sact_tf.studies.lesion_resnet.measuring import ABOVE, BELOW, FINE_TUNED, MA
 
 # Below it a difference is called one.
 SIGNIFICANT = 0.05
+# Share of the plain network's FLOPs above which there is hardly anything to place.
+NOTHING_SAVED = 0.99
 _NETWORKS = {"act": "ACT", "act_early_stopping": "ACT", "sact": "SACT"}
+_WORTH = {"SACT": "where SACT computes", "ACT": "for which images ACT computes more"}
 _MOVED = {
     "shuffled_maps": "with the {maps} of other images",
     "random_positions": "with its units at random positions",
@@ -93,6 +96,13 @@ def paragraph(rows, adaptive, score, left_out=()):
         f"{name} has {score} {first['score']:.1%} on {len(adaptive['scores'])} images at {first['flops'] / 1e6:.1f} "
         f"million FLOPs, of which its halting branches are {share:.1%}; all others below spend what its units do."
     ]
+    whole = next((row for row in others if row["kind"] == WHOLE), None)
+    if whole:
+        spent = adaptive["matched_flops"] / whole["flops"]
+        nothing = ", so there is hardly anything to place" if spent > NOTHING_SAVED else ""
+        sentences.append(
+            f"That is {spent:.1%} of the plain network with all units, which has {whole['score']:.1%}{nothing}."
+        )
     for kind, words in _MOVED.items():
         if (kind, OWN) in matched:
             maps = "maps" if name == "SACT" else "depths"
@@ -101,9 +111,6 @@ def paragraph(rows, adaptive, score, left_out=()):
         row = max((row for row in matched.values() if row["weights"] == weights), key=_score, default=None)
         if row:
             sentences.append(_best(row, words.format(steps=row["fine_tune_steps"])))
-    whole = next((row for row in others if row["kind"] == WHOLE), None)
-    if whole:
-        sentences.append(f"The plain network with all units has {whole['score']:.1%} at {whole['flops'] / 1e6:.1f}.")
     if left_out:
         sentences.append(f"{name} decides once an image, so it has no positions: {', '.join(left_out)} are left out.")
     return " ".join(sentences)
@@ -117,10 +124,10 @@ def _moved(row, words, name):
     worth = -row["difference"]
     begin = f"The same network {words} has {row['score']:.1%} ({_equation(row)}):"
     if row["p"] >= SIGNIFICANT:
-        return f"{begin} these images do not show that where {name} computes is worth anything against it."
+        return f"{begin} these images do not show that {_WORTH[name]} is worth anything against it."
     if worth < 0:
         return f"{begin} there it does better, by {-100 * worth:.1f} points."
-    return f"{begin} against it, where {name} computes is worth {100 * worth:.1f} points."
+    return f"{begin} against it, {_WORTH[name]} is worth {100 * worth:.1f} points."
 
 
 def _best(row, words):

@@ -46,9 +46,7 @@ class Store:
 
 
 def fingerprint(prefix):
-    """What tells a checkpoint from any other: its path, step, and a digest of the index, which has checksums of all
-    weights.
-    """
+    """What tells a checkpoint from any other: path, step, a digest of its index, which has checksums of weights."""
     with open(f"{prefix}.index", "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return {"path": os.path.abspath(prefix), "step": checkpoints.global_step(prefix), "sha256": digest}
