@@ -3,7 +3,7 @@
 import keras
 
 from sact_tf.config import check_tau
-from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers import find_blocks
 from sact_tf.losses import warmed_up_tau
 
 
@@ -75,9 +75,7 @@ def _targets(model):
     """Pairs of a layer and the name of its weight of the ponder cost."""
     if hasattr(model, "tau"):
         return [(model, "tau")]
-    # Keras' own way to layers of layers.
-    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
-    weighted = [(block, "ponder_weight") for block in blocks if block.ponder_weight is not None]
+    weighted = [(block, "ponder_weight") for block in find_blocks(model) if block.ponder_weight is not None]
     if not weighted:
         raise ValueError(
             f"TauSchedule found nothing to set: '{model.name}' has no `tau`, and no AdaptiveBlock with a "

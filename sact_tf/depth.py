@@ -14,8 +14,7 @@ import contextlib
 import numpy as np
 from keras import ops
 
-from sact_tf.layers import AdaptiveBlock
-from sact_tf.layers.freezing import parts_of
+from sact_tf.layers import find_blocks
 from sact_tf.layers.unit_rules import UnitRule, run_units_by
 
 
@@ -139,15 +138,23 @@ class ConstantResiduals(LesionPolicy):
 
     Args:
         differentiated: dict from names of blocks to bool `(units,)`, True where the residual is differentiated.
+        shortcuts: the same for the shortcuts, of the same blocks; `None` for all of them. With the opposite of
+            `differentiated`, a single path through the units is left.
     """
 
-    def __init__(self, differentiated):
+    def __init__(self, differentiated, shortcuts=None):
         self.differentiated = dict(differentiated)
+        self.shortcuts = dict(shortcuts or {})
 
     def rules(self, blocks):
-        _check_names(self.differentiated, blocks)
+        _check_names({**self.differentiated, **self.shortcuts}, blocks)
         return {
-            name: UnitRule(differentiated=ops.convert_to_tensor(value, "bool"))
+            name: UnitRule(
+                differentiated=ops.convert_to_tensor(value, "bool"),
+                shortcut_differentiated=(
+                    ops.convert_to_tensor(self.shortcuts[name], "bool") if name in self.shortcuts else None
+                ),
+            )
             for name, value in self.differentiated.items()
         }
 
@@ -179,9 +186,7 @@ def blocks_of(model):
     Raises:
         ValueError: if there are none, or two share a name.
     """
-    # Not in the order of Keras' own `_flatten_layers`, which turns it round. A layer may be found in several places.
-    found = {id(part): part for _, part, _ in parts_of(model) if isinstance(part, AdaptiveBlock)}
-    blocks = list(found.values())
+    blocks = find_blocks(model)
     names = [block.name for block in blocks]
     if not blocks or len(set(names)) < len(names):
         raise ValueError(

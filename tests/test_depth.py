@@ -58,19 +58,51 @@ def test_units_are_counted_by_image_and_by_position(vanilla, images):
         np.testing.assert_array_equal(flops, [2 * cost * 32 * 32, 2 * cost * 32 * 32 + extra])
 
 
-def test_depths_of_a_halting_network_handed_back_give_what_it_said_itself(images, spread_halting):
+def test_depths_of_a_halting_network_handed_back_give_what_it_said_itself(make_images, spread_halting):
+    # From pale to glaring, so that whole images halt differently as well.
+    images = make_images(6, 32, 32) * np.geomspace(0.05, 20, 6, dtype="float32")[:, None, None, None]
     for model_type in ("act", "act_early_stopping", "sact"):
-        network = spread_halting(sact_tf.cifar_resnet("3", model_type, base_channels=4))
+        # Images differ less than positions do.
+        gain = 3.0 if model_type == "sact" else 40.0
+        network = spread_halting(sact_tf.cifar_resnet("3", model_type, base_channels=4), gain=gain)
         outputs = network(images)
         num_units, distributions = (
             {name: outputs[f"{name}/{figure}"] for name in network.blocks}
             for figure in ("num_units", "halting_distribution")
         )
-        assert model_type != "sact" or len(np.unique(num_units["block_1"])) > 1
+        assert max(len(np.unique(numbers)) for numbers in num_units.values()) > 1
         policy = depth.NumUnits(num_units, distributions)
         again = depth.call(network, images, policy)
         np.testing.assert_allclose(again["logits"], outputs["logits"], rtol=1e-5, atol=1e-5)
         np.testing.assert_array_equal(again["block_2/num_units"], outputs["block_2/num_units"])
+
+
+def test_depths_of_whole_images_are_those_of_all_their_positions(images, spread_halting):
+    network = spread_halting(sact_tf.cifar_resnet("3", "sact", base_channels=4))
+    weights = np.array([[0.5, 0.5, 0], [1, 0, 0]], "float32")
+    of_images = {name: np.array([2, 1]) for name in network.blocks}, dict.fromkeys(network.blocks, weights)
+    sizes = {"block_1": 32, "block_2": 16, "block_3": 8}
+    of_positions = (
+        {name: np.tile(np.reshape([2, 1], (2, 1, 1)), (1, size, size)) for name, size in sizes.items()},
+        {name: np.tile(weights[:, None, None], (1, size, size, 1)) for name, size in sizes.items()},
+    )
+    policies = [depth.NumUnits(*given) for given in (of_images, of_positions)]
+    first, second = (depth.call(network, images, policy) for policy in policies)
+    for name, value in second.items():
+        np.testing.assert_allclose(first[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+    counts = [
+        sact_tf.flops.count(network, outputs, kept=policy.kept(network))
+        for outputs, policy in zip((first, second), policies, strict=True)
+    ]
+    np.testing.assert_array_equal(counts[0]["flops"], counts[1]["flops"])
+
+
+def test_positions_are_refused_where_whole_images_are_averaged(images):
+    network = sact_tf.cifar_resnet("1", "act", base_channels=2)
+    weights = np.ones((2, 32, 32, 1), "float32")
+    policy = depth.NumUnits({"block_1": np.array([1, 1])}, {"block_1": weights})
+    with pytest.raises(ValueError, match=r"halts whole images, so its `halting_distribution` must be \(batch, units\)"):
+        depth.call(network, images, policy)
 
 
 def test_random_units_are_the_same_for_the_same_seed(vanilla):

@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import runpy
+import signal
 import sys
 
 # The scripts are beside the tests, as if Python had been started with one of them.
@@ -26,6 +27,8 @@ def start(words, environment, output, errors):
     child = os.fork()
     if child:
         return child
+    # Tests that were started in the background of a shell ignore Ctrl-C; what they start is not to.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for path, descriptor in ((output, 1), (errors, 2)):

@@ -1,6 +1,6 @@
 """The names of variables: those of the release where it knows them, else Keras' paths."""
 
-from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers import find_blocks
 from sact_tf.models import CifarBackbone, Classifier, ImageNetBackbone
 
 _CONVOLUTION = {"weights": "kernel", "biases": "bias"}
@@ -46,9 +46,7 @@ def named_variables(model):
 
 
 def _survival_seeds(model):
-    # By itself Keras does not list layers of layers; its own code finds them this way.
-    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
-    return {id(variable) for block in blocks for variable in block.survival_seed_variables()}
+    return {id(variable) for block in find_blocks(model) for variable in block.survival_seed_variables()}
 
 
 def release_variables(model):

@@ -5,7 +5,7 @@ import weakref
 import keras
 from keras import ops, tree
 
-from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
 
 _WITHIN = "FLOPs may be counted within the model too, for images of any size: sact_tf.flops.BlockFlops(block)."
@@ -19,8 +19,7 @@ def blocks_of(model):
     Raises:
         ValueError: if there are none, or two share a name.
     """
-    # By itself Keras does not list layers of layers; its own code finds them this way.
-    blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock) and layer.built]
+    blocks = [block for block in find_blocks(model) if block.built]
     if not blocks:
         raise ValueError(f"FLOPs are counted of AdaptiveBlocks, and '{model.name}' has none that is built.")
     names = [block.name for block in blocks]

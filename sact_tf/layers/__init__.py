@@ -1,6 +1,7 @@
 """Layers: residual units, halting branches, and the block that joins them."""
 
 from sact_tf.layers.adaptive_block import AdaptiveBlock
+from sact_tf.layers.finding import find_blocks
 from sact_tf.layers.halting_branches import GlobalHaltingBranch, SpatialHaltingBranch, make_halting_branches
 from sact_tf.layers.residual_units import BasicUnit, BottleneckUnit
 from sact_tf.layers.time_distributed import TimeDistributed
@@ -12,5 +13,6 @@ __all__ = [
     "GlobalHaltingBranch",
     "SpatialHaltingBranch",
     "TimeDistributed",
+    "find_blocks",
     "make_halting_branches",
 ]

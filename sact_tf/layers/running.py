@@ -19,20 +19,36 @@ def without_halting(block, features, training, rule=None):
 
 
 def under_distribution(block, features, training, rule):
-    """Average of the units' outputs under `rule.halting_distribution`; with the counts that the rule stands for."""
-    spatial = len(rule.halting_distribution.shape) == 4
+    """Average of the units' outputs under `rule.halting_distribution`; with the counts that the rule stands for.
+
+    A block that decides by position may be handed what whole images have; its counts are by position nevertheless.
+    """
+    distribution = ops.cast(rule.halting_distribution, "float32")
+    spatial = len(distribution.shape) == 4
+    if spatial and block.model_type.startswith("act"):
+        raise ValueError(
+            f"Block '{block.name}' halts whole images, so its `halting_distribution` must be (batch, units). Received: "
+            f"shape={tuple(distribution.shape)}"
+        )
     output = 0.0
     for index in range(len(block.units)):
         features = _features_after(block, index, features, training, rule)
-        weight = rule.halting_distribution[..., index]
+        weight = distribution[..., index]
         output = output + _weigh(features, weight[..., None] if spatial else weight[:, None, None, None])
     if block.model_type == "vanilla":
         return {"features": output}
-    num_units = ops.sum(ops.cast(rule.kept, "int32"), axis=-1)
-    num_units = ops.broadcast_to(num_units, ops.shape(rule.halting_distribution)[:-1])
+    kept = ops.ones(distribution.shape[-1:], "bool") if rule.kept is None else rule.kept
+    if block.model_type == "sact":
+        batch, height, width, _ = ops.shape(features)
+        if not spatial:
+            distribution = ops.broadcast_to(distribution[:, None, None], (batch, height, width, len(block.units)))
+        if len(kept.shape) == 2:
+            kept = kept[:, None, None]
+    num_units = ops.sum(ops.cast(kept, "int32"), axis=-1)
+    num_units = ops.broadcast_to(num_units, ops.shape(distribution)[:-1])
     # No decision was taken, so no remainder is part of the cost.
     cost = ops.cast(num_units, "float32")
-    return _outputs(output, cost, num_units, ops.cast(rule.halting_distribution, "float32"))
+    return _outputs(output, cost, num_units, distribution)
 
 
 def adaptively(block, features, training, rule=None):

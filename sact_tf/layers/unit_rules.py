@@ -138,9 +138,7 @@ def run_unit(
         if differentiated is None and shortcut_differentiated is None:
             return output
         around = skip_unit(unit, features, training)
-        if shortcut_differentiated is not None:
-            return _constant_unless(shortcut_differentiated, around) + _constant_unless(differentiated, output - around)
-        return ops.where(differentiated, output, around + ops.stop_gradient(output - around))
+        return _constant_unless(shortcut_differentiated, around) + _constant_unless(differentiated, output - around)
 
     if kept is None:
         return execute()

@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
-from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
 from sact_tf.sparse.blocks import make_runner
 from sact_tf.sparse.images import ImageInput
@@ -59,8 +59,7 @@ class Engine(tf.Module):
 
     def __init__(self, model, image_shape=None, image_dtype=None):
         super().__init__(name="engine")
-        # By itself Keras does not list layers of layers; its own code finds them this way.
-        blocks = [layer for layer in model._flatten_layers() if isinstance(layer, AdaptiveBlock)]
+        blocks = find_blocks(model)
         if not blocks:
             raise ValueError(f"The engine speeds up AdaptiveBlocks, and '{model.name}' has none.")
         self._input = ImageInput(model, image_shape, image_dtype)

@@ -252,7 +252,7 @@ def test_an_adaptive_network_with_its_own_maps_handed_back_has_its_own_logits(op
     network, (maps, scores, counts) = opened[kind], decided[kind]
     # The network decides differently from place to place, else this would say nothing.
     assert max(len(np.unique(num_units)) for num_units in maps.num_units.values()) > 1
-    policies = networks.placed(kinds.own(maps), 4, maps)
+    policies = networks.placed(kinds.own(maps), 4, averages=True)
     for number, batch in enumerate(network.batches()):
         handed = depth.call(network.model, batch["image"], policies(number, batch))
         own = network.model(batch["image"], training=False)
@@ -264,7 +264,7 @@ def test_an_adaptive_network_with_its_own_maps_handed_back_has_its_own_logits(op
 
 def test_maps_of_others_change_what_an_adaptive_network_says(opened, decided):
     network, maps = opened["sact"], decided["sact"][0]
-    policies = networks.placed(kinds.shuffled(maps, np.random.default_rng(0)), 4, maps)
+    policies = networks.placed(kinds.shuffled(maps, np.random.default_rng(0)), 4, averages=True)
     batch = network.batches()[0]
     moved = depth.call(network.model, batch["image"], policies(0, batch))["logits"]
     assert np.abs(moved - network.model(batch["image"], training=False)["logits"]).max() > 1e-3

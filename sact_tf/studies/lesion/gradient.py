@@ -13,26 +13,7 @@ import tensorflow as tf
 
 from sact_tf import depth
 from sact_tf.data import pipeline
-from sact_tf.layers.unit_rules import UnitRule
 from sact_tf.studies.lesion.lesions import chosen_units
-
-
-class DifferentiatedParts(depth.LesionPolicy):
-    """The network computes as ever, and gradients go through some residuals and some shortcuts only.
-
-    Args:
-        residuals: dict from names of blocks to bool `(units,)`, True where the residual is differentiated.
-        shortcuts: the same for the shortcuts.
-    """
-
-    def __init__(self, residuals, shortcuts):
-        self.residuals, self.shortcuts = residuals, shortcuts
-
-    def rules(self, blocks):
-        return {
-            name: UnitRule(differentiated=self.residuals[name], shortcut_differentiated=self.shortcuts[name])
-            for name in blocks
-        }
 
 
 class InputGradients:
@@ -55,7 +36,7 @@ class InputGradients:
 
         Args:
             batch: dict of tensors, as the data set's source reads it.
-            residuals, shortcuts: as for `DifferentiatedParts`.
+            residuals, shortcuts: bool `(units,)` by block, as for `sact_tf.depth.ConstantResiduals`.
         """
         if self._function is None:
             specs = tf.nest.map_structure(lambda value: tf.TensorSpec((None, *value.shape[1:]), value.dtype), batch)
@@ -83,7 +64,7 @@ class InputGradients:
         task, model = self.network.task, self.network.model
         with tf.GradientTape() as tape:
             tape.watch(batch["image"])
-            outputs = depth.call(model, batch["image"], DifferentiatedParts(residuals, shortcuts))
+            outputs = depth.call(model, batch["image"], depth.ConstantResiduals(residuals, shortcuts))
             loss = sum(task.loss_terms(model, batch, outputs, tau=0.0).values())
         # The loss is a mean over the images, each of which has a part in one of its terms.
         gradient = tape.gradient(loss, batch["image"], unconnected_gradients="zero")

@@ -137,8 +137,7 @@ class Measurements:
         moved = [f"{name} {value:+.2f}" for name, value in placement.shifts.items() if abs(value) > 0.005]
         if moved:
             self._log(f"{item.kind}: units added to match the FLOPs: {', '.join(moved)}")
-        maps = self._networks.decisions[0] if item.weights == OWN else None
-        policies = placed(placement, network.config.batch_size, maps)
+        policies = placed(placement, network.config.batch_size, averages=item.weights == OWN)
         scores = network.measure_each(policies).score
         return self._row(MATCHED, self._networks.unit_flops.of_maps(placement.num_units), scores)
 

@@ -132,13 +132,14 @@ class OtherWeights:
             variable.assign(value)
 
 
-def placed(placement, batch_size, maps=None):
+def placed(placement, batch_size, averages=False):
     """The policy of each batch for `LesionedNetwork.measure_each`.
 
     Args:
         placement: `kinds.Placement`.
         batch_size: int, of the network's batches.
-        maps: `Maps` of an adaptive network, which averages by `placement.distribution_of`; None for a plain one.
+        averages: bool, whether the network averages by `placement.distribution_of`, as an adaptive one; a plain one
+            does not.
     """
     images = len(next(iter(placement.num_units.values())))
 
@@ -146,25 +147,11 @@ def placed(placement, batch_size, maps=None):
         del batch
         chosen = slice(number * batch_size, min((number + 1) * batch_size, images))
         num_units = {name: value[chosen] for name, value in placement.num_units.items()}
-        if maps is None:
+        if not averages:
             return depth.NumUnits(num_units)
-        distribution = {name: placement.distribution_of(name, chosen) for name in num_units}
-        sizes = {name: value.shape[1:] for name, value in maps.num_units.items()}
-        # What a whole image has, each of its positions has.
-        return depth.NumUnits(
-            {name: _spread(value, 1, sizes[name]) for name, value in num_units.items()},
-            {name: _spread(value, 2, sizes[name]) for name, value in distribution.items()},
-        )
+        return depth.NumUnits(num_units, {name: placement.distribution_of(name, chosen) for name in num_units})
 
     return policy_of
-
-
-def _spread(values, rank, size):
-    """Values of images, of this rank, at all positions of a size; those of positions as they are."""
-    if len(values.shape) > rank or not size:
-        return values
-    images, *units = values.shape
-    return np.broadcast_to(values.reshape(images, 1, 1, *units), (images, *size, *units))
 
 
 def kept(masks, batch_size):

@@ -1,0 +1,13 @@
+"""Which `AdaptiveBlock`s any Keras model has."""
+
+from sact_tf.layers.adaptive_block import AdaptiveBlock
+from sact_tf.layers.freezing import parts_of
+
+
+def find_blocks(model):
+    """List of the `AdaptiveBlock`s of a model, at every depth, each once, in the order in which the model has them.
+
+    By itself Keras does not list layers of layers, and its own `_flatten_layers` turns their order round.
+    """
+    found = {id(part): part for _, part, _ in parts_of(model) if isinstance(part, AdaptiveBlock)}
+    return list(found.values())
