@@ -3,8 +3,8 @@
   python -m sact_tf.studies.baseline --checkpoint_dir=runs/cluttered_digits/sact --run_dir=runs/baseline
 
 Evaluates the adaptive run, rounds its mean number of units of each block, trains the plain ResNet of these depths as
-long and in the same way, from scratch, and compares (SPEC.md 9: the baseline of Figurnov et al. 2017). Writes the plain
-run, `baseline.csv`, `baseline.png` and `baseline.svg`. Started again, it goes on where it was stopped.
+long, in the way of the run that it started from, and compares (SPEC.md 9: the baseline of Figurnov et al. 2017). Writes
+the plain run, `baseline.csv`, `baseline.png` and `baseline.svg`. Started again, it goes on where it was stopped.
 """
 
 import dataclasses
@@ -52,9 +52,8 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     depth = "_".join(str(max(1, round(mean))) for mean in units)
     log(f"Mean units per block: {', '.join(f'{mean:.2f}' for mean in units)}; plain network: {depth}")
     model = dataclasses.replace(adaptive.model, model=depth, model_type="vanilla")
-    plain = dataclasses.replace(
-        adaptive, model=model, finetune_path=None, max_number_of_steps=steps or _steps_in_all(adaptive)
-    )
+    recipe, trained = _from_scratch(adaptive)
+    plain = dataclasses.replace(recipe, model=model, max_number_of_steps=steps or trained)
     log(f"== Training {depth}: {plain.max_number_of_steps} steps of {plain.batch_size} images")
     directory = os.path.join(run_dir, f"vanilla_{depth}")
     rows = [_row(adaptive, metrics), _row(plain, runs.train_and_evaluate(plain, directory, num_examples, log))]
@@ -74,12 +73,15 @@ def mean_units(metrics):
     return [value for name, value in metrics.items() if name.endswith("/num_units_mean")]
 
 
-def _steps_in_all(config):
-    """Steps of a run and of those that it started from, as far as they can be read."""
-    steps = config.max_number_of_steps
-    if config.finetune_path and os.path.exists(os.path.join(config.finetune_path, configs.CONFIG_FILE)):
-        steps += _steps_in_all(configs.read_config(config.finetune_path))
-    return steps
+def _from_scratch(config):
+    """How the first of a run and those that it started from was trained, and the steps of all, as far as can be read.
+
+    A fine-tuning's own learning rate is for weights that are good already.
+    """
+    if not config.finetune_path or not os.path.exists(os.path.join(config.finetune_path, configs.CONFIG_FILE)):
+        return dataclasses.replace(config, finetune_path=None, finetune_skip_logits=False), config.max_number_of_steps
+    recipe, steps = _from_scratch(configs.read_config(config.finetune_path))
+    return recipe, steps + config.max_number_of_steps
 
 
 def _row(config, metrics):

@@ -30,6 +30,7 @@ def run(
     adaptive_steps=600,
     num_examples=None,
     log=print_line,
+    adaptive=None,
     **changes,
 ):
     """Trains and evaluates all networks, one after the other.
@@ -44,7 +45,8 @@ def run(
         adaptive_steps: int, of each adaptive training.
         num_examples: int, held-out images to evaluate on; None for all.
         log: called with lines of text.
-        **changes: other `TrainingConfig` fields of all runs.
+        adaptive: dict of `TrainingConfig` fields of the adaptive runs, such as a smaller `learning_rate`, or None.
+        **changes: other `TrainingConfig` fields of all runs, where `adaptive` does not say otherwise.
 
     Returns:
         list of dicts, the rows of `tradeoff.csv`: FLOPs are means over the images, a multiplication and an addition
@@ -60,6 +62,7 @@ def run(
             f"Received: model_types={list(model_types)}, vanilla_models={list(vanilla_models)}"
         )
     start = os.path.join(run_dir, f"vanilla_{vanilla_models[-1]}")
+    adaptive = {**changes, **{name: value for name, value in (adaptive or {}).items() if value is not None}}
     found = pipeline.num_classes_of(dataset, changes.get("dataset_dir"))
     own = {"num_classes": found} if found else {}
     planned = []
@@ -75,7 +78,7 @@ def run(
                 {"model": vanilla_models[-1], "model_type": kind, "tau": tau, **own},
                 max_number_of_steps=adaptive_steps,
                 finetune_path=start,
-                **changes,
+                **adaptive,
             )
             planned.append((f"{kind}_{tau:g}", tau, config))
     rows, path = [], os.path.join(run_dir, "tradeoff")
@@ -123,7 +126,11 @@ def main():
         FLAGS.num_examples,
         dataset_dir=FLAGS.dataset_dir,
         batch_size=FLAGS.batch_size,
+        learning_rate=FLAGS.learning_rate,
+        learning_rate_schedule=FLAGS.learning_rate_schedule,
+        warmup_steps=FLAGS.warmup_steps,
         seed=FLAGS.seed,
+        adaptive={"learning_rate": FLAGS.adaptive_learning_rate, "warmup_steps": FLAGS.adaptive_warmup_steps},
     )
 
 
@@ -144,6 +151,11 @@ if __name__ == "__main__":
     flags.DEFINE_integer("steps", None, "Steps of each plain training; the data set's by default.")
     flags.DEFINE_integer("adaptive_steps", 600, "Steps of each adaptive training, which starts from a plain network.")
     flags.DEFINE_integer("batch_size", None, "Images of a step; the data set's by default.")
+    flags.DEFINE_float("learning_rate", None, "At the first step; the data set's by default.")
+    flags.DEFINE_string("learning_rate_schedule", None, "As of train.py; the data set's by default.")
+    flags.DEFINE_integer("warmup_steps", None, "Steps over which the learning rate rises from zero.")
+    flags.DEFINE_float("adaptive_learning_rate", None, "Of adaptive networks; that of the plain ones by default.")
+    flags.DEFINE_integer("adaptive_warmup_steps", None, "Of adaptive networks; that of the plain ones by default.")
     flags.DEFINE_integer("seed", None, "Of weights and of the order of the images.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
     command_line.run(main)

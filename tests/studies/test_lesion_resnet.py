@@ -15,7 +15,7 @@ from PIL import Image
 
 from sact_tf import checkpoints, config, depth, training
 from sact_tf.models.build import build_model
-from sact_tf.studies import lesion_resnet
+from sact_tf.studies import lesion_resnet, pairs
 from sact_tf.studies.lesion_resnet import (
     fine_tuning,
     greedy,
@@ -24,11 +24,10 @@ from sact_tf.studies.lesion_resnet import (
     matching,
     measuring,
     networks,
-    pairs,
     report,
 )
-from sact_tf.studies.lesion_resnet.store import Store, fingerprint
 from sact_tf.studies.lesioned import LesionedNetwork
+from sact_tf.studies.store import Store, fingerprint
 
 UNITS = {"block_1": 1, "block_2": 2, "block_3": 3}
 SILENT = {"log": lambda line: None}

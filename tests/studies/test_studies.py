@@ -1,6 +1,7 @@
 """The studies, with networks and trainings as small as they come, in processes as users start them."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -36,7 +37,15 @@ def traded(tmp_path_factory):
     """Directory, rows and lines of a whole trade-off of four networks."""
     directory, lines = tmp_path_factory.mktemp("tradeoff"), []
     rows = tradeoff.run(
-        str(directory), ["1"], [0.05, 1e-6], steps=2, adaptive_steps=1, batch_size=4, log=lines.append, **SMALL
+        str(directory),
+        ["1"],
+        [0.05, 1e-6],
+        steps=2,
+        adaptive_steps=1,
+        batch_size=4,
+        log=lines.append,
+        adaptive={"learning_rate": 0.015, "warmup_steps": None},
+        **SMALL,
     )
     return directory, rows, lines
 
@@ -52,7 +61,9 @@ def test_tradeoff_trains_all_networks_and_writes_what_it_found(traded):
         assert float(row["flops"]) == stored[runs.FLOPS]
         assert float(row["accuracy"]) == stored["eval/Accuracy"]
         config = json.loads((directory / row["run"] / "config.json").read_text())
-        assert config["finetune_path"] == (None if row["run"] == "vanilla_1" else str(directory / "vanilla_1"))
+        plain = row["run"] == "vanilla_1"
+        assert config["finetune_path"] == (None if plain else str(directory / "vanilla_1"))
+        assert (config["learning_rate"] == 0.015) is not plain
     assert_figures(directory / "tradeoff")
     assert sum(line.startswith("== ") for line in lines) == 5
 
@@ -61,7 +72,15 @@ def test_tradeoff_started_again_reads_what_it_has(traded):
     directory, rows, _ = traded
     lines = []
     again = tradeoff.run(
-        str(directory), ["1"], [0.05, 1e-6], steps=2, adaptive_steps=1, batch_size=4, log=lines.append, **SMALL
+        str(directory),
+        ["1"],
+        [0.05, 1e-6],
+        steps=2,
+        adaptive_steps=1,
+        batch_size=4,
+        log=lines.append,
+        adaptive={"learning_rate": 0.015},
+        **SMALL,
     )
     assert again == rows
     assert sum("Already evaluated" in line for line in lines) == 5
@@ -115,6 +134,24 @@ def test_baseline_has_the_mean_units_rounded(traded, tmp_path):
     # The adaptive run's one step and the two of the plain run that it started from.
     assert (adaptive["steps"], plain["steps"]) == (1, 3)
     assert_figures(tmp_path / "baseline")
+
+
+def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tmp_path):
+    first = default_training_config(
+        "cluttered_digits", {"model": "2"}, max_number_of_steps=30, learning_rate=0.1, seed=4, warmup_steps=7
+    )
+    (tmp_path / "config.json").write_text(first.to_json())
+    tuned = default_training_config(
+        "cluttered_digits",
+        {"model": "2", "model_type": "sact"},
+        max_number_of_steps=12,
+        learning_rate=0.01,
+        finetune_path=str(tmp_path),
+    )
+    assert baseline._from_scratch(tuned) == (first, 42)
+    # Of a checkpoint without its configuration, such as one of the release, nothing is known.
+    elsewhere = dataclasses.replace(tuned, finetune_path=str(tmp_path / "model.ckpt-1"))
+    assert baseline._from_scratch(elsewhere) == (dataclasses.replace(tuned, finetune_path=None), 12)
 
 
 def test_mean_units_come_in_the_order_of_the_blocks():

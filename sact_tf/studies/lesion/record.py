@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sact_tf import checkpoints
+from sact_tf.studies.store import fingerprint
 
 
 class Measured(NamedTuple):
@@ -102,15 +103,13 @@ def identity_of(config, images):
         config: `SplitConfig`.
         images: int, how many there are of the split.
     """
-    prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
-    with open(f"{prefix}.index", "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
+    checkpoint = fingerprint(checkpoints.checkpoint_prefix(config.checkpoint_dir))
     fields = dataclasses.asdict(config)
     for name in ("checkpoint_dir", "batch_size"):
         fields.pop(name)
     directory = config.dataset_dir and os.path.realpath(config.dataset_dir)
-    step = checkpoints.global_step(prefix)
-    return {**fields, "dataset_dir": directory, "num_examples": images, "checkpoint": digest, "step": step}
+    known = {"checkpoint": checkpoint["sha256"], "step": checkpoint["step"]}
+    return {**fields, "dataset_dir": directory, "num_examples": images, **known}
 
 
 def _last_byte(file):

@@ -37,7 +37,7 @@ from sact_tf.studies.lesion_resnet import report
 from sact_tf.studies.lesion_resnet.inputs import KINDS, check
 from sact_tf.studies.lesion_resnet.measuring import FINE_TUNED, Measurements, planned
 from sact_tf.studies.lesion_resnet.networks import Networks
-from sact_tf.studies.lesion_resnet.store import Store, fingerprint
+from sact_tf.studies.store import Store, fingerprint
 from sact_tf.tasks import task_of
 from sact_tf.visualize import lesion_resnet_chart
 

@@ -1,6 +1,6 @@
 """Rows, a table and a paragraph of what was measured."""
 
-from sact_tf.studies.lesion_resnet import pairs
+from sact_tf.studies import pairs
 from sact_tf.studies.lesion_resnet.measuring import ABOVE, BELOW, FINE_TUNED, MATCHED, OWN, PLAIN, WHOLE
 
 # Below it a difference is called one.

@@ -42,21 +42,22 @@ def compare(draws, others):
 
     Args:
         draws: list of float `(images,)`, the scores of each draw.
-        others: float `(images,)`, those of the other network on the same images.
+        others: float `(images,)`, those of the other network on the same images; or a list of such, one for each draw.
 
     Returns:
         dict of floats: `score`, the mean; `standard_error` of it, over images; `spread`, the standard deviation of the
         draws' means, 0 of one draw; `difference` to the other network, `difference_standard_error`, of the pairs; `p`.
     """
-    draws, others = np.asarray(draws, float), np.asarray(others, float)
-    mean = draws.mean(0)
+    draws = np.asarray(draws, float)
+    others = np.broadcast_to(np.asarray(others, float), draws.shape)
+    mean, differences = draws.mean(0), (draws - others).mean(0)
     return {
         "score": float(mean.mean()),
         "standard_error": standard_error(mean),
         "spread": float(draws.mean(1).std(ddof=1)) if len(draws) > 1 else 0.0,
-        "difference": float((mean - others).mean()),
-        "difference_standard_error": standard_error(mean - others),
-        "p": of_several_draws([mcnemar(scores, others) for scores in draws]),
+        "difference": float(differences.mean()),
+        "difference_standard_error": standard_error(differences),
+        "p": of_several_draws([mcnemar(*pair) for pair in zip(draws, others, strict=True)]),
     }
 
 
