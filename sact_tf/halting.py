@@ -37,10 +37,15 @@ class Halting(NamedTuple):
     halting_distribution: keras.KerasTensor
 
 
-def initial_state(shape):
-    """Returns the state before the first unit, for decisions of the given shape."""
+def initial_state(shape, picture=None):
+    """Returns the state before the first unit, for decisions of the given shape.
+
+    Where `picture`, bool of a shape that broadcasts to it, is False, everything has halted before it began: no unit is
+    counted and none has a weight.
+    """
     zeros = ops.zeros(shape, "float32")
-    return HaltingState(zeros, zeros, ops.cast(zeros, "int32"))
+    begin = zeros if picture is None else ops.where(picture, zeros, ops.ones_like(zeros))
+    return HaltingState(begin, zeros, ops.cast(zeros, "int32"))
 
 
 def is_active(state, epsilon=EPSILON):

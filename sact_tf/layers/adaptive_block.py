@@ -144,15 +144,30 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
                 self.halting_branches[index].build(features.shape)
         self._freeze_new_parts(known)
 
-    def call(self, features, training=None):
+    def call(self, features, training=None, picture=None):
+        """See the class.
+
+        Args:
+            features: `(batch, height, width, channels)`.
+            training: bool or `None`.
+            picture: bool `(batch, height, width, 1)`, False where maps of images of unequal sizes are padded, below and
+                to the right. Padding is never read, has no `num_units` and no `ponder_cost`; what `features` has there
+                means nothing. Units and branches must take a `picture` in their call. `None` for maps without padding.
+        """
         if id(self) in _runners.get():
-            return _runners.get()[id(self)](features)
+            runner = _runners.get()[id(self)]
+            return runner(features) if picture is None else runner(features, picture)
+        if picture is not None and self.ponder_weight is not None:
+            raise ValueError(
+                f"Block '{self.name}' has a `ponder_weight`, and its mean would count padding. Set it to None, and "
+                "take the ponder cost from the outputs where `picture` is True."
+            )
         rule = self._rule(training)
         if rule is not None and rule.halting_distribution is not None:
-            return running.under_distribution(self, features, training, rule)
+            return running.under_distribution(self, features, training, rule, picture)
         if self.model_type == "vanilla":
-            return running.without_halting(self, features, training, rule)
-        outputs = running.adaptively(self, features, training, rule)
+            return running.without_halting(self, features, training, rule, picture)
+        outputs = running.adaptively(self, features, training, rule, picture)
         if self.ponder_weight is not None:
             self.add_loss(ops.mean(outputs["ponder_cost"]))
         elif not self._traced_without_weight:
@@ -182,12 +197,12 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             return [None] * len(self.units)
         return [None if probability == 1 else probability for probability in self.survival_probabilities]
 
-    def compute_output_spec(self, features, training=None):
+    def compute_output_spec(self, features, training=None, picture=None):
         if all(map(knows_its_shape, self.units)):
             return self._spec_of(self.units[0].compute_output_spec(features).shape)
         # By tracing, which also shows what is wrong with somebody's units. Keras would derive the shapes from
         # `compute_output_shape`, and declare the compute dtype for all.
-        return keras.Operation.compute_output_spec(self, features, training=training)
+        return keras.Operation.compute_output_spec(self, features, training=training, picture=picture)
 
     def _spec_of(self, shape):
         """What `call` returns for features of a shape after the first unit, as KerasTensors."""

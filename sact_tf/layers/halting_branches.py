@@ -25,7 +25,8 @@ INITIAL_HALTING_BIAS = -3.0
 class GlobalHaltingBranch(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
     """ACT's branch, one probability an image: global mean, batch normalization, linear, sigmoid.
 
-    Maps features `(batch, height, width, channels)` to float32 `(batch, 1, 1, 1)`.
+    Maps features `(batch, height, width, channels)` to float32 `(batch, 1, 1, 1)`. With a `picture`, bool
+    `(batch, height, width, 1)`, padding where it is False is not read.
 
     Args:
         activation: what follows the batch normalization, a function or its Keras name; `None` for none. The release's
@@ -81,8 +82,8 @@ class GlobalHaltingBranch(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.L
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 1, 1, 1)
 
-    def call(self, features, training=None):
-        return ops.sigmoid(self.global_logit(spatial_mean(features), training))
+    def call(self, features, training=None, picture=None):
+        return ops.sigmoid(self.global_logit(spatial_mean(features, picture), training))
 
     def global_logit(self, image_mean, training=None):
         """Logits `(batch, 1, 1, 1)` from the mean features `(batch, 1, 1, channels)` of each image."""
@@ -124,16 +125,18 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
     def compute_output_shape(self, input_shape):
         return (*input_shape[:3], 1)
 
-    def call(self, features, training=None):
+    def call(self, features, training=None, picture=None):
         if self.activation is keras.activations.linear:
-            columns, global_logit = self._fold(features, training)
+            columns, global_logit = self._fold(features, training, picture)
         else:
             normalized = self.activation(self.local_bn(features, training=training))
             columns = multiply_channels(normalized, self._taps())
-            global_logit = self.global_logit(spatial_mean(features), training)
+            global_logit = self.global_logit(spatial_mean(features, picture), training)
+        if picture is not None:
+            columns = ops.where(picture, columns, ops.zeros((), columns.dtype))
         return ops.sigmoid(self._gather(columns) + global_logit)
 
-    def _fold(self, features, training):
+    def _fold(self, features, training, picture):
         """The nine columns and the global logit without writing normalized features.
 
         With nothing between normalization and convolution the two are one linear map of the features.
@@ -145,11 +148,13 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         taps = scale[:, None] * taps
         if training:
             columns = multiply_channels(features, taps) + shift
-            return columns, self.global_logit(spatial_mean(features), training)
+            return columns, self.global_logit(spatial_mean(features, picture), training)
         scale, global_shift = fold_normalization(self.global_bn, features, training)
         kernel = self.global_conv.kernel[0, 0]
         columns = multiply_channels(features, ops.concatenate([taps, scale[:, None] * kernel], axis=-1))
-        global_logit = ops.mean(columns[..., 9:], axis=(1, 2), keepdims=True) + ops.matmul(global_shift[None], kernel)
+        of_image = columns[..., 9:]
+        mean = ops.mean(of_image, axis=(1, 2), keepdims=True) if picture is None else spatial_mean(of_image, picture)
+        global_logit = mean + ops.matmul(global_shift[None], kernel)
         return columns[..., :9] + shift, global_logit
 
     def _taps(self):

@@ -84,15 +84,22 @@ def normalize_without_a_trace(layer, features, training):
     return ops.cast(normalized, layer.compute_dtype)
 
 
-def spatial_mean(features):
-    """Mean over the positions of each image, `(batch, 1, 1, channels)`.
+def spatial_mean(features, picture=None):
+    """Mean over the positions of each image, `(batch, 1, 1, channels)`; over those where `picture` is True.
 
     As a product with a row of constants: on a CPU it takes less than half the time of a reduction.
     """
     batch, height, width, channels = ops.shape(features)
     rows = ops.reshape(features, (batch, height * width, channels))
-    weights = ops.ones((1, 1, height * width), features.dtype) / ops.cast(height * width, features.dtype)
-    return ops.matmul(ops.broadcast_to(weights, (batch, 1, height * width)), rows)[:, None]
+    if picture is None:
+        weights = ops.ones((1, 1, height * width), features.dtype) / ops.cast(height * width, features.dtype)
+        return ops.matmul(ops.broadcast_to(weights, (batch, 1, height * width)), rows)[:, None]
+    inside = ops.reshape(picture, (batch, 1, height * width))
+    weights = ops.cast(inside, features.dtype)
+    weights = weights / ops.maximum(ops.sum(weights, axis=-1, keepdims=True), ops.ones((), features.dtype))
+    # A product with zero would let NaN out of the padding.
+    rows = ops.where(ops.transpose(inside, (0, 2, 1)), rows, ops.zeros((), features.dtype))
+    return ops.matmul(weights, rows)[:, None]
 
 
 def multiply_channels(features, matrix):

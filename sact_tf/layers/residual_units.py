@@ -3,7 +3,8 @@
 A unit maps features `(batch, height, width, channels)` to features of the same dtype. Where its
 `residual_mask`, bool `(batch, height, width, 1)`, is False the residual is not added: the position keeps its value.
 With a `residual_scale`, a number, the residual is multiplied by it. With `skip_residual=True` nothing but the shortcut
-is computed, changes of shape included, and no moving statistics move.
+is computed, changes of shape included, and no moving statistics move. With a `picture`, bool of the size of what comes
+in, a `BottleneckUnit` reads zeros where it is False, as it does beyond the border.
 """
 
 import keras
@@ -80,11 +81,12 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
     def compute_output_shape(self, input_shape):
         return unit_output_shape(input_shape, self.stride, self.filters)
 
-    def call(self, features, residual_mask=None, training=None, residual_scale=None, skip_residual=False):
+    def call(self, features, residual_mask=None, training=None, residual_scale=None, skip_residual=False, picture=None):
         if skip_residual:
             return self._skip(features, training)
         preact = ops.relu(self.preact(features, training=training))
-        residual = ops.relu(self.norm1(self.conv1(preact), training=training))
+        # The only convolution that reads neighbours comes next.
+        residual = mask_residual(ops.relu(self.norm1(self.conv1(preact), training=training)), picture)
         if self.stride > 1:
             residual = ops.pad(residual, ((0, 0), (1, 1), (1, 1), (0, 0)))
         residual = ops.relu(self.norm2(self.conv2(residual), training=training))

@@ -1,24 +1,26 @@
 """The ways through the units of a block: `AdaptiveBlock.call` chooses one of them.
 
 `without_halting` is a plain residual block, `adaptively` decides by its halting branches, and `under_distribution`
-averages the units' outputs under weights that are handed in. A `UnitRule` may leave units out in each of them.
+averages the units' outputs under weights that are handed in. A `UnitRule` may leave units out in each of them. Of maps
+that are padded, a `picture` says where they are not; see `AdaptiveBlock.call`.
 """
 
 from keras import ops
 
 from sact_tf import halting
-from sact_tf.layers.unit_rules import NO_RULE, kept_of, run_unit
+from sact_tf.layers.unit_rules import NO_RULE, kept_of, run_unit, takes
 
 
-def without_halting(block, features, training, rule=None):
+def without_halting(block, features, training, rule=None, picture=None):
     """The last unit's output of a `vanilla` block, in the block's compute dtype."""
     scales = block.residual_scales(training)
     for index in range(len(block.units)):
-        features = _features_after(block, index, features, training, rule or NO_RULE, scale=scales[index])
+        features = _features_after(block, index, features, training, rule or NO_RULE, None, scales[index], picture)
+        picture = _after_unit(block, index, picture)
     return {"features": features}
 
 
-def under_distribution(block, features, training, rule):
+def under_distribution(block, features, training, rule, picture=None):
     """Average of the units' outputs under `rule.halting_distribution`; with the counts that the rule stands for.
 
     A block that decides by position may be handed what whole images have; its counts are by position nevertheless.
@@ -32,7 +34,8 @@ def under_distribution(block, features, training, rule):
         )
     output = 0.0
     for index in range(len(block.units)):
-        features = _features_after(block, index, features, training, rule)
+        features = _features_after(block, index, features, training, rule, picture=picture)
+        picture = _after_unit(block, index, picture)
         weight = distribution[..., index]
         output = output + _weigh(features, weight[..., None] if spatial else weight[:, None, None, None])
     if block.model_type == "vanilla":
@@ -51,15 +54,16 @@ def under_distribution(block, features, training, rule):
     return _outputs(output, cost, num_units, distribution)
 
 
-def adaptively(block, features, training, rule=None):
+def adaptively(block, features, training, rule=None, picture=None):
     """The average of the units' outputs under the halting distribution that the block's branches decide on."""
     rule = rule or NO_RULE
-    features = _features_after(block, 0, features, training, rule)
-    state = halting.initial_state(_decisions(block, features))
-    state, weight = _halt(block, 0, features, state, kept_of(rule, 0), training)
+    features = _features_after(block, 0, features, training, rule, picture=picture)
+    picture = _after_unit(block, 0, picture)
+    state = halting.initial_state(_decisions(block, features), picture if block.model_type == "sact" else None)
+    state, weight = _halt(block, 0, features, state, kept_of(rule, 0), training, picture)
     output, weights = _weigh(features, weight), [weight]
     for index in range(1, len(block.units)):
-        features, state, output, weight = _continue(block, index, features, state, output, training, rule)
+        features, state, output, weight = _continue(block, index, features, state, output, training, rule, picture)
         weights.append(weight)
     axes = (3,) if block.model_type == "sact" else (1, 2, 3)
     distribution = ops.concatenate(weights, axis=-1)
@@ -76,15 +80,15 @@ def _outputs(features, ponder_cost, num_units, distribution):
     }
 
 
-def _continue(block, index, features, state, output, training, rule):
+def _continue(block, index, features, state, output, training, rule, picture):
     """Runs unit `index` > 0, or leaves everything as it is where early stopping allows it."""
     kept = kept_of(rule, index)
 
     def execute():
         active = halting.is_active(state, block.epsilon)
         mask = active if block.model_type == "sact" else None
-        x = _features_after(block, index, features, training, rule, mask)
-        after, weight = _halt(block, index, x, state, kept, training)
+        x = _features_after(block, index, features, training, rule, mask, picture=picture)
+        after, weight = _halt(block, index, x, state, kept, training, picture)
         # An image that has halted runs on in `act`, to features that nobody vouches for.
         vouched = x if mask is not None else ops.where(active, x, ops.zeros((), x.dtype))
         return x, after, output + _weigh(vouched, weight), weight
@@ -97,7 +101,7 @@ def _continue(block, index, features, state, output, training, rule):
     return ops.cond(ops.any(halting.is_active(state, block.epsilon)), execute, skip)
 
 
-def _halt(block, index, features, state, kept, training):
+def _halt(block, index, features, state, kept, training, picture):
     """The state after a unit, and the unit's weight in the average; where it does not run it is not there."""
     last = index == len(block.units) - 1
 
@@ -105,7 +109,8 @@ def _halt(block, index, features, state, kept, training):
         if last:
             return halting.advance(state, None, block.epsilon)
         # Somebody's branch may compute in another dtype.
-        probability = ops.cast(block.halting_branches[index](features, training=training), "float32")
+        branch = block.halting_branches[index]
+        probability = ops.cast(branch(features, training=training, **_given(branch, picture)), "float32")
         return halting.advance(state, probability, block.epsilon)
 
     def pass_by():
@@ -121,12 +126,32 @@ def _halt(block, index, features, state, kept, training):
     return state, ops.where(kept, weight, left)
 
 
-def _features_after(block, index, features, training, rule, mask=None, scale=None):
+def _after_unit(block, index, picture):
+    """A `picture` at the size of a unit's output."""
+    stride = getattr(block.units[index], "stride", 1)
+    return picture if picture is None or stride == 1 else picture[:, ::stride, ::stride]
+
+
+def _given(layer, picture):
+    """The argument of a call by which units and branches are told where a map is no padding."""
+    if picture is None:
+        return {}
+    if not takes(layer, "picture"):
+        raise ValueError(
+            f"Maps are padded, and {type(layer).__name__} '{layer.name}' does not say what it makes of that. Give its "
+            "`call` an argument `picture`, bool (batch, height, width, 1): where it is False nothing may be read."
+        )
+    return {"picture": picture}
+
+
+def _features_after(block, index, features, training, rule, mask=None, scale=None, picture=None):
     differentiated, shortcut = (
         None if flags is None else flags[index] for flags in (rule.differentiated, rule.shortcut_differentiated)
     )
     kept = kept_of(rule, index)
-    output = run_unit(block.units[index], features, training, mask, kept, differentiated, scale, shortcut)
+    unit = block.units[index]
+    given = _given(unit, picture)
+    output = run_unit(unit, features, training, mask, kept, differentiated, scale, shortcut, **given)
     # The average is of one dtype, whatever those of the units are.
     return ops.cast(output, block.compute_dtype)
 

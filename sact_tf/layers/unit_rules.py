@@ -119,6 +119,7 @@ def run_unit(
     differentiated=None,
     residual_scale=None,
     shortcut_differentiated=None,
+    picture=None,
 ):
     """A unit's output under a rule.
 
@@ -131,10 +132,11 @@ def run_unit(
         differentiated: bool scalar, or `None` for True.
         residual_scale: float that the residual is multiplied by, or `None` for 1.
         shortcut_differentiated: bool scalar, or `None` for True.
+        picture: bool `(batch, height, width, 1)`, False where the features are padding; `None` for nowhere.
     """
 
     def execute():
-        output = _execute(unit, features, training, _both(mask, kept), residual_scale)
+        output = _execute(unit, features, training, _both(mask, kept), residual_scale, picture)
         if differentiated is None and shortcut_differentiated is None:
             return output
         around = skip_unit(unit, features, training)
@@ -156,8 +158,8 @@ def _both(mask, kept):
     return kept if mask is None else ops.logical_and(mask, kept)
 
 
-def _execute(unit, features, training, mask, residual_scale):
-    arguments = {"training": training}
+def _execute(unit, features, training, mask, residual_scale, picture):
+    arguments = {"training": training} if picture is None else {"training": training, "picture": picture}
     masked, scaled = takes(unit, "residual_mask"), takes(unit, "residual_scale")
     if mask is not None and masked:
         arguments["residual_mask"] = mask
