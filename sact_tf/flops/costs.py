@@ -72,7 +72,10 @@ class BlockCosts(NamedTuple):
         return (input_size + self.stride - 1) // self.stride
 
     def count(self, input_size, batch, num_units=None, kept=None):
-        """int64 `(batch,)`; see `sact_tf.flops.count_block`, which has the arguments."""
+        """int64 `(batch,)`; see `sact_tf.flops.count_block`, which has the arguments.
+
+        `input_size` may be int `(batch, 2)`, the part of each map that is no padding.
+        """
         sizes = [input_size] + [self.output_size(input_size)] * (len(self.units) - 1)
         flops = ops.zeros((batch,), "int64")
         for index, (convolutions, size) in enumerate(zip(self.units, sizes, strict=True)):
@@ -104,6 +107,8 @@ class _Positions:
         self.inputs_of_one = stride**2 if index == 0 else 1
         self.active = _where_it_runs(index, num_units, kept)
         self.spatial = self.active is not None and len(self.active.shape) == 3
+        # Where images have sizes of their own, maps are padded, below and to the right.
+        self.sizes = output_size if len(output_size.shape) == 2 else None
 
     def count(self, convolution):
         if convolution.shortcut:
@@ -113,10 +118,19 @@ class _Positions:
         active = ops.cast(self.active, "float32")
         if convolution.dilated:
             active = ops.max_pool(active[..., None], 3, 1, padding="same", data_format="channels_last")[..., 0]
+            active = self._without_padding(active)
         positions = ops.sum(ops.cast(active, "int64"), axis=(1, 2))
         if not convolution.before_stride:
             return positions
         return ops.minimum(positions * self.inputs_of_one, self.everywhere[True])
+
+    def _without_padding(self, active):
+        if self.sizes is None:
+            return active
+        rows, columns = (ops.arange(size) for size in ops.shape(active)[1:])
+        sizes = ops.cast(self.sizes, rows.dtype)
+        picture = ops.logical_and(rows[:, None] < sizes[:, 0, None, None], columns < sizes[:, 1, None, None])
+        return ops.where(picture, active, ops.zeros((), active.dtype))
 
     def images(self):
         """1 where the unit runs at all for an image under ACT or without halting, 0 where it does not."""
@@ -178,5 +192,5 @@ def cost(kernel_shape):
 
 
 def area(size):
-    """Positions of a map of this height and width, int64 scalar."""
-    return ops.prod(ops.cast(size, "int64"))
+    """Positions of a map of this height and width `(..., 2)`, int64 `(...)`."""
+    return ops.prod(ops.cast(size, "int64"), axis=-1)

@@ -108,7 +108,7 @@ class ModelFlops(keras.layers.Layer):
         total = ops.cast(self.fixed, "int64")
         if self.input_sizes is not None:
             return None, total
-        size = outputs["image_size"][0] if self.image_size is None else ops.convert_to_tensor(self.image_size, "int32")
+        size = outputs["image_size"] if self.image_size is None else ops.convert_to_tensor(self.image_size, "int32")
         for stride, kernel_shape in self.stem:
             # Every layer of a stem pads so that sizes round up.
             size = (size + stride - 1) // stride

@@ -12,6 +12,7 @@ from sact_tf.layers.parts import (
     ShapesWithoutTracing,
     convolution,
     fold_normalization,
+    mask_of,
     multiply_channels,
     normalization,
     spatial_mean,
@@ -129,7 +130,7 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         if self.activation is keras.activations.linear:
             columns, global_logit = self._fold(features, training, picture)
         else:
-            normalized = self.activation(self.local_bn(features, training=training))
+            normalized = self.activation(self.local_bn(features, training=training, mask=mask_of(picture)))
             columns = multiply_channels(normalized, self._taps())
             global_logit = self.global_logit(spatial_mean(features, picture), training)
         if picture is not None:
@@ -141,7 +142,7 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
 
         With nothing between normalization and convolution the two are one linear map of the features.
         """
-        scale, shift = fold_normalization(self.local_bn, features, training)
+        scale, shift = fold_normalization(self.local_bn, features, training, picture)
         taps = self._taps()
         # The shift comes before the zero padding of the 3x3 convolution, so that borders are those of the layers.
         shift = ops.matmul(shift[None], taps)

@@ -55,13 +55,26 @@ def normalization(momentum, epsilon, dtype, name):
     return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, dtype=dtype, name=name)
 
 
-def fold_normalization(layer, features, training):
+def mask_of(picture, stride=1):
+    """What batch normalization takes as `mask`, bool `(batch, height, width)`, of a `picture` or `None`.
+
+    Args:
+        picture: bool `(batch, height, width, 1)`, False where a map is padding; `None` for nowhere.
+        stride: int, positions of the picture to one of the map, in height and in width.
+    """
+    return None if picture is None else picture[:, ::stride, ::stride, 0]
+
+
+def fold_normalization(layer, features, training, picture=None):
     """Scale and shift `(channels,)` such that `features * scale + shift` is what a `normalization` layer returns.
 
-    In training the layer's moving statistics are updated as by a call of it.
+    In training the layer's moving statistics are updated as by a call of it; of positions where `picture` is True.
     """
     if training and layer.trainable:
-        mean, variance = ops.moments(features, axes=(0, 1, 2))
+        if picture is None:
+            mean, variance = ops.moments(features, axes=(0, 1, 2))
+        else:
+            mean, variance = layer._moments(features, mask_of(picture))
         for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
             moving.assign(moving * layer.momentum + value * (1.0 - layer.momentum))
     else:
