@@ -15,6 +15,7 @@ from sact_tf.layers.parts import (
     ShapesWithoutTracing,
     convolution,
     leaky_relu,
+    mask_of,
     normalization,
     normalize_without_a_trace,
 )
@@ -84,12 +85,13 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
     def call(self, features, residual_mask=None, training=None, residual_scale=None, skip_residual=False, picture=None):
         if skip_residual:
             return self._skip(features, training)
-        preact = ops.relu(self.preact(features, training=training))
+        preact = ops.relu(self.preact(features, training=training, mask=mask_of(picture)))
+        residual = ops.relu(self.norm1(self.conv1(preact), training=training, mask=mask_of(picture)))
         # The only convolution that reads neighbours comes next.
-        residual = mask_residual(ops.relu(self.norm1(self.conv1(preact), training=training)), picture)
+        residual = mask_residual(residual, picture)
         if self.stride > 1:
             residual = ops.pad(residual, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        residual = ops.relu(self.norm2(self.conv2(residual), training=training))
+        residual = ops.relu(self.norm2(self.conv2(residual), training=training, mask=mask_of(picture, self.stride)))
         residual = scale_residual(self.conv3(residual), residual_scale)
         shortcut = self.shortcut(preact) if self.projects else subsample(features, self.stride)
         return shortcut + mask_residual(residual, residual_mask)

@@ -75,6 +75,18 @@ def test_branches_read_nothing_of_the_padding(branch, activation, training):
     np.testing.assert_allclose(beside, alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("model_type", ["vanilla", "sact"])
+def test_statistics_are_those_of_the_picture(model_type):
+    blocks = [make_block(model_type) for _ in range(2)]
+    small = np.random.default_rng(0).normal(size=(5, 6, 6)).astype("float32")
+    features, picture = padded(small, (8, 10), np.nan)
+    alone = blocks[0](small[None], training=True)["features"]
+    beside = blocks[1](features[:1], training=True, picture=picture[:1])["features"]
+    np.testing.assert_allclose(beside[:, :3, :3], alone, atol=1e-4)
+    for first, second in zip(*(block.non_trainable_variables for block in blocks), strict=True):
+        np.testing.assert_allclose(second, first, atol=1e-5, err_msg=first.path)
+
+
 def test_no_gradient_reaches_the_padding():
     import tensorflow as tf
 
