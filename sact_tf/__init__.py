@@ -9,7 +9,7 @@ processor.choose_onednn()
 from sact_tf import callbacks, depth, flops, sparse
 from sact_tf.checkpoints import initialize_from, load_release_checkpoint, save_release_checkpoint
 from sact_tf.layers import AdaptiveBlock
-from sact_tf.models import cifar_resnet, imagenet_resnet
+from sact_tf.models import cifar_resnet, faster_rcnn, imagenet_resnet
 from sact_tf.version import __version__
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "callbacks",
     "cifar_resnet",
     "depth",
+    "faster_rcnn",
     "flops",
     "imagenet_resnet",
     "initialize_from",

@@ -35,6 +35,13 @@ def define_model_flags(image_size="Height and width of the images in pixels."):
         "Stochastic depth: how probably the last unit runs in a training step, earlier ones more so; 1 for always.",
     )
     flags.DEFINE_boolean("shortcuts", None, "Shortcuts of the cifar network's units; without, a plain stack.")
+    flags.DEFINE_float("anchor_base_size", None, "Detector: anchors' sides are .25, .5, 1 and 2 times it, pixels.")
+    flags.DEFINE_boolean("crop_max_pool", None, "Detector: proposals are max-pooled, not halved by block 4's stride.")
+    flags.DEFINE_boolean(
+        "freeze_batch_norm",
+        None,
+        "Detector: batch normalization stays as it is; by default where training starts from a checkpoint.",
+    )
     flags.DEFINE_enum("dtype", None, list(configs.DTYPES), "Precision of the features.")
 
 

@@ -136,6 +136,9 @@ class ModelConfig:
         dtype: one of `DTYPES`; halting and loss are float32 under all of them.
         final_survival_probability: float in (0, 1], of stochastic depth; 1 trains all units always. For `vanilla`.
         shortcuts: bool; False for a plain stack of convolutions, of the `cifar` network and `vanilla` alone.
+        anchor_base_size: float > 0, pixels; a detector's anchors have .25, .5, 1 and 2 times this side.
+        crop_max_pool: bool, how a detector's proposals are cut out, see `sact_tf.faster_rcnn`.
+        freeze_batch_norm: bool, whether a detector's batch normalization stays as it is in training.
     """
 
     network: str
@@ -149,6 +152,9 @@ class ModelConfig:
     dtype: str = "float32"
     final_survival_probability: float = 1.0
     shortcuts: bool = True
+    anchor_base_size: float = 256.0
+    crop_max_pool: bool = False
+    freeze_batch_norm: bool = False
 
     def __post_init__(self):
         check_choice("network", self.network, ("cifar", "imagenet"))
@@ -159,6 +165,11 @@ class ModelConfig:
         check_tau(self.tau)
         check_choice("dtype", self.dtype, DTYPES)
         check_positive(self, "num_classes", "base_channels", "stem_stride")
+        if not (math.isfinite(self.anchor_base_size) and self.anchor_base_size > 0):
+            raise ValueError(
+                "`anchor_base_size` must be a positive number of pixels. Received: "
+                f"anchor_base_size={self.anchor_base_size!r}"
+            )
 
     @property
     def units(self):

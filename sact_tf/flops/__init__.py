@@ -53,7 +53,7 @@ def count(model, outputs, image_size=None, kept=None):
 
 def count_most(model, outputs):
     """What `count` returns for one of our models where nothing halts early; arguments as there."""
-    units = {name: len(block.units) for name, block in getattr(model, "backbone", model).blocks.items()}
+    units = {name: len(block.units) for name, block in model.blocks.items()}
     everything = {
         f"{name}/num_units": ops.ones_like(outputs[f"{name}/num_units"]) * number
         for name, number in units.items()
@@ -107,11 +107,13 @@ def _of_ours(model, outputs, image_size):
         image_size = backbone.image_shape[:2]
         if (isinstance(outputs, dict) and "image_size" in outputs) or None in image_size:
             needed["image_size"], image_size = _require(outputs, "image_size", backbone), None
-    for name, block in backbone.blocks.items():
+    # A detector counts its extractor, not the head that runs on what that proposes.
+    blocks = getattr(model, "blocks", backbone.blocks)
+    for name, block in blocks.items():
         if block.model_type != "vanilla":
             needed[f"{name}/num_units"] = _require(outputs, f"{name}/num_units", model)
     counter = ModelFlops(
-        {name: BlockCosts.of(block) for name, block in backbone.blocks.items()},
+        {name: BlockCosts.of(block) for name, block in blocks.items()},
         stem=[_stem_layer(layer) for layer in backbone.stem],
         fixed=_fixed_cost(model),
         image_size=None if image_size is None else [int(size) for size in image_size],

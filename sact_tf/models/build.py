@@ -5,12 +5,16 @@ import dataclasses
 from sact_tf.models.cifar_resnet import cifar_resnet
 from sact_tf.models.imagenet_resnet import imagenet_resnet
 
+# Fields of `ModelConfig` that a classifier has nothing to do with.
+OF_DETECTORS = ("anchor_base_size", "crop_max_pool", "freeze_batch_norm")
 NETWORKS = {"cifar": cifar_resnet, "imagenet": imagenet_resnet}
 
 
 def build_model(config, image_size=None):
     """Returns the `Classifier` of a `ModelConfig`, for square images of `image_size` pixels or, with None, for any."""
     arguments = dataclasses.asdict(config)
+    for name in OF_DETECTORS:
+        del arguments[name]
     network = arguments.pop("network")
     if network == "imagenet":
         del arguments["stem_stride"], arguments["shortcuts"]

@@ -33,6 +33,8 @@ class ImageNetBackbone(Backbone):
         final_survival_probability: float in (0, 1], of stochastic depth (Huang et al. 2016): with it the last unit of
             the network survives a training step, the others with more, see `AdaptiveBlock`; 1 trains all units always.
             Less than 1 is for `vanilla`.
+        last_stride: int, 2 or 1, of the last block; 1 where what comes in has been halved already, as a detector's
+            crops may be.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ImageNetBackbone(Backbone):
         dtype=None,
         ponder_weight=None,
         final_survival_probability=1.0,
+        last_stride=2,
         **kwargs,
     ):
         check_depth(model_type, final_survival_probability)
@@ -56,6 +59,7 @@ class ImageNetBackbone(Backbone):
         ]
         ponder_weights = ponder_weight_of_blocks(ponder_weight, [f"block{index + 1}" for index in range(4)])
         survival = linear_decay(final_survival_probability, units)
+        strides = (1, 2, 2, last_stride)
         blocks = {}
         for index, count in enumerate(units):
             bottleneck_filters = base_channels * 2**index
@@ -63,7 +67,7 @@ class ImageNetBackbone(Backbone):
                 BottleneckUnit(
                     4 * bottleneck_filters,
                     bottleneck_filters,
-                    stride=2 if index > 0 and unit == 0 else 1,
+                    stride=strides[index] if unit == 0 else 1,
                     weight_decay=weight_decay,
                     dtype=dtype,
                     name=f"unit_{unit + 1}",
@@ -87,8 +91,10 @@ class ImageNetBackbone(Backbone):
         self.base_channels = base_channels
         self.weight_decay = weight_decay
         self.final_survival_probability = float(final_survival_probability)
+        self.last_stride = last_stride
         # Level n is 2**n times smaller than the image.
-        self.pyramid_outputs = {f"P{index + 2}": self.output[name] for index, name in enumerate(blocks)}
+        levels = [name for name, stride in zip(blocks, strides, strict=True) if name == "block1" or stride > 1]
+        self.pyramid_outputs = {f"P{index + 2}": self.output[name] for index, name in enumerate(levels)}
 
     def get_config(self):
         return {
@@ -99,6 +105,7 @@ class ImageNetBackbone(Backbone):
             "weight_decay": self.weight_decay,
             "ponder_weight": self.ponder_weight,
             "final_survival_probability": self.final_survival_probability,
+            "last_stride": self.last_stride,
         }
 
 

@@ -1,0 +1,77 @@
+"""The part of a network that a detector looks at a whole picture with: stem and first blocks, of padded images."""
+
+import tensorflow as tf
+
+from sact_tf.layers.residual_units import mask_residual
+
+# Of block 3, the last one; images are padded to multiples of it, so that what is a border alone is one in a batch.
+STRIDE = 16
+# The others follow from it: conv1, the pooling after it, and the block before which a map has this stride.
+_CONV1_STRIDE, _STEM_STRIDE = 2, 4
+
+
+def pad_to_stride(images):
+    """Images `(batch, height, width, 3)`, below and to the right zeros up to multiples of `STRIDE`."""
+    height, width = (
+        static if static is not None else dynamic
+        for static, dynamic in zip(images.shape[1:3], tf.unstack(tf.shape(images)[1:3]), strict=True)
+    )
+    return tf.pad(images, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0)))
+
+
+def map_size(image_size, stride):
+    """Height and width of a picture's part of a map, int32 `(batch, 2)`: sizes round up."""
+    return (image_size + stride - 1) // stride
+
+
+def picture_of(features, image_size, stride):
+    """Which positions of maps belong to their picture.
+
+    Args:
+        features: `(batch, height, width, channels)`, of padded images.
+        image_size: int32 `(batch, 2)`, height and width of each picture in pixels.
+        stride: int, pixels to a position.
+
+    Returns:
+        bool `(batch, height, width, 1)`.
+    """
+    sizes = map_size(image_size, stride)[:, None, None]
+    rows, columns = (tf.range(tf.shape(features)[axis]) for axis in (1, 2))
+    inside = tf.logical_and(rows[:, None] < sizes[..., 0], columns < sizes[..., 1])
+    return tf.ensure_shape(inside[..., None], (*features.shape[:3], 1))
+
+
+def extract(backbone, images, image_size, training=None):
+    """Stem and blocks 1 to 3 of an `ImageNetBackbone`.
+
+    Args:
+        backbone: `ImageNetBackbone`.
+        images: float32 `(batch, height, width, 3)`; what is no picture is not looked at.
+        image_size: int32 `(batch, 2)`, height and width of the picture, which is at the top left.
+        training: bool or `None`.
+
+    Returns:
+        dict as a backbone's, of these blocks: `<block>`, `<block>/ponder_cost`, `<block>/num_units`,
+        `<block>/halting_distribution`, and `image_size`. Padding has no cost and no units, and the features of the last
+        block are 0 there.
+    """
+    images = pad_to_stride(images)
+    features = mask_residual(images, picture_of(images, image_size, 1))
+    pad, conv1, pool = backbone.stem
+    features = conv1(pad(features))
+    # What the pooling takes the maximum of, at a border as in the padding.
+    inside = picture_of(features, image_size, _CONV1_STRIDE)
+    features = pool(tf.where(inside, features, features.dtype.min))
+    outputs, stride = {"image_size": image_size}, _STEM_STRIDE
+    for name in EXTRACTOR_BLOCKS:
+        block = backbone.blocks[name]
+        of_block = dict(block(features, training=training, picture=picture_of(features, image_size, stride)))
+        stride *= getattr(block.units[0], "stride", 1)
+        features = outputs[name] = of_block.pop("features")
+        outputs.update({f"{name}/{key}": value for key, value in of_block.items()})
+    outputs[name] = mask_residual(features, picture_of(features, image_size, stride))
+    return outputs
+
+
+EXTRACTOR_BLOCKS = ("block1", "block2", "block3")
+HEAD_BLOCK = "block4"

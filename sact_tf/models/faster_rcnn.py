@@ -1,0 +1,314 @@
+"""Faster R-CNN (Ren et al. 2015) whose extractor computes where the picture needs it (Figurnov et al. 2017, 4.2)."""
+
+import keras
+import tensorflow as tf
+
+from sact_tf import losses
+from sact_tf.config import check_tau, imagenet_units
+from sact_tf.detection import anchors as anchor_grid
+from sact_tf.detection import answers, crops, geometry, proposals
+from sact_tf.layers.freezing import KeepsFrozenParts, parts_of
+from sact_tf.layers.parts import HalvedL2, normalization
+from sact_tf.models import detection_flops, detection_losses
+from sact_tf.models.backbone import check_images
+from sact_tf.models.detection_inputs import check_inputs
+from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
+from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
+
+NUM_PROPOSALS = 300
+PROPOSAL_FILTERS = 512
+# Positions of a crop in height and width.
+CROP_SIZE = 14
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
+class FasterRCNN(KeepsFrozenParts, keras.Model):
+    """Pictures to boxes, with what the extractor spent on them.
+
+    Maps a dict of `images`, float32 `(batch, height, width, 3)` in [-1, 1], padded below and to the right, and
+    `image_size`, int32 `(batch, 2)`, height and width in pixels of the part that is picture, to a flat dict:
+
+    - `boxes` float32 `(batch, 300, 4)`: ymin, xmin, ymax, xmax in pixels of the network's input, or, where the inputs
+      have `original_size`, int32 `(batch, 2)`, in pixels of a picture of that size; `scores` float32 and `classes`
+      int32 `(batch, 300)`, classes from 1, best first; `num_detections` int32 `(batch,)`, the others are zeros;
+    - `num_proposals` int32, `region_proposals/flops` and `head/flops` int64, `(batch,)`;
+    - what `Backbone` returns of blocks 1 to 3, the extractor; padding has no units and no cost.
+
+    Images alone stand for pictures without padding. In training it returns, in the place of boxes, what `loss_terms`
+    needs: `region_scores`, `region_codes`, `proposals`, `num_proposals`.
+
+    Args:
+        backbone: `ImageNetBackbone`. Blocks 1 to 3 are the extractor, block 4 is run on each proposal.
+        num_classes: int, without the background.
+        tau: float >= 0, weight of the extractor's ponder cost in the loss. It can be set later.
+        anchor_base_size: float, pixels; anchors have .25, .5, 1 and 2 times this side, see `sact_tf.detection`.
+        crop_max_pool: bool. False crops 14 x 14 positions, which block 4 halves by its stride; True halves them by
+            max pooling, and block 4 has stride 1, as in the TF Object Detection API.
+        freeze_batch_norm: bool, whether batch normalization keeps its statistics, scales and shifts in training, all
+            but that of the halting branches. For fine-tuning, whose batches are small.
+        weight_decay: float, L2 of the kernels of the dense layers and of the region proposals.
+        num_proposals: int, boxes of an image that the head looks at.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        tau=0.0,
+        anchor_base_size=anchor_grid.BASE_SIZE,
+        crop_max_pool=False,
+        freeze_batch_norm=False,
+        weight_decay=WEIGHT_DECAY,
+        num_proposals=NUM_PROPOSALS,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.dtype_policy = backbone.dtype_policy
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self._tau = losses.PonderWeight(check_tau(tau))
+        self.anchor_base_size = float(anchor_base_size)
+        self.crop_max_pool = crop_max_pool
+        self.freeze_batch_norm = freeze_batch_norm
+        self.weight_decay = weight_decay
+        self.num_proposals = num_proposals
+        # TensorFlow's kernel of crops does not compile under XLA; False takes ours, which does.
+        self.crop_kernel = True
+        self._make_heads()
+        self.sample_seed = keras.random.SeedGenerator(name="sample_seed")
+        if freeze_batch_norm:
+            _freeze_norms(self)
+        self._freeze_parts()
+
+    def _make_heads(self):
+        policy, decay = self.dtype_policy, self.weight_decay
+        count = anchor_grid.anchors_per_position()
+        filters = self.backbone.blocks[EXTRACTOR_BLOCKS[-1]].units[-1].filters
+        wide = self.backbone.blocks[HEAD_BLOCK].units[-1].filters
+        self.proposal_conv = _proposal_convolution(PROPOSAL_FILTERS, 3, decay, policy, "proposal_conv")
+        self.proposal_scores = _proposal_convolution(2 * count, 1, decay, "float32", "proposal_scores")
+        self.proposal_codes = _proposal_convolution(4 * count, 1, decay, "float32", "proposal_codes")
+        self.postnorm = normalization(0.997, 1e-5, policy, "postnorm")
+        self.class_dense = _dense(self.num_classes + 1, decay, "class_scores")
+        self.box_dense = _dense(4 * self.num_classes, decay, "box_codes")
+        self.proposal_conv.build((None, None, None, filters))
+        for layer in (self.proposal_scores, self.proposal_codes):
+            layer.build((None, None, None, PROPOSAL_FILTERS))
+        self.postnorm.build((None, None, None, wide))
+        for layer in (self.class_dense, self.box_dense):
+            layer.build((None, wide))
+
+    def build(self, input_shape=None):
+        # All parts are built by the constructor.
+        self.built = True
+
+    @property
+    def blocks(self):
+        """Dict from names to the `AdaptiveBlock`s of the extractor, whose computation is counted and penalised."""
+        return {name: self.backbone.blocks[name] for name in EXTRACTOR_BLOCKS}
+
+    @property
+    def crop_positions(self):
+        """Height and width of what block 4 is given of a proposal, int."""
+        return CROP_SIZE // 2 if self.crop_max_pool else CROP_SIZE
+
+    @property
+    def tau(self):
+        """Weight of the ponder cost in the loss, float >= 0. It can be set between any two steps."""
+        return self._tau.value
+
+    @tau.setter
+    def tau(self, tau):
+        self._tau.value = check_tau(tau)
+
+    def call(self, inputs, training=None):
+        inputs = check_inputs(inputs)
+        check_images(inputs["images"], self.backbone.minimum_size)
+        outputs = extract(self.backbone, inputs["images"], inputs["image_size"], training)
+        scores, codes = self.region_proposals(outputs[EXTRACTOR_BLOCKS[-1]])
+        chosen = self.select_proposals(scores, codes, outputs, training)
+        if training:
+            regions = {"region_scores": scores, "region_codes": codes}
+            return {**outputs, **regions, "proposals": chosen.boxes, "num_proposals": chosen.count}
+        scores, codes, num_units = self.head(outputs, chosen.boxes)
+        found = answers.answer(chosen.boxes, chosen.valid, codes, scores, outputs["image_size"])
+        outputs.update(found._asdict(), boxes=_in_original_pixels(found.boxes, inputs))
+        return {**outputs, "num_proposals": chosen.count, **self.more_flops(outputs, chosen, num_units)}
+
+    def region_proposals(self, features):
+        """Scores `(batch, anchors, 2)`, background first, and codes `(batch, anchors, 4)` of all anchors, float32."""
+        hidden = tf.nn.relu6(self.proposal_conv(features))
+        batch = tf.shape(features)[0]
+        scores, codes = self.proposal_scores(hidden), self.proposal_codes(hidden)
+        return tf.reshape(scores, (batch, -1, 2)), tf.reshape(codes, (batch, -1, 4))
+
+    def anchors_of(self, outputs):
+        """Anchors of the extractor's map, float32 `(anchors, 4)`, in pixels."""
+        features = outputs[EXTRACTOR_BLOCKS[-1]]
+        height, width = (
+            static or dynamic
+            for static, dynamic in zip(features.shape[1:3], tf.unstack(tf.shape(features)[1:3]), strict=True)
+        )
+        return anchor_grid.grid_anchors(height, width, base_size=self.anchor_base_size, stride=STRIDE)
+
+    def select_proposals(self, scores, codes, outputs, training=None):
+        """The boxes that the head looks at, see `sact_tf.detection.proposals`; no gradient goes through them."""
+        anchors, sizes = self.anchors_of(outputs), outputs["image_size"]
+        which = geometry.inside if training else geometry.centred_inside
+        return proposals.propose(
+            anchors, codes, scores, sizes, which(anchors[None], sizes), max_proposals=self.num_proposals
+        )
+
+    def head(self, outputs, boxes, training=None):
+        """What is in boxes: block 4 on a crop of each.
+
+        Args:
+            outputs: dict of `extract`.
+            boxes: float32 `(batch, boxes, 4)`, pixels.
+            training: bool or `None`.
+
+        Returns:
+            `(class_scores, box_codes, num_units)`: float32 `(batch, boxes, classes + 1)` logits, background first,
+            `(batch, boxes, classes, 4)`, and the `num_units` of block 4, of each crop, or `None` if nothing halts.
+        """
+        features = outputs[EXTRACTOR_BLOCKS[-1]]
+        cut = crops.crop(
+            features, boxes, outputs["image_size"], STRIDE, CROP_SIZE, self.crop_max_pool, self.crop_kernel
+        )
+        block = dict(self.backbone.blocks[HEAD_BLOCK](cut, training=training))
+        cut = tf.nn.relu(self.postnorm(block["features"], training=training))
+        pooled = tf.reduce_mean(tf.cast(cut, tf.float32), axis=(1, 2))
+        batch, number = tf.unstack(tf.shape(boxes)[:2])
+        scores = tf.reshape(self.class_dense(pooled), (batch, number, self.num_classes + 1))
+        codes = tf.reshape(self.box_dense(pooled), (batch, number, self.num_classes, 4))
+        return scores, codes, block.get("num_units")
+
+    def loss_terms(self, truth, outputs, tau=None, draws=None):
+        """The terms of the loss, see `sact_tf.models.detection_losses`.
+
+        Args:
+            truth: dict of `boxes`, `classes`, and maybe `crowd`.
+            outputs: what the model returned in training.
+            tau: float or float32 scalar in the place of the model's `tau`.
+            draws: what the sampled boxes are a function of; `None` takes the next draw of a seed generator that is
+                saved with the model.
+        """
+        if draws is None:
+            seed = tf.cast(self.sample_seed.next(), tf.int64)
+            draws = (seed[0], seed[1], tf.range(tf.shape(outputs["proposals"])[0]))
+        return detection_losses.loss_terms(self, truth, outputs, draws, self._tau.tensor() if tau is None else tau)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss of `fit`, of inputs and dicts of boxes and classes."""
+        if sample_weight is not None:
+            raise ValueError("A detector's loss takes no sample_weight. Leave it out.")
+        return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred).values()))
+
+    def more_flops(self, outputs, chosen, num_units):
+        """FLOPs of an image beside the extractor's: `region_proposals/flops` and `head/flops`, int64 `(batch,)`."""
+        return {
+            "region_proposals/flops": detection_flops.of_region_proposals(self, outputs),
+            "head/flops": detection_flops.of_head(self, chosen, num_units),
+        }
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "num_classes": self.num_classes,
+            "tau": self.tau,
+            "anchor_base_size": self.anchor_base_size,
+            "crop_max_pool": self.crop_max_pool,
+            "freeze_batch_norm": self.freeze_batch_norm,
+            "weight_decay": self.weight_decay,
+            "num_proposals": self.num_proposals,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
+        return super().from_config({**config, "backbone": backbone})
+
+
+def faster_rcnn(
+    model="50",
+    model_type="sact",
+    num_classes=90,
+    base_channels=64,
+    tau=0.005,
+    anchor_base_size=anchor_grid.BASE_SIZE,
+    crop_max_pool=False,
+    freeze_batch_norm=False,
+    weight_decay=WEIGHT_DECAY,
+    dtype=None,
+    final_survival_probability=1.0,
+    name=None,
+):
+    """Faster R-CNN on a network of `sact_tf.imagenet_resnet` as a Keras model.
+
+    Args:
+        model, model_type, base_channels, dtype, final_survival_probability: as of `sact_tf.imagenet_resnet`.
+        num_classes: int, without the background.
+        tau: float >= 0, weight of the extractor's ponder cost in the loss.
+        anchor_base_size, crop_max_pool, freeze_batch_norm, weight_decay: as of `FasterRCNN`.
+        name: name of the model.
+
+    Returns:
+        `FasterRCNN`, for images of any height and width.
+
+    Raises:
+        ValueError: for an argument outside of what is listed.
+    """
+    backbone = ImageNetBackbone(
+        imagenet_units(model),
+        model_type,
+        base_channels,
+        weight_decay=weight_decay,
+        dtype=dtype,
+        final_survival_probability=final_survival_probability,
+        last_stride=1 if crop_max_pool else 2,
+    )
+    return FasterRCNN(
+        backbone,
+        num_classes,
+        tau,
+        anchor_base_size,
+        crop_max_pool,
+        freeze_batch_norm,
+        weight_decay,
+        name=name,
+    )
+
+
+def _freeze_norms(model):
+    branches = [branch for block in model.backbone.blocks.values() for branch in block.halting_branches]
+    of_branches = {id(part) for branch in branches for _, part, _ in parts_of(branch)}
+    for _, part, _ in parts_of(model):
+        if isinstance(part, keras.layers.BatchNormalization) and id(part) not in of_branches:
+            part.trainable = False
+
+
+def _proposal_convolution(filters, kernel_size, weight_decay, dtype, name):
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        data_format="channels_last",
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
+        kernel_regularizer=HalvedL2(weight_decay / 2) if weight_decay else None,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def _dense(units, weight_decay, name):
+    # Float32 under every policy, as the loss is.
+    regularizer = HalvedL2(weight_decay / 2) if weight_decay else None
+    return keras.layers.Dense(units, kernel_regularizer=regularizer, dtype="float32", name=name)
+
+
+def _in_original_pixels(boxes, inputs):
+    if "original_size" not in inputs:
+        return boxes
+    ratio = tf.cast(inputs["original_size"], tf.float32) / tf.cast(inputs["image_size"], tf.float32)
+    return boxes * tf.concat([ratio, ratio], axis=-1)[:, None]
