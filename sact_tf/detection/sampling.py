@@ -43,20 +43,34 @@ def sample(positive, negative, size, positive_fraction, seed, step, images):
     return tf.gather(positive_drawn | negative_drawn, places, batch_dims=1)
 
 
+def places(sampled, size):
+    """Where the samples are, for gathering them: as many rows for each image.
+
+    Args:
+        sampled: bool `(batch, candidates)`, at most `size` of each image.
+        size: int.
+
+    Returns:
+        `(indices, valid)`: int32 `(batch, size)`, rising, 0 where nothing is left; bool `(batch, size)`.
+    """
+    # There may be fewer candidates than rows.
+    sampled = tf.pad(tf.cast(sampled, tf.int32), [[0, 0], [0, size]])
+    found, indices = tf.math.top_k(sampled, size)
+    return tf.where(found > 0, indices, 0), found > 0
+
+
 def _random_order(count, seed, step, images):
     """A random order of `count` things for each image, int32 `(batch, count)`."""
-    of_step = tf.random.experimental.stateless_fold_in(_key(seed), tf.cast(step, tf.int64), alg=_ALGORITHM)
+    key = tf.stack([tf.cast(seed, tf.int64), tf.zeros([], tf.int64)])
+    of_step = tf.random.experimental.stateless_fold_in(key, tf.cast(step, tf.int64), alg=_ALGORITHM)
 
     def draw(image):
         of_image = tf.random.experimental.stateless_fold_in(of_step, image, alg=_ALGORITHM)
-        return tf.random.stateless_uniform([count], of_image, alg=_ALGORITHM)
+        # Whole numbers: those of TensorFlow 2.21 are the same under XLA, its floats are not.
+        return tf.random.stateless_uniform([count], of_image, None, None, tf.int32, alg=_ALGORITHM)
 
-    draws = tf.map_fn(draw, tf.cast(images, tf.int64), fn_output_signature=tf.float32)
+    draws = tf.map_fn(draw, tf.cast(images, tf.int64), fn_output_signature=tf.int32)
     return tf.argsort(draws, axis=1, stable=True)
-
-
-def _key(seed):
-    return tf.stack([tf.cast(seed, tf.int64), tf.zeros([], tf.int64)])
 
 
 def _first(wanted, count):
