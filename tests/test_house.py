@@ -21,6 +21,7 @@ ROOMS = [
     {"sparse"},
     {"flops"},
     {"models"},
+    {"detection"},
     {"layers"},
     {"halting"},
     {"losses"},
