@@ -67,8 +67,21 @@ def initialize_from(model, path, skip_halting=True, skip_logits=False):
         FileNotFoundError, ValueError: as in `load_release_checkpoint`.
     """
     check_backbone(model)
-    skipped = [_HALTING_SCOPE] * bool(skip_halting) + [_LOGITS_SCOPE] * bool(skip_logits)
+    skipped = [_HALTING_SCOPE] * bool(skip_halting) + _unlike_heads(model, path, skip_logits)
     _restore(model, path, keep=lambda name: not any(scope in name for scope in skipped))
+
+
+def _unlike_heads(model, path, skip_logits):
+    """Scopes of what a head starts afresh with: its last layers, or all that the other kind of network does not have.
+
+    A detector begins from a classifier with its backbone alone, and from a detector with everything.
+    """
+    if not hasattr(model, "HEAD_SCOPES"):
+        return [_LOGITS_SCOPE] * bool(skip_logits)
+    _, keys = open_checkpoint(path)
+    own = any(name.startswith(model.HEAD_SCOPES) for name in keys)
+    scopes = model.CLASS_SCOPES if own and skip_logits else () if own else (*model.HEAD_SCOPES, _LOGITS_SCOPE)
+    return [*scopes, "seed_generator"]
 
 
 def _restore(model, path, keep):

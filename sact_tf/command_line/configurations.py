@@ -17,6 +17,9 @@ def training_config():
     """The `TrainingConfig` that the flags ask for."""
     dataset, defaults = _dataset_and_defaults()
     defaults = {**defaults, **_own_classes(dataset, defaults)}
+    if defaults["task"] == "detection":
+        # Batches of a detector are small; one that starts from a checkpoint keeps the statistics that it has there.
+        defaults = {**defaults, "freeze_batch_norm": FLAGS.finetune_path is not None}
     boundaries = _boundaries(_flag("learning_rate_boundaries", defaults))
     return _configuration(configs.TrainingConfig, dataset, defaults, learning_rate_boundaries=boundaries)
 

@@ -50,7 +50,8 @@ def over_replicas(function, strategy=None, **options):
     """A `tf.function` of a batch of images, of which each replica computes its part.
 
     Args:
-        function: from images `(batch, height, width, 3)` to a dict of tensors whose first axis is the batch.
+        function: from images `(batch, height, width, 3)`, or a dict of such and of what belongs to them, to a dict of
+            tensors whose first axis is the batch.
         strategy: `tf.distribute.Strategy`; None, or one of a single replica, for one device.
         **options: of `tf.function`, for one device.
 
@@ -67,13 +68,16 @@ def over_replicas(function, strategy=None, **options):
         return strategy.run(function, args=(parts,))
 
     def compute(images):
-        count = len(images)
+        count = len(tf.nest.flatten(images)[0])
         # Every replica gets as many; the last batch is filled up with images that are computed twice and cut off.
         share = -(-count // replicas)
-        images = tf.gather(images, tf.range(share * replicas) % count)
-        parts = strategy.experimental_distribute_values_from_function(
-            lambda context: images[context.replica_id_in_sync_group * share :][:share]
-        )
+        filled = tf.range(share * replicas) % count
+
+        def part(context):
+            rows = filled[context.replica_id_in_sync_group * share :][:share]
+            return tf.nest.map_structure(lambda each: tf.gather(each, rows), images)
+
+        parts = strategy.experimental_distribute_values_from_function(part)
         outputs = run(parts)
         return {
             name: tf.concat(strategy.experimental_local_results(value), axis=0)[:count]

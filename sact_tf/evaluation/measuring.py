@@ -9,7 +9,7 @@ from sact_tf.data import pipeline
 from sact_tf.evaluation import inference
 from sact_tf.evaluation.metrics import Moments
 from sact_tf.progress import Timer
-from sact_tf.tasks import task_of
+from sact_tf.tasks import inputs_of, task_of
 from sact_tf.visualize import box_mask, ponder_map
 
 # What is reported of each figure of a block.
@@ -59,8 +59,10 @@ def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0
     """
     moments = {}
 
-    def forward(images):
-        outputs = model(images, training=False)
+    collected = task.collect(model, source) if hasattr(task, "collect") else None
+
+    def forward(inputs):
+        outputs = model(inputs, training=False)
         counts = flops.count(model, outputs)
         # The features are the bulk of it, and nothing is measured of them.
         return {**{name: value for name, value in outputs.items() if name not in model.blocks}, **counts}
@@ -73,15 +75,16 @@ def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0
 
     done, timer = 0, Timer(10)
     for batch in pipeline.evaluation_batches(source, batch_size, skip_bad_records, log):
-        outputs = compute(batch["image"])
+        outputs = compute(inputs_of(task, batch))
         for name, values in measure(batch, outputs).items():
             moments.setdefault(name, Moments(name.replace("/", "_"))).update_state(values)
-        if record:
-            record.add(batch, outputs)
+        for each in filter(None, (record, collected)):
+            each.add(batch, outputs)
         done += len(batch["image"])
         if log and (done == source.num_examples or timer.is_due()):
             log(f"evaluated {done}/{source.num_examples} images")
-    return _metrics(task, model, {name: _as_floats(each.result()) for name, each in moments.items()})
+    metrics = _metrics(task, model, {name: _as_floats(each.result()) for name, each in moments.items()})
+    return metrics if collected is None else {**collected.metrics(), **metrics}
 
 
 def _as_floats(result):
@@ -94,7 +97,7 @@ def _measure_computation(model, batch, outputs):
     for name in model.blocks:
         for figure in _KEYS:
             if f"{name}/{figure}" in outputs:
-                values[f"{name}/{figure}"] = outputs[f"{name}/{figure}"]
+                values[f"{name}/{figure}"] = _of_picture(name, outputs[f"{name}/{figure}"], outputs)
     if "box" in batch and model.backbone.model_type == "sact":
         size = batch["image"].shape[1:3]
         cost = ponder_map(outputs, size)
@@ -102,6 +105,11 @@ def _measure_computation(model, batch, outputs):
         values["inside box"] = tf.boolean_mask(cost, inside)
         values["outside box"] = tf.boolean_mask(cost, tf.logical_not(inside))
     return values
+
+
+def _of_picture(block, values, outputs):
+    """Values of positions that are no padding: those have run a unit at least. Values of whole images stay."""
+    return tf.boolean_mask(values, outputs[f"{block}/num_units"] > 0) if values.shape.rank == 3 else values
 
 
 def _metrics(task, model, moments):

@@ -10,6 +10,7 @@ from sact_tf.data import pipeline
 from sact_tf.evaluation import advice, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
+from sact_tf.tasks import inputs_of
 
 # Images of which heat maps are made.
 _SHOWN = 8
@@ -30,7 +31,7 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
     with writer.as_default(step=checkpoints.step_of(checkpoint)):
         for name, value in results.items():
             tf.summary.scalar(name, value)
-        task.write_pictures(model, shown, model(shown["image"], training=False))
+        task.write_pictures(model, shown, model(inputs_of(task, shown), training=False))
         if seen.num_units:
             tf.summary.histogram("Total Flops", seen.flops)
             for name, counts in seen.num_units.items():

@@ -50,6 +50,10 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         num_proposals: int, boxes of an image that the head looks at.
     """
 
+    # Names of variables that no classifier has, and of those among them that depend on the number of classes.
+    CLASS_SCOPES = ("class_scores/", "box_codes/")
+    HEAD_SCOPES = ("proposal_conv/", "proposal_scores/", "proposal_codes/", *CLASS_SCOPES)
+
     def __init__(
         self,
         backbone,

@@ -7,13 +7,18 @@ A task is an object with these functions, as a rule a module of this room; the d
 - `open_source(dataset, split, image_size, num_examples, dataset_dir, log)`: a `Source` whose batches are dicts of
   `image` and of whatever else the other functions of the task read from a batch.
 - `loss_terms(model, batch, outputs, tau=None)`: dict of float32 scalars, whose sum is the loss; `tau` replaces the
-  model's.
+  model's. A task with `DRAWS = True` is given `draws` too: `(seed, step, images)`, ints and int `(batch,)`, which
+  alone decide on what it draws at random, so that a run that resumes draws what it would have drawn.
 - `observe(model, batch, outputs)`: dict of scalars that are reported for a training step beside the terms of the loss;
   `PROGRESS` names what the lines of progress show of both.
 - `measure(model, batch, outputs)`: dict from a name to the values of one batch, an entry an image (or a position).
 - `metrics(model, moments, other_losses)`: from the `mean`, `std` and `max` of each of these over a split to the metrics
   that are printed, the loss among them; `other_losses` is what the terms without labels add. `SCORE` is the name of the
   metric that studies compare, and what people call it.
+- `collect(model, source)`, of figures that are no means over images: object that is given each batch of an evaluation,
+  `add(batch, outputs)`, and then says its `metrics()`, a dict of floats.
+- `inputs(batch)`, of a model that is called on more than `batch["image"]`.
+- `compile_with_xla(model)`, if a model must be told that XLA compiles its step.
 - `findings(model)`: object that is given each batch, `add(batch, outputs)`, and shows in `sections()` what it found, as
   `Chart`s and `Table`s of a report. `KEPT` names the outputs that it and `captions` read.
 - `captions(batch, outputs)`: a text for each image of a batch.
@@ -23,11 +28,16 @@ A task is an object with these functions, as a rule a module of this room; the d
 """
 
 from sact_tf.config import check_dataset
-from sact_tf.tasks import classification
+from sact_tf.tasks import classification, detection
 
-TASKS = {"classification": classification}
+TASKS = {"classification": classification, "detection": detection}
 
 
 def task_of(dataset):
     """The task of a data set, a key of `sact_tf.config.DATASETS`."""
     return TASKS[check_dataset(dataset)["task"]]
+
+
+def inputs_of(task, batch):
+    """What a task's model is called on: the images, or what its `inputs` says."""
+    return task.inputs(batch) if hasattr(task, "inputs") else batch["image"]

@@ -17,6 +17,7 @@ from sact_tf import visualize
 from sact_tf.data import pipeline
 from sact_tf.evaluation import advice
 from sact_tf.progress import Timer, duration
+from sact_tf.tasks import inputs_of
 
 # What the collectives of several workers raise when one of them is gone.
 _LOST = (
@@ -240,7 +241,7 @@ class Session:
             return
         local = self.trainer.strategy.experimental_local_results
         shown = {name: local(value)[0][: self.SHOWN_IMAGES] for name, value in batch.items()}
-        outputs = model(shown["image"], training=False)
+        outputs = model(inputs_of(self.trainer.task, shown), training=False)
         self.trainer.task.write_pictures(model, shown, outputs)
         visualize.write_distributions(model, outputs)
 

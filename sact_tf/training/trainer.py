@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from sact_tf import checkpoints, depth, flops, losses
 from sact_tf.layers.unit_rules import run_units_by
-from sact_tf.tasks import task_of
+from sact_tf.tasks import inputs_of, task_of
 from sact_tf.training import step_depth
 from sact_tf.training.optimizers import make_optimizer
 
@@ -32,6 +32,8 @@ class Trainer:
         self.task = task_of(config.dataset)
         with strategy.scope():
             self.model = self.task.build_model(config.model, config.image_size)
+            if config.jit_compile and hasattr(self.task, "compile_with_xla"):
+                self.task.compile_with_xla(self.model)
             self._blocks = depth.blocks_of(self.model)
             self._kept_units = kept_units or self._configured_units
             # The optimizer would clip what each replica has by itself.
@@ -93,14 +95,22 @@ class Trainer:
         kept = self._kept_units(self.step, batch)
         with tf.GradientTape() as tape:
             with run_units_by(step_depth.rules_of(self._blocks, kept)):
-                outputs = self.model(batch["image"], training=True)
-            terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau())
+                outputs = self.model(inputs_of(self.task, batch), training=True)
+            terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau(), **self._draws(batch))
             loss = sum(terms.values())
             # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
             scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
         observed = {**self.task.observe(self.model, batch, outputs), **_observe_computation(self.model, outputs, kept)}
         return gradients, {"loss": loss, **terms, **observed}
+
+    def _draws(self, batch):
+        """What a task's draws are a function of: images have numbers of their own over all replicas."""
+        if not getattr(self.task, "DRAWS", False):
+            return {}
+        number = tf.shape(batch["image"])[0]
+        replica = tf.cast(tf.distribute.get_replica_context().replica_id_in_sync_group, tf.int32)
+        return {"draws": (self.config.seed, self.step, replica * number + tf.range(number))}
 
     def _configured_units(self, step, batch):
         del batch

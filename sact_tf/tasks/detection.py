@@ -1,0 +1,161 @@
+"""Object detection: an image has boxes, each around an object of a class, and the network finds them."""
+
+import numpy as np
+import tensorflow as tf
+
+from sact_tf import visualize
+from sact_tf.data import pipeline
+from sact_tf.detection import scoring
+from sact_tf.models.extractor import STRIDE
+from sact_tf.models.faster_rcnn import faster_rcnn
+
+PROGRESS = ("box_classification", "region_objectness")
+SCORE = ("DetectionBoxes_Precision/mAP", "mAP")
+KEPT = ("boxes", "scores", "classes", "num_detections")
+# Which boxes a step learns from is drawn, by the seed and the step of the run.
+DRAWS = True
+# Boxes of a caption.
+_NAMED = 3
+
+open_source = pipeline.open_source
+
+
+def build_model(config, image_size=None):
+    """`FasterRCNN` of a `ModelConfig`, for images of any size; `image_size` is not asked for."""
+    del image_size
+    return faster_rcnn(
+        config.model,
+        config.model_type,
+        config.num_classes,
+        config.base_channels,
+        config.tau,
+        config.anchor_base_size,
+        config.crop_max_pool,
+        config.freeze_batch_norm,
+        dtype=config.dtype,
+        final_survival_probability=config.final_survival_probability,
+    )
+
+
+def compile_with_xla(model):
+    """Readies a model for a training step that XLA compiles."""
+    model.crop_kernel = False
+
+
+def inputs(batch):
+    """What the model is called on."""
+    return {"images": batch["image"], "image_size": batch["image_size"], "original_size": batch["original_size"]}
+
+
+def loss_terms(model, batch, outputs, tau=None, draws=None):
+    """Terms of `sact_tf.models.detection_losses`, float32 scalars."""
+    truth = {name: batch[name] for name in ("boxes", "classes", "crowd")}
+    return model.loss_terms(truth, outputs, tau, draws)
+
+
+def observe(model, batch, outputs):
+    """How many proposals an image has."""
+    del model, batch
+    return {"proposals": tf.reduce_mean(tf.cast(outputs["num_proposals"], tf.float32))}
+
+
+def measure(model, batch, outputs):
+    """FLOPs beside the extractor's, of each image, and of SACT the ponder cost of pixels inside and outside of boxes.
+
+    What is found is scored over all images together, see `collect`.
+    """
+    values = {name: outputs[name] for name in ("region_proposals/flops", "head/flops", "num_detections")}
+    if model.backbone.model_type == "sact":
+        size = [-(-side // STRIDE) * STRIDE for side in batch["image"].shape[1:3]]
+        cost = visualize.ponder_map(outputs, size)
+        inside = _inside_boxes(batch, size)
+        picture = _picture(batch["image_size"], size)
+        values["inside box"] = tf.boolean_mask(cost, inside & picture)
+        values["outside box"] = tf.boolean_mask(cost, ~inside & picture)
+    return values
+
+
+def metrics(model, moments, other_losses):
+    """Means of the FLOPs beside the extractor's."""
+    del model, other_losses
+    return {
+        "Region Proposals Flops/mean": moments["region_proposals/flops"]["mean"],
+        "Head Flops/mean": moments["head/flops"]["mean"],
+    }
+
+
+def collect(model, source):
+    """Object that is given each batch and then has the figures of all of them together."""
+    del source
+    return Detections(model.num_classes)
+
+
+class Detections:
+    """Gathers what was found and what was there, in pixels of the files, for COCO's figures."""
+
+    def __init__(self, num_classes):
+        self.num_classes = num_classes
+        self.found, self.there, self.images = [], [], []
+
+    def add(self, batch, outputs):
+        """Takes a batch into account."""
+        batch = {name: np.asarray(batch[name]) for name in batch if name != "image"}
+        outputs = {name: np.asarray(outputs[name]) for name in KEPT}
+        ratio = np.tile(batch["original_size"] / batch["image_size"], 2)[:, None]
+        boxes = batch["boxes"] * ratio
+        for number, image_id in enumerate(batch["image_id"]):
+            count, real = outputs["num_detections"][number], batch["classes"][number] > 0
+            self.images.append(int(image_id))
+            self.found += scoring.detections(
+                image_id, *(outputs[name][number, :count] for name in ("boxes", "scores", "classes"))
+            )
+            self.there += scoring.annotations(
+                image_id, *(value[number, real] for value in (boxes, batch["classes"], batch["crowd"], batch["area"]))
+            )
+
+    def scores(self):
+        """`sact_tf.detection.scoring.Scores` of everything so far."""
+        return scoring.score(self.there, self.found, self.images, range(1, self.num_classes + 1))
+
+    def metrics(self):
+        """COCO's twelve figures, by the names of the TF Object Detection API."""
+        return self.scores().metrics
+
+
+def captions(batch, outputs):
+    """What there is in each image and what was found, best first."""
+    texts = []
+    for number, classes in enumerate(np.asarray(batch["classes"])):
+        count = int(outputs["num_detections"][number])
+        pairs = zip(outputs["classes"][number, :count], outputs["scores"][number, :count], strict=True)
+        found = ", ".join(f"{int(kind)} ({score:.2f})" for kind, score in list(pairs)[:_NAMED])
+        texts.append(f"{', '.join(map(str, sorted(classes[classes > 0])))}; found {found or 'nothing'}")
+    return texts
+
+
+def write_pictures(model, batch, outputs):
+    """Heat maps, see `sact_tf.visualize.write_pictures`, and boxes: what was found in red, what is there in green."""
+    visualize.write_pictures(model, batch["image"], outputs)
+    if "scores" not in outputs:
+        return
+    images = (batch["image"] + 1.0) / 2.0
+    ratio = tf.cast(batch["image_size"], tf.float32) / tf.cast(batch["original_size"], tf.float32)
+    found = outputs["boxes"] * tf.concat([ratio, ratio], axis=-1)[:, None]
+    found = tf.where((outputs["scores"] > 0.5)[..., None], found, 0.0)
+    size = tf.cast(tf.tile(tf.shape(images)[1:3], [2]), tf.float32)
+    images = tf.image.draw_bounding_boxes(images, batch["boxes"] / size, [[0.0, 1.0, 0.0]])
+    images = tf.image.draw_bounding_boxes(images, found / size, [[1.0, 0.0, 0.0]])
+    tf.summary.image("Boxes", images, max_outputs=len(images))
+
+
+def _inside_boxes(batch, size):
+    """Which pixels lie in a box, bool `(batch, height, width)`."""
+    rows, columns = (tf.range(side, dtype=tf.float32) + 0.5 for side in size)
+    ymin, xmin, ymax, xmax = (side[..., None] for side in tf.unstack(batch["boxes"], axis=-1))
+    of_rows, of_columns = (rows >= ymin) & (rows < ymax), (columns >= xmin) & (columns < xmax)
+    return tf.reduce_any(of_rows[..., None] & of_columns[..., None, :], axis=1)
+
+
+def _picture(image_size, size):
+    rows, columns = (tf.range(side) for side in size)
+    return (rows[:, None] < image_size[:, 0, None, None]) & (columns < image_size[:, 1, None, None])
