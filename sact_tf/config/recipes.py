@@ -26,6 +26,30 @@ DATASETS = {
         "split_name": "test",
         "train_log_dir": "/tmp/cluttered_digits/",
     },
+    # Settings to begin with, that no long run has been made with yet.
+    "digit_scenes": {
+        "task": "detection",
+        "network": "imagenet",
+        "model": "1_1_1_1",
+        "model_type": "vanilla",
+        "num_classes": 10,
+        "base_channels": 16,
+        "tau": 0.005,
+        "label_smoothing": 0.0,
+        # Pixels of the shorter side, as of every data set for detection.
+        "image_size": 128,
+        "batch_size": 8,
+        "eval_batch_size": 8,
+        "learning_rate": 0.01,
+        "learning_rate_schedule": "cosine",
+        "warmup_steps": 100,
+        "clip_norm": 10.0,
+        "max_number_of_steps": 2_000,
+        "num_train_examples": 100_000,
+        "num_examples": 500,
+        "split_name": "test",
+        "train_log_dir": "/tmp/digit_scenes/",
+    },
     # The defaults of the release's scripts, here and below.
     "imagenet": {
         "task": "classification",

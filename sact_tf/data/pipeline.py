@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.config import check_dataset
-from sact_tf.data import cifar10, class_names, cluttered_digits, imagenet
+from sact_tf.data import cifar10, class_names, cluttered_digits, detection, imagenet
 from sact_tf.data.sources import Source, plain_error
 
 # Data sets on disk, each with a function `open_split`.
@@ -22,9 +22,9 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
     Args:
         dataset: a key of `sact_tf.config.DATASETS`.
         split: "train" or the name of the held-out split.
-        image_size: int, height and width in pixels.
-        num_examples: int, or None for all. Cluttered digits are made when they are read, so any number will do; of
-            other data sets at most what there is.
+        image_size: int, height and width in pixels; for detection pixels of the shorter side.
+        num_examples: int, or None for all. Digits are made when they are read, so any number will do; of other data
+            sets at most what there is.
         dataset_dir: directory of a data set that lies on disk, None for its default. What is in it decides how it is
             read.
         log: called with lines of text where opening takes long, or None.
@@ -42,10 +42,12 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
         return source._replace(num_examples=min(num_examples or source.num_examples, source.num_examples))
     if dataset_dir:
         raise ValueError(f"`dataset_dir` means nothing for {dataset}, which lies on no disk. Leave it out.")
-    default_size = defaults["num_train_examples" if split == "train" else "num_examples"]
+    num_examples = num_examples or defaults["num_train_examples" if split == "train" else "num_examples"]
+    if dataset == "digit_scenes":
+        return detection.open_digit_scenes(split, image_size, num_examples)
     # Touches every file and checks every argument, so that a mistake shows now and not in the first step.
     cluttered_digits.render(split, 0, 0, image_size)
-    return Source(num_examples or default_size, _digits_reader(split, image_size))
+    return Source(num_examples, _digits_reader(split, image_size))
 
 
 def num_classes_of(dataset, dataset_dir):

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from sact_tf.data.padding import batched, stacked
 from sact_tf.data.records import BadRecord
 from sact_tf.data.whole_files import write_atomically
 
@@ -45,11 +46,14 @@ class Source(NamedTuple):
         num_examples: int.
         read: function from an int64 tensor of indices `(batch,)` to a dict of `image` float32
             `(batch, height, width, 3)` as the network takes it, `label` int64 `(batch,)` and, where objects are
-            marked, `box` int32 `(batch, 4)`: ymin, xmin, ymax, xmax in pixels, half open.
+            marked, `box` int32 `(batch, 4)`: ymin, xmin, ymax, xmax in pixels, half open. For detection it is what
+            `detection` describes.
+        categories: `Categories` of a data set for detection, None of another.
     """
 
     num_examples: int
     read: callable
+    categories: object = None
 
     def training_examples(self, numbers, seed, skip_bad_records=0, log=None, skipped_path=None):
         """Dataset of batches of positions and indices to one of batches of examples; see `RecordSource`."""
@@ -70,17 +74,21 @@ class RecordSource(NamedTuple):
             second argument is the int64 `(2,)` seed of the changes that it makes at random for training, or None for
             evaluation. One of its operations fails where the record is no example.
         locate: Python function from an index to an object whose text says where the record lies.
+        bucket: int, see `padding`, where images have unequal sizes; None where they don't.
+        categories: see `Source`.
     """
 
     num_examples: int
     fetch: callable
     decode: callable
     locate: callable
+    bucket: int | None = None
+    categories: object = None
 
     def read(self, indices):
         """As `Source.read`, prepared for evaluation; takes any sequence of ints."""
         examples = [self.decode(tf.constant(self.fetch(int(index))), None) for index in indices]
-        return {name: tf.stack([example[name] for example in examples]) for name in examples[0]}
+        return stacked(examples, self.bucket)
 
     def training_examples(self, numbers, seed, skip_bad_records=0, log=None, skipped_path=None):
         """Dataset of numbers to one of batches of examples, changed at random.
@@ -135,8 +143,8 @@ class RecordSource(NamedTuple):
                 num_parallel_calls=THREADS,
                 deterministic=True,
             )
-            whole = whole.batch(size, drop_remainder=True).ignore_errors()
-            return whole.concatenate(mended.batch(size)).take(1)
+            whole = batched(whole, size, self.bucket, drop_remainder=True).ignore_errors()
+            return whole.concatenate(batched(mended, size, self.bucket)).take(1)
 
         batches = (
             numbers.map(fetch)

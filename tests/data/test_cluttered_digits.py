@@ -1,5 +1,6 @@
 import hashlib
 import importlib.util
+import os
 import socket
 import subprocess
 import sys
@@ -7,19 +8,24 @@ import sys
 import numpy as np
 import pytest
 
-from sact_tf.data import cluttered_digits
+import sact_tf
+from sact_tf.data import cluttered_digits, digit_parts
 
 RENDER_IN_A_FRESH_PROCESS = """
-import hashlib, runpy, sys
-render = runpy.run_path(sys.argv[1])["render"]
+import hashlib, sys, types
+# The package without what it imports when it is imported: TensorFlow.
+package = types.ModuleType("sact_tf")
+package.__path__ = [sys.argv[1]]
+sys.modules["sact_tf"] = package
+from sact_tf.data.cluttered_digits import render
 example = render("test", 3, 17, image_size=56)
 print(hashlib.sha256(example.image.tobytes()).hexdigest(), example.label, *example.box.tolist())
 """
 
 
 def forget_everything():
-    cluttered_digits._enlarged_digits.cache_clear()
-    cluttered_digits._reduced_photographs.cache_clear()
+    digit_parts.enlarged_digits.cache_clear()
+    digit_parts.reduced_photographs.cache_clear()
 
 
 def test_an_example_is_a_colour_picture_a_class_and_a_box():
@@ -33,7 +39,7 @@ def test_an_example_is_a_colour_picture_a_class_and_a_box():
 def test_the_same_arguments_give_the_same_bytes_in_a_fresh_process():
     example = cluttered_digits.render("test", 3, 17, image_size=56)
     digest = hashlib.sha256(example.image.tobytes()).hexdigest()
-    command = [sys.executable, "-c", RENDER_IN_A_FRESH_PROCESS, cluttered_digits.__file__]
+    command = [sys.executable, "-c", RENDER_IN_A_FRESH_PROCESS, os.path.dirname(sact_tf.__file__)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert answer == [digest, str(example.label), *map(str, example.box)]
 
@@ -52,9 +58,9 @@ def test_another_split_seed_or_index_gives_another_picture(other):
 
 
 def test_splits_share_no_digit_sample_and_use_each_one():
-    samples, labels = cluttered_digits._load_samples()
-    train = cluttered_digits._source_samples(labels, "train")
-    test = cluttered_digits._source_samples(labels, "test")
+    samples, labels = digit_parts.load_samples()
+    train = digit_parts.source_samples(labels, "train")
+    test = digit_parts.source_samples(labels, "test")
     assert sorted([*train, *test]) == list(range(1797))
     train_drawings = {samples[i].tobytes() for i in train}
     assert not train_drawings & {samples[i].tobytes() for i in test}
@@ -62,12 +68,12 @@ def test_splits_share_no_digit_sample_and_use_each_one():
 
 def test_each_fifth_sample_of_a_class_is_for_the_test():
     labels = [7, 7, 3, 7, 7, 3, 7, 3, 3, 3, 7]
-    assert cluttered_digits._source_samples(labels, "test").tolist() == [6, 9]
-    assert cluttered_digits._source_samples(labels, "train").tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 10]
+    assert digit_parts.source_samples(labels, "test").tolist() == [6, 9]
+    assert digit_parts.source_samples(labels, "train").tolist() == [0, 1, 2, 3, 4, 5, 7, 8, 10]
 
 
 def test_splits_share_no_photograph():
-    train, test = (cluttered_digits.PHOTOGRAPHS[split] for split in cluttered_digits.SPLITS)
+    train, test = (digit_parts.PHOTOGRAPHS[split] for split in digit_parts.SPLITS)
     assert len(set(train + test)) == len(train) + len(test)
 
 
@@ -109,7 +115,7 @@ def test_pieces_of_other_digits_lie_in_the_picture_and_clear_of_the_box():
     assert np.mean(num_fragments) > 4.9
 
 
-@pytest.mark.parametrize("split", cluttered_digits.SPLITS)
+@pytest.mark.parametrize("split", digit_parts.SPLITS)
 def test_all_ten_labels_are_about_equally_frequent(split):
     counts = np.bincount(cluttered_digits.load(split, 1500, seed=10, image_size=40)["label"], minlength=10)
     # 150 each are expected, with a standard deviation of 12.
@@ -134,7 +140,7 @@ def test_load_reports_its_progress():
 def test_a_stroke_is_blended_by_its_opacity():
     image = np.full((2, 3, 3), 100, np.uint8)
     opacity = np.array([[0, 51], [255, 204]], np.uint8)
-    cluttered_digits._draw(image, cluttered_digits.Stroke(opacity, np.array([200, 100, 0], np.uint8), 0, 1))
+    digit_parts.draw(image, digit_parts.Stroke(opacity, np.array([200, 100, 0], np.uint8), 0, 1))
     assert image[:, :, 0].tolist() == [[100, 100, 120], [100, 200, 180]]
     assert image[:, :, 1].tolist() == [[100, 100, 100], [100, 100, 100]]
     assert image[:, :, 2].tolist() == [[100, 100, 80], [100, 0, 20]]
@@ -143,15 +149,15 @@ def test_a_stroke_is_blended_by_its_opacity():
 def test_photographs_are_reduced_by_averaging_squares():
     photograph = np.zeros((224, 300, 3), np.uint8)
     photograph[:2, :2] = [[[10] * 3, [20] * 3], [[30] * 3, [43] * 3]]
-    reduced = cluttered_digits._reduce(photograph)
+    reduced = digit_parts.reduce(photograph, cluttered_digits.MAX_IMAGE_SIZE)
     # 224 is twice 112, the largest picture; (10 + 20 + 30 + 43) / 4 = 25.75, rounded down.
     assert reduced.shape == (112, 150, 3)
     assert reduced[0, 0].tolist() == [25, 25, 25] and reduced[1:].max() == 0
 
 
-@pytest.mark.parametrize("split", cluttered_digits.SPLITS)
+@pytest.mark.parametrize("split", digit_parts.SPLITS)
 def test_the_largest_picture_fits_every_photograph(split):
-    for photograph in cluttered_digits._reduced_photographs(split):
+    for photograph in digit_parts.reduced_photographs(split, cluttered_digits.MAX_IMAGE_SIZE):
         assert min(photograph.shape[:2]) >= cluttered_digits.MAX_IMAGE_SIZE
 
 
@@ -197,7 +203,7 @@ def test_nothing_is_downloaded(monkeypatch):
 
 def test_a_missing_photograph_is_named_and_not_fetched(monkeypatch):
     forget_everything()
-    monkeypatch.setitem(cluttered_digits.PHOTOGRAPHS, "test", ("kidney.png",))
+    monkeypatch.setitem(digit_parts.PHOTOGRAPHS, "test", ("kidney.png",))
     with pytest.raises(FileNotFoundError, match=r"kidney\.png must come with scikit-image\. Not found: .*pip install"):
         cluttered_digits.render("test", 12, 0)
 
