@@ -8,6 +8,7 @@ from sact_tf.data import pipeline
 from sact_tf.detection import scoring
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
+from sact_tf.tasks.sections import Table
 
 PROGRESS = ("box_classification", "region_objectness")
 SCORE = ("DetectionBoxes_Precision/mAP", "mAP")
@@ -120,6 +121,19 @@ class Detections:
     def metrics(self):
         """COCO's twelve figures, by the names of the TF Object Detection API."""
         return self.scores().metrics
+
+    def sections(self):
+        """Yields a table of the classes, for a report."""
+        rows = [
+            (number, *(f"{each[name]:.3f}" for name in ("AP", "AP50", "AP75", "AR100")))
+            for number, each in self.scores().per_class.items()
+        ]
+        yield Table("What was found of each class", ("class", "AP", "AP at .5", "AP at .75", "AR of 100"), rows)
+
+
+def findings(model):
+    """What was found of each class."""
+    return Detections(model.num_classes)
 
 
 def captions(batch, outputs):

@@ -73,8 +73,9 @@ class Trainer:
         """The value of `step` as an int."""
         return int(tf.convert_to_tensor(self.step))
 
-    # Without AutoGraph, which would look through all of Keras for Python to convert: a third of the tracing.
-    @tf.function(autograph=False)
+    # Without AutoGraph, which would look through all of Keras for Python to convert: a third of the tracing. Batches of
+    # a detector differ in height and width; from the second size on one trace serves all.
+    @tf.function(autograph=False, reduce_retracing=True)
     def train_step(self, batch):
         """Makes one step; returns a dict of scalars, means over the global batch before the step."""
         results = self.strategy.run(self._replica_step, args=(batch,))
