@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config):
-    # The process that deals tests out to others (pytest-xdist) runs none, and lets them start sooner without TensorFlow.
+    # The process that deals tests out to others (pytest-xdist) runs none: without TensorFlow it lets them start sooner.
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
     import tensorflow as tf

@@ -41,7 +41,7 @@ def halting_varies(outputs):
     return any(len(np.unique(value)) > 1 for name, value in outputs.items() if name.endswith("/num_units"))
 
 
-# The two families differ in nothing that a type of halting could tell: all types of one, the most involved of the other.
+# The families differ in nothing that a type of halting could tell: all types of one, the most involved of the other.
 @pytest.mark.parametrize(
     ("name", "model_type"),
     [
