@@ -222,17 +222,18 @@ def test_damaged_examples_with_right_checksums_give_an_error_or_a_label_that_exi
     assert sum(reason is not None for _, reason, _ in results) > NUM_DAMAGED // 4
 
 
-def test_a_pipeline_over_nothing_but_damaged_files_goes_through(write, jpeg):
+@pytest.mark.parametrize("count", [100, pytest.param(200, marks=pytest.mark.slow)])
+def test_a_pipeline_over_nothing_but_damaged_files_goes_through(write, jpeg, count):
     generator = np.random.default_rng(22)
-    contents = [example(damaged(jpeg, generator), label) for label in range(1, 101)]
-    source = write([*contents, *(example(jpeg, 500) for _ in range(100))])
+    contents = [example(damaged(jpeg, generator), label) for label in range(1, count + 1)]
+    source = write([*contents, *(example(jpeg, 500) for _ in range(count))])
     read = [
         label
-        for batch in pipeline.evaluation_batches(source, 32, skip_bad_records=100)
+        for batch in pipeline.evaluation_batches(source, 32, skip_bad_records=count)
         for label in batch["label"].numpy().tolist()
     ]
-    whole = [index + 1 for index in range(100) if sources.explain_damage(source, index) is None]
-    assert read == [*whole, *[500] * 100]
+    whole = [index + 1 for index in range(count) if sources.explain_damage(source, index) is None]
+    assert read == [*whole, *[500] * count]
 
 
 @pytest.mark.parametrize("times", [25, pytest.param(100, marks=pytest.mark.slow)])

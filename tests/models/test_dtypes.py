@@ -56,9 +56,13 @@ def test_networks_take_every_dtype(network, graph, dtype, make_images, tmp_path)
     trains_saves_and_halts_in_float32(network(dtype=dtype), dtype, make_images(2, 32, 32), tmp_path, graph)
 
 
-@pytest.mark.parametrize("floatx", ["float64", "float16"], indirect=True)
-def test_networks_take_every_default_of_keras(floatx, make_images, tmp_path):
-    trains_saves_and_halts_in_float32(cifar(), floatx, make_images(2, 32, 32), tmp_path)
+@pytest.mark.parametrize(
+    ("floatx", "graph"),
+    [("float16", True), ("float64", False), pytest.param("float64", True, marks=pytest.mark.slow)],
+    indirect=["floatx"],
+)
+def test_networks_take_every_default_of_keras(floatx, graph, make_images, tmp_path):
+    trains_saves_and_halts_in_float32(cifar(), floatx, make_images(2, 32, 32), tmp_path, graph)
 
 
 @pytest.mark.parametrize("build", [imagenet, cifar, lambda dtype: sact_tf.layers.BasicUnit(4, dtype=dtype)])
