@@ -1,5 +1,6 @@
 """What every test shares: quiet logs, a fixed seed, two logical devices, scripts, the original release's figures."""
 
+import contextlib
 import gc
 import itertools
 import json
@@ -9,24 +10,32 @@ import random
 import subprocess
 import sys
 import time
+import warnings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from sact_tf import processor
-
-# Commands that tests start compute as this process does: they are compared with it.
-os.environ.setdefault(processor.SWITCH, str(int(bool(processor.uses_onednn()))))
-tf.get_logger().setLevel("ERROR")
-if not tf.config.list_physical_devices("GPU"):
-    # Two replicas for MirroredStrategy; has to come before TensorFlow first computes.
-    tf.config.set_logical_device_configuration(
-        tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-    )
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config):
+    # The process that deals tests out to others (pytest-xdist) runs none: without TensorFlow it lets them start sooner.
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+
+    from sact_tf import processor
+
+    # Commands that tests start compute as this process does: they are compared with it.
+    os.environ.setdefault(processor.SWITCH, str(int(bool(processor.uses_onednn()))))
+    tf.get_logger().setLevel("ERROR")
+    if not tf.config.list_physical_devices("GPU"):
+        # Two replicas for MirroredStrategy; has to come before TensorFlow first computes.
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+        )
 
 
 def pytest_collection_finish():
@@ -51,6 +60,36 @@ def determinism():
     from tensorflow.python.framework import config
 
     config.disable_op_determinism()
+
+
+@pytest.fixture(scope="session")
+def eagerly():
+    """Context in which each `tf.function`, but those of data sets, is the Python that it was made from.
+
+    For what a graph has no part in: a few small steps take less than half as long as tracing one.
+    """
+
+    @contextlib.contextmanager
+    def run_functions_eagerly():
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
+        try:
+            with warnings.catch_warnings():
+                # The one that data sets keep their graphs.
+                warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run_functions")
+                yield
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    return run_functions_eagerly
+
+
+@pytest.fixture
+def without_graphs(eagerly):
+    """A whole test in the context of `eagerly`."""
+    with eagerly():
+        yield
 
 
 class Script:

@@ -118,7 +118,10 @@ def test_maps_never_lie_among_the_photographs(work):
         ponder_map.write_maps(config_of(work, work / "photos", overwrite=True))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+# The engine's numbers are the release's in tests/sparse/test_engine.py.
+@pytest.mark.parametrize(
+    "engine", [pytest.param(name, marks=[pytest.mark.slow] if name == "sparse" else []) for name in ENGINES]
+)
 def test_maps_sums_and_flops_are_those_of_the_release(reference, engine):
     model = imagenet_resnet((2, 3, 4, 2), "sact", num_classes=11, base_channels=8)
     load_release_checkpoint(model, reference / "a_imagenet_sact")

@@ -37,6 +37,13 @@ TRAINED_NETWORKS = {
     "d_train_cifar_sact": functools.partial(sact_tf.cifar_resnet, "3", "sact", 10, 4, tau=0.01),
     "d_train_cifar_vanilla": functools.partial(sact_tf.cifar_resnet, "3", "vanilla", 10, 4, tau=0.01),
 }
+# Graphs cost seconds: the training of one network is a graph, the others' graphs are long proofs.
+IN_A_GRAPH = "d_train_cifar_sact"
+TRAININGS = [
+    (IN_A_GRAPH, "graph"),
+    *((name, "eager") for name in TRAINED_NETWORKS if name != IN_A_GRAPH),
+    *(pytest.param((name, "graph"), marks=pytest.mark.slow) for name in TRAINED_NETWORKS if name != IN_A_GRAPH),
+]
 WAYS_TO_RUN = {
     "eager": lambda model: functools.partial(model, training=False),
     "graph": lambda model: tf.function(functools.partial(model, training=False)),
@@ -44,13 +51,20 @@ WAYS_TO_RUN = {
 }
 CASES = [f"{network}_{model_type}" for network in FORWARD_NETWORKS for model_type in MODEL_TYPES]
 EARLY = "a_imagenet_act_early_stopping"
-# Compiling costs seconds, so only the smaller network is compiled for every type.
+# So of these, too, only a few come before the long proofs.
 RUNS = [
     *((case, "eager") for case in CASES),
-    *((case, "xla") for case in CASES if case.startswith("c_") or case.endswith("sact")),
-    ("a_imagenet_sact", "graph"),
-    (EARLY, "graph"),
+    ("c_cifar_sact", "xla"),
     (EARLY, "batch1"),
+    *(
+        pytest.param(run, marks=pytest.mark.slow)
+        for run in [
+            *((case, "xla") for case in CASES if case.startswith("c_") and not case.endswith("_sact")),
+            ("a_imagenet_sact", "xla"),
+            ("a_imagenet_sact", "graph"),
+            (EARLY, "graph"),
+        ]
+    ),
 ]
 
 
@@ -74,8 +88,8 @@ def load_network(folder):
     return model
 
 
-def run(model, way, images):
-    outputs = WAYS_TO_RUN[way](model)(images)
+def outcome(model, function, images):
+    outputs = function(images)
     outputs = {**outputs, **sact_tf.flops.count(model, outputs)}
     return {name: value.numpy() for name, value in outputs.items()}
 
@@ -87,10 +101,11 @@ def forward(request, reference):
     model = load_network(reference / case)
     if way != "batch1":
         theirs = golden(reference / case / "golden.npz")
-        return run(model, way, theirs["inputs"]), theirs
+        return outcome(model, WAYS_TO_RUN[way](model), theirs["inputs"]), theirs
     # One image at a time, so that units really are skipped; joined again afterwards.
     single = [golden(reference / f"{case}_batch1" / f"golden_img{image}.npz") for image in range(2)]
-    runs = [run(model, "graph", theirs["inputs"]) for theirs in single]
+    function = WAYS_TO_RUN["graph"](model)
+    runs = [outcome(model, function, theirs["inputs"]) for theirs in single]
     return [{name: np.concatenate([part[name] for part in parts]) for name in parts[0]} for parts in (runs, single)]
 
 
@@ -159,12 +174,13 @@ def test_the_recurrence_turns_the_release_s_probabilities_into_its_outcome(refer
         np.testing.assert_allclose(halted.halting_distribution, distribution, atol=2e-6)
 
 
-@pytest.fixture(scope="module", params=TRAINED_NETWORKS)
+@pytest.fixture(scope="module", params=TRAININGS, ids=" ".join)
 def training(request, reference):
     """Three steps of the release's training, and what the release got: `(ours, theirs, folder)`."""
-    folder = reference / request.param
+    name, way = request.param
+    folder = reference / name
     theirs = golden(folder / "golden.npz")
-    model = TRAINED_NETWORKS[request.param]()
+    model = TRAINED_NETWORKS[name]()
     sact_tf.load_release_checkpoint(model, folder / "init.ckpt-0")
     variables = named_variables(model)
     optimizer = Momentum(learning_rate=0.1, momentum=0.9)
@@ -172,7 +188,6 @@ def training(request, reference):
     names = {id(variable): name for name, variable in variables.items()}
     trained = [names[id(variable)] for variable in model.trainable_variables]
 
-    @tf.function
     def step():
         with tf.GradientTape() as tape:
             outputs = model(theirs["inputs"], training=True)
@@ -181,6 +196,9 @@ def training(request, reference):
         gradients = tape.gradient(terms["total"], [variable.value for variable in model.trainable_variables])
         optimizer.apply(gradients, model.trainable_variables)
         return outputs, terms, gradients
+
+    if way == "graph":
+        step = tf.function(step)
 
     def current():
         return {name: variable.numpy() for name, variable in variables.items()}

@@ -121,6 +121,8 @@ class RecordSource(NamedTuple):
     def _batches(self, numbers, decode, mend):
         """Batches of examples in the order of their numbers; `mend` is called for a damaged record, see `_mended`."""
         share = numbers.element_spec[0].shape[0]
+        # Traced once for all three places that call it.
+        decode = tf.function(decode, [tf.TensorSpec((), tf.string), tf.TensorSpec((), tf.int64)])
 
         def fetch(positions, indices):
             (records,) = tf.numpy_function(self._fetch_batch, [indices], [tf.string], stateful=False)

@@ -60,9 +60,10 @@ def over_replicas(function, strategy=None, **options):
     """
     replicas = strategy.num_replicas_in_sync if strategy else 1
     if replicas == 1:
-        return tf.function(function, **options)
+        # Without AutoGraph, which would look through all of Keras for Python to convert: a third of the tracing.
+        return tf.function(function, autograph=False, **options)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def run(parts):
         # Not a `tf.function` of its own: a signature would be compared with the parts of all replicas together.
         return strategy.run(function, args=(parts,))

@@ -56,7 +56,7 @@ def _predictor(model, engine):
     """`tf.function` from images to the model's dict with FLOPs, whose errors name what is wrong with the images."""
     forward = sparse.compile(model) if engine == "sparse" else _masked(model)
 
-    @tf.function(input_signature=[_IMAGES])
+    @tf.function(input_signature=[_IMAGES], autograph=False)
     def predict(images):
         outputs = dict(forward(_checked(images, model.backbone.minimum_size)))
         return {**outputs, **flops.count(model, outputs)}

@@ -46,7 +46,7 @@ def _classifier(model, predict, dataset, image_size, table):
     prepare = _preparation(dataset, image_size)
     prepared = tf.TensorSpec((image_size, image_size, 3), tf.float32)
 
-    @tf.function(input_signature=[_JPEGS])
+    @tf.function(input_signature=[_JPEGS], autograph=False)
     def classify_jpeg(jpegs):
         images = tf.map_fn(prepare, tf.ensure_shape(jpegs, _JPEGS.shape), fn_output_signature=prepared)
         outputs = predict(images)

@@ -14,6 +14,7 @@ import pytest
 
 from sact_tf import command_line
 from sact_tf.command_line import configurations
+from sact_tf.studies import first_run
 
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 SMALL = ("--model=1", "--base_channels=4", "--image_size=40", "--batch_size=4")
@@ -52,6 +53,7 @@ def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(r
         (("train.py", "--learning_rate_boundaries=1,x", directory), r"must be steps, such as .*Received: 1,x"),
         (("train.py", f"--train_log_dir={__file__}/run"), r"cannot be written"),
         (("train.py", *SMALL, "--tau=0.5", f"--train_log_dir={run_directory}"), r"another configuration"),
+        (("-m", "sact_tf.studies.first_run", "--steps=1", f"--run_dir={__file__}/run"), r"cannot be written"),
         (("train.py", "--no_such_flag=1"), r"Unknown command line flag 'no_such_flag'"),
         (("train.py", f"--finetune_path={tmp_path}", directory), r"No checkpoint at"),
         (("eval.py", f"--checkpoint_dir={tmp_path / 'none'}", "--evaluate_once"), r"No checkpoint at"),
@@ -158,11 +160,26 @@ def test_a_run_has_the_classes_of_its_data_until_a_checkpoint_holds_it_to_its_ow
         training_config(monkeypatch, *flags[:2], flags[2] + "five")
 
 
-def test_the_first_run_trains_both_networks_and_draws_the_maps(run_script, tmp_path):
+def first_run_as_a_command(run_script, eagerly, directory):
     returncode, output, errors = run_script(
-        "-m", "sact_tf.studies.first_run", f"--run_dir={tmp_path}", "--steps=2", "--num_examples=10"
+        "-m", "sact_tf.studies.first_run", f"--run_dir={directory}", "--steps=2", "--num_examples=10"
     )
     assert returncode == 0, errors
+    return output
+
+
+def first_run_of_one_step(run_script, eagerly, directory):
+    lines, recipe = [], {"max_number_of_steps": 1, "batch_size": 4}
+    with eagerly():
+        first_run.run(str(directory), recipe, recipe, num_examples=10, log=lines.append)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "start_first_run", [first_run_of_one_step, pytest.param(first_run_as_a_command, marks=pytest.mark.slow)]
+)
+def test_the_first_run_trains_both_networks_and_draws_the_maps(run_script, eagerly, tmp_path, start_first_run):
+    output = start_first_run(run_script, eagerly, tmp_path)
     assert re.search(r"^\| vanilla \| [\d.]+% \| 137\.7 M \| 100\.0% \| - \|", output, flags=re.MULTILINE)
     assert re.search(r"^\| sact \| [\d.]+% \| \d+\.\d M \| ", output, flags=re.MULTILINE)
     assert (tmp_path / "ponder_maps.png").read_bytes().startswith(b"\x89PNG")

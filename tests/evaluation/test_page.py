@@ -49,11 +49,12 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, spread_halting):
+def trained(tmp_path_factory, spread_halting, eagerly):
     """Directory of a plain run and of a SACT checkpoint whose halting varies, and the SACT `ModelConfig`."""
     directory = tmp_path_factory.mktemp("report")
     config = default_training_config("cluttered_digits", {"model": "2"}, max_number_of_steps=1, batch_size=4)
-    training.train(config, str(directory / "plain"), log=lambda line: None)
+    with eagerly():
+        training.train(config, str(directory / "plain"), log=lambda line: None)
     model_config = dataclasses.replace(config.model, model_type="sact")
     model = build_model(model_config, 64)
     spread_halting(model, bias=-0.5)
@@ -100,6 +101,7 @@ def test_every_number_of_the_report_is_the_one_that_was_printed(reported):
     assert plain[3] == "100.0 %"
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_report_compares_with_the_plain_network(reported, trained):
     directory, model_config = trained
     plain = evaluation_of(
@@ -132,6 +134,7 @@ def test_report_has_its_figures_and_needs_no_network(reported):
     assert len(names) == len(set(names))
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_report_of_a_plain_network_has_no_maps(trained):
     directory, model_config = trained
     config = evaluation_of(
@@ -226,6 +229,7 @@ def test_evaluation_shows_heat_maps_and_distributions(reported, trained):
     assert units[-1, 1] == pytest.approx(metrics["block_1/num_units_max"], abs=1e-6)
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_training_shows_heat_maps_and_distributions(trained, tmp_path):
     config = default_training_config(
         "cluttered_digits", {"model": "2", "model_type": "sact"}, max_number_of_steps=1, batch_size=4
@@ -238,16 +242,21 @@ def test_training_shows_heat_maps_and_distributions(trained, tmp_path):
 
 
 @pytest.mark.parametrize(("model_type", "shown"), [("vanilla", set()), ("act", {"Total Flops", "block_1/num_units"})])
-def test_only_sact_has_heat_maps(tmp_path, model_type, shown):
-    model = ModelConfig(network="cifar", model="1", model_type=model_type, num_classes=10, base_channels=4)
-    config = default_training_config("cluttered_digits", max_number_of_steps=1, batch_size=4)
-    training.train(dataclasses.replace(config, model=model), str(tmp_path), log=lambda line: None)
-    events = events_of(tmp_path)
+@pytest.mark.usefixtures("without_graphs")
+def test_only_sact_has_heat_maps(trained, tmp_path, model_type, shown):
+    directory = trained[0] / "plain" if model_type == "vanilla" else tmp_path
+    if model_type == "act":
+        model = ModelConfig(network="cifar", model="1", model_type="act", num_classes=10, base_channels=4)
+        config = default_training_config("cluttered_digits", max_number_of_steps=1, batch_size=4)
+        training.train(dataclasses.replace(config, model=model), str(directory), log=lambda line: None)
+    events = events_of(directory)
+    assert events
     assert not any(tag.startswith("Heat Map") for tag in events)
     assert shown <= set(events)
     assert ("Total Flops" in events) == (model_type == "act")
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_a_collapsed_network_is_told_of_in_print_and_on_the_page(trained, spread_halting, tmp_path):
     _, model_config = trained
     model = build_model(model_config, 64)

@@ -33,7 +33,7 @@ KINDS = {
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, eagerly):
     """Function from a kind of network to the directory of a run of it."""
     directories = {}
 
@@ -44,7 +44,8 @@ def trained(tmp_path_factory):
                 "cluttered_digits", model, image_size=40, batch_size=8, max_number_of_steps=3, warmup_steps=0
             )
             directories[kind] = tmp_path_factory.mktemp("trained") / kind
-            training.train(config, str(directories[kind]), log=lambda line: None)
+            with eagerly():
+                training.train(config, str(directories[kind]), log=lambda line: None)
         return directories[kind]
 
     return train

@@ -374,6 +374,7 @@ def test_fine_tuning_on_shuffled_maps_has_those_of_other_images_of_the_batch(dec
     assert len(turns) == 1 and turns[0] > 0
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_a_run_under_a_rule_that_was_broken_off_ends_in_the_same_bits(tmp_path):
     model = dataclasses.replace(small_config().model, model="1")
     run = small_config(model=model, max_number_of_steps=3, depth_rule="half")
@@ -460,6 +461,7 @@ def test_fine_tuning_is_as_the_adaptive_network_was_trained_but_for_its_units(st
         assert score[kind, "fine-tuned"] == score[kind, "plain"]
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_a_fine_tuned_network_is_measured_with_its_own_weights(trained, tmp_path):
     given = {**STUDY, "fine_tune_steps": 1, "kinds": ["deepest"]}
     rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(tmp_path), **given, **SILENT)
@@ -503,6 +505,7 @@ def test_started_again_the_study_measures_only_what_is_missing(studied, trained,
 
 
 @pytest.mark.parametrize("changes", [{"num_examples": 7}, {"train_examples": 3}])
+@pytest.mark.usefixtures("without_graphs")
 def test_results_of_other_images_are_not_taken(studied, trained, tmp_path, changes):
     copy = shutil.copytree(studied[0], tmp_path / "copy")
     lines = []
@@ -619,6 +622,7 @@ def test_an_act_network_has_no_positions(trained):
     assert found.fine_tune_steps == 3
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_the_study_of_an_act_network_says_what_is_left_out(trained, tmp_path):
     lines = []
     given = {**STUDY, "fine_tune_steps": 0, "kinds": ["shuffled_maps", "random_images", "mean_map"], "seeds": 1}

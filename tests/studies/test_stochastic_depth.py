@@ -19,10 +19,12 @@ RECIPE = {"max_number_of_steps": 2, "batch_size": 4}
 
 
 @pytest.fixture(scope="module")
-def studied(tmp_path_factory):
+def studied(tmp_path_factory, eagerly):
     """Directory, rows and lines of a whole study of two networks."""
     directory, lines = tmp_path_factory.mktemp("stochastic_depth"), []
-    return directory, stochastic_depth.run(str(directory), **STUDY, **RECIPE, log=lines.append), lines
+    with eagerly():
+        rows = stochastic_depth.run(str(directory), **STUDY, **RECIPE, log=lines.append)
+    return directory, rows, lines
 
 
 def test_both_kinds_are_trained_and_what_was_found_is_written(studied):

@@ -33,20 +33,22 @@ def assert_figures(path):
 
 
 @pytest.fixture(scope="module")
-def traded(tmp_path_factory):
+def traded(tmp_path_factory, eagerly):
     """Directory, rows and lines of a whole trade-off of four networks."""
     directory, lines = tmp_path_factory.mktemp("tradeoff"), []
-    rows = tradeoff.run(
-        str(directory),
-        ["1"],
-        [0.05, 1e-6],
-        steps=2,
-        adaptive_steps=1,
-        batch_size=4,
-        log=lines.append,
-        adaptive={"learning_rate": 0.015, "warmup_steps": None},
-        **SMALL,
-    )
+    # With graphs, as users have it, `test_killed_study_goes_on` does the same.
+    with eagerly():
+        rows = tradeoff.run(
+            str(directory),
+            ["1"],
+            [0.05, 1e-6],
+            steps=2,
+            adaptive_steps=1,
+            batch_size=4,
+            log=lines.append,
+            adaptive={"learning_rate": 0.015, "warmup_steps": None},
+            **SMALL,
+        )
     return directory, rows, lines
 
 
@@ -87,6 +89,7 @@ def test_tradeoff_started_again_reads_what_it_has(traded):
     assert not any(line.startswith("step ") for line in lines)
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_tradeoff_evaluates_again_where_another_number_of_images_is_asked_for(traded):
     directory, _, _ = traded
     config = default_training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
@@ -122,6 +125,7 @@ def test_tradeoff_rejects_other_kinds_before_it_trains(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_baseline_has_the_mean_units_rounded(traded, tmp_path):
     directory, _, _ = traded
     rows = baseline.run(str(directory / "sact_1e-06"), str(tmp_path), num_examples=20, log=lambda line: None)
@@ -164,6 +168,7 @@ def test_baseline_of_a_plain_network_is_refused(traded, tmp_path):
         baseline.run(str(traded[0] / "vanilla_1"), str(tmp_path))
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_resolution_evaluates_at_every_size(traded, tmp_path):
     directory, _, _ = traded
     names = [str(directory / "vanilla_1"), str(directory / "sact_0.05")]

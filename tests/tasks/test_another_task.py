@@ -152,6 +152,7 @@ def test_a_killed_run_of_another_task_ends_in_the_bits_of_the_run_that_was_never
         np.testing.assert_array_equal(actual[name], value, err_msg=name)
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_another_task_is_evaluated_and_shown_with_its_own_figures(tmp_path):
     run = settings(steps=1)
     training.train(run, str(tmp_path), log=lambda line: None)

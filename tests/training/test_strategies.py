@@ -78,7 +78,11 @@ def logged_losses(directory, run_config, **options):
 
 
 # Of the gradients of all replicas together: clipped each by itself, they would add up to twice the norm.
-@pytest.mark.parametrize(("model_type", "changes"), [("sact", {"clip_norm": 0.2}), ("act_early_stopping", {})])
+# Not clipped, their size counts as well, whatever the network.
+@pytest.mark.parametrize(
+    ("model_type", "changes"),
+    [("sact", {"clip_norm": 0.2}), ("vanilla", {}), pytest.param("act_early_stopping", {}, marks=pytest.mark.slow)],
+)
 def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type, changes):
     monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
     run_config = make_config(model_type, steps=3, **changes)
