@@ -42,8 +42,9 @@ def test_what_is_not_sampled_may_be_anything():
     wild_codes[:, 1], wild_logits[:, 1] = np.nan, np.inf
     expected = anchor_losses(CODES, LOGITS, TARGETS, sampled)
     np.testing.assert_array_equal(anchor_losses(wild_codes, wild_logits, TARGETS, sampled), expected)
-    # What is sampled may not: no loss hides it.
-    assert np.isnan(anchor_losses(wild_codes, wild_logits, TARGETS, ~sampled)).all()
+    # What is sampled may not, and no loss hides it; background has no box to be wrong.
+    assert np.isnan(anchor_losses(wild_codes, wild_logits, TARGETS, ~sampled)[1])
+    assert np.isnan(anchor_losses(CODES * np.nan, LOGITS, TARGETS, sampled)[0])
 
 
 def test_only_the_codes_of_the_right_class_count():

@@ -63,7 +63,7 @@ def test_two_boxes_with_one_best_anchor_both_keep_one():
 
 
 def test_a_box_does_not_take_what_stands_for_another():
-    # All three boxes are alike; the third anchor is far from them, but some overlap is left.
+    # Three boxes alike: the last has the first anchor, the first the second; a little overlap is left for the other.
     np.testing.assert_array_equal(
         matches_of([BOX] * 3, [BOX, [0, 0, 10, 9], [0, 0, 1, 1], [9, 9, 9.5, 9.5]]), [2, 0, 1, -1]
     )
@@ -127,16 +127,17 @@ def test_only_boxes_that_share_their_best_anchor_are_matched_otherwise(figures):
         expected = arrays[f"{scene}_proposal_matches"]
         others[scene] = [(int(found[place]), int(expected[place])) for place in np.flatnonzero(found != expected)]
     # Boxes 0 and 2 share theirs with 1 and 3 and went away empty-handed; each has one that was ignored.
-    assert others == {**dict.fromkeys(SCENES, []), "gt5": [(0, IGNORED), (2, IGNORED)]}
+    assert others == {**{scene: [] for scene in SCENES}, "gt5": [(0, IGNORED), (2, IGNORED)]}
 
 
 def test_targets_compile(figures, compiled):
     arrays = figures("target_assigner")
     boxes, classes, valid = of_scene(arrays, "gt5")
-    run = lambda: (
-        anchor_targets(arrays["gt5_anchors"], boxes, valid),
-        proposal_targets(arrays["gt5_proposals"][None], boxes, classes, valid),
-    )
+
+    def run():
+        first = anchor_targets(arrays["gt5_anchors"], boxes, valid)
+        return first, proposal_targets(arrays["gt5_proposals"][None], boxes, classes, valid)
+
     for ours, theirs in zip(compiled(run)(), run(), strict=True):
         for name in ours._fields:
             np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-5, atol=1e-6)
