@@ -11,6 +11,9 @@ from sact_tf.detection.anchors import STRIDE
 
 # As in the TF Object Detection API's faster_rcnn_resnet101_coco.
 CROP_SIZE = 14
+# Of boxes that end on the border of their picture, rounding puts the last row or column outside now and then (some
+# 4 % of them), where crops are 0. They end this share of the picture before it.
+_BORDER = 1e-6
 
 
 def crop(features, boxes, image_size, stride=STRIDE, size=CROP_SIZE, max_pool=False, kernel=None):
@@ -35,7 +38,10 @@ def crop(features, boxes, image_size, stride=STRIDE, size=CROP_SIZE, max_pool=Fa
     # 1 without padding. One position has no extent: whatever it is multiplied with.
     steps = tf.maximum(tf.cast(size_of_features, tf.float32) - 1.0, 1.0)
     share = (positions - 1.0) / steps
-    normalized = boxes / tf.tile(pixels, (1, 2))[:, None] * tf.tile(share, (1, 2))[:, None]
+    pixels, share = tf.tile(pixels, (1, 2))[:, None], tf.tile(share, (1, 2))[:, None]
+    normalized = boxes / pixels * share
+    at_border = tf.abs(boxes - pixels) <= _BORDER * pixels
+    normalized = tf.where(at_border, share * (1.0 - _BORDER), normalized)
     return crop_normalized(features, normalized, size, max_pool, kernel)
 
 
