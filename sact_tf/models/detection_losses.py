@@ -100,5 +100,5 @@ def _sampled_proposals(outputs, boxes, classes, valid, crowd, draws):
     chosen = sampling.sample(
         *_positive_and_negative(targets), size, sampling.PROPOSALS_POSITIVE, _STAGES * seed + 1, step, images
     )
-    sampled, rows = tf.math.top_k(tf.cast(chosen, tf.int32), size)
-    return tf.gather(proposals, rows, batch_dims=1), sampled > 0
+    rows, sampled = sampling.places(chosen, size)
+    return tf.gather(proposals, rows, batch_dims=1), sampled

@@ -76,8 +76,6 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         self.freeze_batch_norm = freeze_batch_norm
         self.weight_decay = weight_decay
         self.num_proposals = num_proposals
-        # TensorFlow's kernel of crops does not compile under XLA; False takes ours, which does.
-        self.crop_kernel = True
         self._make_heads()
         self.sample_seed = keras.random.SeedGenerator(name="sample_seed")
         if freeze_batch_norm:
@@ -176,9 +174,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
             `(batch, boxes, classes, 4)`, and the `num_units` of block 4, of each crop, or `None` if nothing halts.
         """
         features = outputs[EXTRACTOR_BLOCKS[-1]]
-        cut = crops.crop(
-            features, boxes, outputs["image_size"], STRIDE, CROP_SIZE, self.crop_max_pool, self.crop_kernel
-        )
+        cut = crops.crop(features, boxes, outputs["image_size"], STRIDE, CROP_SIZE, self.crop_max_pool)
         block = dict(self.backbone.blocks[HEAD_BLOCK](cut, training=training))
         cut = tf.nn.relu(self.postnorm(block["features"], training=training))
         pooled = tf.reduce_mean(tf.cast(cut, tf.float32), axis=(1, 2))

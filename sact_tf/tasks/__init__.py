@@ -18,7 +18,6 @@ A task is an object with these functions, as a rule a module of this room; the d
 - `collect(model, source)`, of figures that are no means over images: object that is given each batch of an evaluation,
   `add(batch, outputs)`, and then says its `metrics()`, a dict of floats.
 - `inputs(batch)`, of a model that is called on more than `batch["image"]`.
-- `compile_with_xla(model)`, if a model must be told that XLA compiles its step.
 - `findings(model)`: object that is given each batch, `add(batch, outputs)`, and shows in `sections()` what it found, as
   `Chart`s and `Table`s of a report. `KEPT` names the outputs that it and `captions` read.
 - `captions(batch, outputs)`: a text for each image of a batch.

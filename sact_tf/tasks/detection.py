@@ -38,11 +38,6 @@ def build_model(config, image_size=None):
     )
 
 
-def compile_with_xla(model):
-    """Readies a model for a training step that XLA compiles."""
-    model.crop_kernel = False
-
-
 def inputs(batch):
     """What the model is called on."""
     return {"images": batch["image"], "image_size": batch["image_size"], "original_size": batch["original_size"]}

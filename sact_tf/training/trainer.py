@@ -32,8 +32,6 @@ class Trainer:
         self.task = task_of(config.dataset)
         with strategy.scope():
             self.model = self.task.build_model(config.model, config.image_size)
-            if config.jit_compile and hasattr(self.task, "compile_with_xla"):
-                self.task.compile_with_xla(self.model)
             self._blocks = depth.blocks_of(self.model)
             self._kept_units = kept_units or self._configured_units
             # The optimizer would clip what each replica has by itself.

@@ -111,7 +111,6 @@ def _positions(name, size):
 
 
 def step_of(model, targets, jit_compile=False, draws=(3, 7, (0, 1))):
-    model.crop_kernel = not jit_compile
     _, batch = padded_batch()
 
     def step():
@@ -122,7 +121,6 @@ def step_of(model, targets, jit_compile=False, draws=(3, 7, (0, 1))):
 
     # By hand is faster than a graph that runs once.
     terms, gradients = tf.function(step, autograph=False, jit_compile=True)() if jit_compile else step()
-    model.crop_kernel = True
     return {name: float(value) for name, value in terms.items()}, gradients
 
 
