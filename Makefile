@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 # Processes that share the tests; each takes up to 3 GiB.
 TEST_JOBS ?= 2
 RUN_DIR ?= runs/cluttered_digits
+DETECT_DIR ?= runs/digit_scenes
 
-.PHONY: train test test-all lint format venv benchmark clean
+.PHONY: train detect test test-all lint format venv benchmark clean
 
 venv: $(VENV)/.installed
 
@@ -18,6 +19,10 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 
 train: venv
 	$(BIN)/python -m sact_tf.studies.first_run --run_dir=$(RUN_DIR)
+
+# The same two steps for object detection.
+detect: venv
+	$(BIN)/python -m sact_tf.studies.first_detection --run_dir=$(DETECT_DIR)
 
 test: venv
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=worksteal

@@ -1,0 +1,55 @@
+"""Pictures with the boxes that a detector found, above what it spent on them."""
+
+import numpy as np
+
+from sact_tf.progress import printable
+from sact_tf.visualize.figures import LABEL, _new_figure, _render, _show
+from sact_tf.visualize.plain_text import plain_text
+
+_FOUND, _THERE = "#ff5050", "#40e060"
+
+
+@plain_text
+def detection_gallery(images, maps, found, there, titles):
+    """Images with boxes above their ponder maps with the true boxes, under one colour bar.
+
+    Args:
+        images: list of float `(height, width, 3)` in [-1, 1], of any sizes.
+        maps: list of float `(height, width)` of the same sizes, in residual units.
+        found: list of pairs: float `(boxes, 4)`, ymin, xmin, ymax, xmax in pixels, and a text for each box.
+        there: list of float `(boxes, 4)`, the true ones.
+        titles: list of text, one an image.
+
+    Returns:
+        uint8 array `(height, width, 3)`.
+    """
+    count = len(images)
+    figure = _new_figure(2.0 * count, 5.2)
+    axes = figure.subplots(2, count, squeeze=False)
+    limits = np.percentile(np.concatenate([np.ravel(each) for each in maps]), [0.1, 99.9])
+    limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
+    for column in range(count):
+        above, below = axes[:, column]
+        above.imshow(np.clip((np.asarray(images[column]) + 1) / 2, 0, 1), interpolation="nearest")
+        above.set_axis_off()
+        above.set_title(printable(titles[column]), fontsize=11)
+        drawn = _show(below, np.asarray(maps[column]), limits)
+        _frames(above, there[column], _THERE, dashed=True)
+        _frames(above, found[column][0], _FOUND)
+        _frames(below, there[column], "white")
+        for (ymin, xmin, _, _), text in zip(*found[column], strict=True):
+            box = {"facecolor": _FOUND, "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
+            above.text(xmin, ymin, printable(text), fontsize=7, color="white", bbox=box, verticalalignment="bottom")
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=45)
+    bar.set_label(LABEL, fontsize=12)
+    bar.outline.set_visible(False)
+    return _render(figure)
+
+
+def _frames(axis, boxes, colour, dashed=False):
+    from matplotlib.patches import Rectangle
+
+    for ymin, xmin, ymax, xmax in np.asarray(boxes).reshape(-1, 4):
+        corner, width, height = (xmin - 0.5, ymin - 0.5), xmax - xmin, ymax - ymin
+        style = "--" if dashed else "-"
+        axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=1.1, linestyle=style))
