@@ -139,6 +139,7 @@ class ModelConfig:
         anchor_base_size: float > 0, pixels; a detector's anchors have .25, .5, 1 and 2 times this side.
         crop_max_pool: bool, how a detector's proposals are cut out, see `sact_tf.faster_rcnn`.
         freeze_batch_norm: bool, whether a detector's batch normalization stays as it is in training.
+        head_samples: int, how many proposals of an image a detector's head learns from in a step.
     """
 
     network: str
@@ -155,6 +156,7 @@ class ModelConfig:
     anchor_base_size: float = 256.0
     crop_max_pool: bool = False
     freeze_batch_norm: bool = False
+    head_samples: int = 64
 
     def __post_init__(self):
         check_choice("network", self.network, ("cifar", "imagenet"))
@@ -164,7 +166,7 @@ class ModelConfig:
             raise ValueError("`shortcuts=False` is for network='cifar'. Received: network='imagenet', shortcuts=False")
         check_tau(self.tau)
         check_choice("dtype", self.dtype, DTYPES)
-        check_positive(self, "num_classes", "base_channels", "stem_stride")
+        check_positive(self, "num_classes", "base_channels", "stem_stride", "head_samples")
         if not (math.isfinite(self.anchor_base_size) and self.anchor_base_size > 0):
             raise ValueError(
                 "`anchor_base_size` must be a positive number of pixels. Received: "

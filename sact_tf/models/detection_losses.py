@@ -42,7 +42,7 @@ def loss_terms(model, truth, outputs, draws, tau):
         images,
     )
     first = detection_terms.anchor_losses(outputs["region_codes"], outputs["region_scores"], targets, chosen)
-    proposals, sampled = _sampled_proposals(outputs, boxes, classes, valid, crowd, draws)
+    proposals, sampled = _sampled_proposals(model, outputs, boxes, classes, valid, crowd, draws)
     scores, codes, _ = model.head(outputs, proposals, training=True)
     # Of the boxes that were sampled, anew: a look at so few costs nothing.
     targets = proposal_targets(proposals, boxes, classes, valid, crowd, sampled)
@@ -90,13 +90,13 @@ def _positive_and_negative(targets):
     return counts & (targets.classes > 0), counts & (targets.classes == 0)
 
 
-def _sampled_proposals(outputs, boxes, classes, valid, crowd, draws):
-    """The proposals that the second stage learns from: `(batch, 64, 4)`, and which of them are none, bool."""
+def _sampled_proposals(model, outputs, boxes, classes, valid, crowd, draws):
+    """The proposals that the second stage learns from: `(batch, 64, 4)`, and which rows are some, bool."""
     seed, step, images = draws
     proposals = outputs["proposals"]
     there = tf.range(tf.shape(proposals)[1]) < outputs["num_proposals"][:, None]
     targets = proposal_targets(proposals, boxes, classes, valid, crowd, there)
-    size = min(sampling.PROPOSALS_SAMPLED, proposals.shape[1])
+    size = min(model.head_samples, proposals.shape[1])
     chosen = sampling.sample(
         *_positive_and_negative(targets), size, sampling.PROPOSALS_POSITIVE, _STAGES * seed + 1, step, images
     )

@@ -7,6 +7,7 @@ from sact_tf import losses
 from sact_tf.config import check_tau, imagenet_units
 from sact_tf.detection import anchors as anchor_grid
 from sact_tf.detection import answers, crops, geometry, proposals
+from sact_tf.detection.sampling import PROPOSALS_SAMPLED
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of
 from sact_tf.layers.parts import HalvedL2, normalization
 from sact_tf.models import detection_flops, detection_losses
@@ -16,7 +17,8 @@ from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extra
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
 
 NUM_PROPOSALS = 300
-PROPOSAL_FILTERS = 512
+# For each of `base_channels`: 512 of the standard network's 64.
+PROPOSAL_FILTERS = 8
 # Positions of a crop in height and width.
 CROP_SIZE = 14
 
@@ -48,6 +50,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
             but that of the halting branches. For fine-tuning, whose batches are small.
         weight_decay: float, L2 of the kernels of the dense layers and of the region proposals.
         num_proposals: int, boxes of an image that the head looks at.
+        head_samples: int, how many of them it learns from in a training step.
     """
 
     # Names of variables that no classifier has, and of those among them that depend on the number of classes.
@@ -64,6 +67,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         freeze_batch_norm=False,
         weight_decay=WEIGHT_DECAY,
         num_proposals=NUM_PROPOSALS,
+        head_samples=PROPOSALS_SAMPLED,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -76,6 +80,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         self.freeze_batch_norm = freeze_batch_norm
         self.weight_decay = weight_decay
         self.num_proposals = num_proposals
+        self.head_samples = head_samples
         self._make_heads()
         self.sample_seed = keras.random.SeedGenerator(name="sample_seed")
         if freeze_batch_norm:
@@ -87,7 +92,8 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         count = anchor_grid.anchors_per_position()
         filters = self.backbone.blocks[EXTRACTOR_BLOCKS[-1]].units[-1].filters
         wide = self.backbone.blocks[HEAD_BLOCK].units[-1].filters
-        self.proposal_conv = _proposal_convolution(PROPOSAL_FILTERS, 3, decay, policy, "proposal_conv")
+        hidden = PROPOSAL_FILTERS * self.backbone.base_channels
+        self.proposal_conv = _proposal_convolution(hidden, 3, decay, policy, "proposal_conv")
         self.proposal_scores = _proposal_convolution(2 * count, 1, decay, "float32", "proposal_scores")
         self.proposal_codes = _proposal_convolution(4 * count, 1, decay, "float32", "proposal_codes")
         self.postnorm = normalization(0.997, 1e-5, policy, "postnorm")
@@ -95,7 +101,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         self.box_dense = _dense(4 * self.num_classes, decay, "box_codes")
         self.proposal_conv.build((None, None, None, filters))
         for layer in (self.proposal_scores, self.proposal_codes):
-            layer.build((None, None, None, PROPOSAL_FILTERS))
+            layer.build((None, None, None, hidden))
         self.postnorm.build((None, None, None, wide))
         for layer in (self.class_dense, self.box_dense):
             layer.build((None, wide))
@@ -222,6 +228,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
             "freeze_batch_norm": self.freeze_batch_norm,
             "weight_decay": self.weight_decay,
             "num_proposals": self.num_proposals,
+            "head_samples": self.head_samples,
         }
 
     @classmethod
@@ -239,6 +246,7 @@ def faster_rcnn(
     anchor_base_size=anchor_grid.BASE_SIZE,
     crop_max_pool=False,
     freeze_batch_norm=False,
+    head_samples=PROPOSALS_SAMPLED,
     weight_decay=WEIGHT_DECAY,
     dtype=None,
     final_survival_probability=1.0,
@@ -250,7 +258,7 @@ def faster_rcnn(
         model, model_type, base_channels, dtype, final_survival_probability: as of `sact_tf.imagenet_resnet`.
         num_classes: int, without the background.
         tau: float >= 0, weight of the extractor's ponder cost in the loss.
-        anchor_base_size, crop_max_pool, freeze_batch_norm, weight_decay: as of `FasterRCNN`.
+        anchor_base_size, crop_max_pool, freeze_batch_norm, head_samples, weight_decay: as of `FasterRCNN`.
         name: name of the model.
 
     Returns:
@@ -276,6 +284,7 @@ def faster_rcnn(
         crop_max_pool,
         freeze_batch_norm,
         weight_decay,
+        head_samples=head_samples,
         name=name,
     )
 

@@ -33,6 +33,7 @@ def build_model(config, image_size=None):
         config.anchor_base_size,
         config.crop_max_pool,
         config.freeze_batch_norm,
+        config.head_samples,
         dtype=config.dtype,
         final_survival_probability=config.final_survival_probability,
     )
