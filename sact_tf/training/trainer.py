@@ -100,7 +100,10 @@ class Trainer:
             # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
             scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
         gradients = tape.gradient(scaled_loss, [variable.value for variable in variables])
-        observed = {**self.task.observe(self.model, batch, outputs), **_observe_computation(self.model, outputs, kept)}
+        observed = {
+            **self.task.observe(self.model, batch, outputs),
+            **_observe_computation(self.model, batch, outputs, kept),
+        }
         return gradients, {"loss": loss, **terms, **observed}
 
     def _draws(self, batch):
@@ -132,7 +135,7 @@ class Trainer:
         return self.optimizer.scale_loss(loss) if scales else loss
 
 
-def _observe_computation(model, outputs, kept):
+def _observe_computation(model, batch, outputs, kept):
     """What a step spent, under the release's names: float32 scalars.
 
     "Training Flops/mean" is there where units were left out: an image's, forward and backward, of the units that ran.
@@ -146,7 +149,18 @@ def _observe_computation(model, outputs, kept):
     for name in losses.mean_ponder_costs(outputs):
         for figure in ("ponder_cost", "num_units"):
             values = tf.cast(outputs[f"{name}/{figure}"], tf.float32)
-            results[f"{name}/{figure}_mean"] = tf.reduce_mean(values)
-            results[f"{name}/{figure}_std"] = tf.math.reduce_std(values)
+            # A position that is no padding has run a unit at least.
+            there = outputs[f"{name}/num_units"] > 0 if "image_size" in batch else None
+            results[f"{name}/{figure}_mean"], results[f"{name}/{figure}_std"] = _moments(values, there)
         results[f"{name}/num_units_max"] = tf.reduce_max(values)
     return results
+
+
+def _moments(values, there):
+    """Mean and standard deviation of values, where the bool `there` is True; `None` is everywhere."""
+    if there is None:
+        return tf.reduce_mean(values), tf.math.reduce_std(values)
+    weights = tf.cast(there, values.dtype)
+    count = tf.maximum(tf.reduce_sum(weights), 1.0)
+    mean = tf.reduce_sum(weights * values) / count
+    return mean, tf.sqrt(tf.reduce_sum(weights * tf.square(values - mean)) / count)
