@@ -120,12 +120,22 @@ def source_of(annotations, categories, image_size):
     )
 
 
+def picture_of(annotations, index):
+    """The bytes of a picture as its boxes are meant; raises `BadRecord`."""
+    return _read(annotations.paths[index], tuple(annotations.sizes[index].tolist()))
+
+
 def record_of(annotations, categories, index):
     """A picture and its boxes as a record of the TF Object Detection API, bytes; raises `BadRecord`."""
+    return make_record(annotations, categories, index, picture_of(annotations, index))
+
+
+def make_record(annotations, categories, index, encoded):
+    """The same from what `picture_of` returned."""
     chosen, size = annotations.of(index), tuple(annotations.sizes[index].tolist())
     classes = annotations.classes[chosen] - 1
     return detection_records.make_record(
-        _read(annotations.paths[index], size),
+        encoded,
         annotations.source_ids[index],
         size,
         annotations.boxes[chosen],

@@ -40,16 +40,12 @@ def open_split(directory, split, image_size, log=None):
         OSError, ValueError: if the split is not there, not whole, or contradicts itself.
     """
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
-    if path := _annotations_path(directory, split):
-        annotations, categories = read_split(directory, path, log)
-        return source_of(annotations, categories, image_size)
-    source, looked_for = detection_files.open_records(directory, "coco", split, image_size, log)
+    if found := find_split(directory, split, log):
+        return source_of(*found, image_size)
+    source, records = detection_files.open_records(directory, "coco", split, image_size, log)
     if source is not None:
         return source
-    raise nothing_found(
-        directory,
-        {"annotations of COCO": os.path.join(directory, "annotations", f"instances_{split}NNNN.json"), **looked_for},
-    )
+    raise nothing_found(directory, {**looked_for(directory, split), **records})
 
 
 def num_classes_of(directory):
@@ -59,6 +55,18 @@ def num_classes_of(directory):
     found = _merged({path: _quick_categories(path) for path in paths}) if paths else None
     found = found or detection_files.label_map(directory)
     return len(found) if found else None
+
+
+def looked_for(directory, split):
+    """Dict from what `find_split` looks for to its path."""
+    return {"annotations of COCO": os.path.join(directory, "annotations", f"instances_{split}NNNN.json")}
+
+
+def find_split(directory, split, log=None):
+    """`read_split` of the annotations of a split, of the latest year; None if there are none."""
+    name = re.compile(rf"instances_{re.escape(split)}\d*\.json")
+    found = [path for path in _all_annotations(directory) if name.fullmatch(os.path.basename(path))]
+    return read_split(directory, found[-1], log) if found else None
 
 
 def read_split(directory, path, log=None):
@@ -105,13 +113,6 @@ def read_split(directory, path, log=None):
         area=np.where([value is None for value in area], sides.prod(axis=1), np.array(area, np.float32)),
     )
     return checked(annotations, log), categories
-
-
-def _annotations_path(directory, split):
-    """Path of the annotations of a split, of the latest year; None if there are none."""
-    name = re.compile(rf"instances_{re.escape(split)}\d*\.json")
-    found = [path for path in _all_annotations(directory) if name.fullmatch(os.path.basename(path))]
-    return found[-1] if found else None
 
 
 def _all_annotations(directory):

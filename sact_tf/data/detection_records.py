@@ -167,7 +167,7 @@ def make_record(encoded, source_id, size, boxes, labels, crowd, area, names):
         CROWD: _ints(crowd),
         AREA: _floats(area),
     }
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
 def _bytes(values):

@@ -39,14 +39,12 @@ def open_split(directory, split, image_size, log=None):
         OSError, ValueError: if the split is not there, not whole, or contradicts itself.
     """
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
-    place = _place(directory)
-    if os.path.isfile(_list_path(place, split)):
-        annotations, categories = read_split(place, split, log)
-        return source_of(annotations, categories, image_size)
-    source, looked_for = detection_files.open_records(directory, "voc", split, image_size, log)
+    if found := find_split(directory, split, log):
+        return source_of(*found, image_size)
+    source, records = detection_files.open_records(directory, "voc", split, image_size, log)
     if source is not None:
         return source
-    raise nothing_found(directory, {"list of Pascal VOC": _list_path(place, split), **looked_for})
+    raise nothing_found(directory, {**looked_for(directory, split), **records})
 
 
 def num_classes_of(directory):
@@ -55,6 +53,17 @@ def num_classes_of(directory):
     folder = os.path.join(_place(directory), "Annotations")
     found = _categories(_read_all(folder)) if os.path.isdir(folder) else detection_files.label_map(directory)
     return len(found) if found else None
+
+
+def looked_for(directory, split):
+    """Dict from what `find_split` looks for to its path."""
+    return {"list of Pascal VOC": _list_path(_place(directory), split)}
+
+
+def find_split(directory, split, log=None):
+    """`read_split` of the annotations in a directory or below it; None if there is no list of such a split."""
+    place = _place(directory)
+    return read_split(place, split, log) if os.path.isfile(_list_path(place, split)) else None
 
 
 def read_split(directory, split, log=None):
