@@ -45,7 +45,10 @@ def open_split(directory, split, image_size, log=None):
     source, records = detection_files.open_records(directory, "coco", split, image_size, log)
     if source is not None:
         return source
-    raise nothing_found(directory, {**looked_for(directory, split), **records})
+    error = nothing_found(directory, {**looked_for(directory, split), **records})
+    if os.path.isdir(os.path.join(directory, "Annotations")):
+        error = FileNotFoundError(f"{error} If these are the folders of Pascal VOC, give --dataset=voc.")
+    raise error
 
 
 def num_classes_of(directory):
@@ -125,7 +128,7 @@ def _all_annotations(directory):
 def _read_json(path):
     with open(path, "rb") as file:
         try:
-            content = json.load(file)
+            content = json.load(file, object_pairs_hook=_without_outlines)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no whole JSON file: {str(error)[:100]}. {_WAY_OUT}.") from error
     lists = ("images", "annotations", "categories")
@@ -138,6 +141,11 @@ def _read_json(path):
             f"{', '.join(lists)}; found: {found or 'nothing'}. {_WAY_OUT}."
         )
     return content
+
+
+def _without_outlines(pairs):
+    # They are the larger part of a file by far, and would be gigabytes in memory.
+    return {name: value for name, value in pairs if name != "segmentation"}
 
 
 def _numbers(path, kind, entries, needed):

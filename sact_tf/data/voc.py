@@ -44,7 +44,10 @@ def open_split(directory, split, image_size, log=None):
     source, records = detection_files.open_records(directory, "voc", split, image_size, log)
     if source is not None:
         return source
-    raise nothing_found(directory, {**looked_for(directory, split), **records})
+    error = nothing_found(directory, {**looked_for(directory, split), **records})
+    if os.path.isdir(os.path.join(directory, "annotations")):
+        error = FileNotFoundError(f"{error} If these are the folders of COCO, give --dataset=coco.")
+    raise error
 
 
 def num_classes_of(directory):

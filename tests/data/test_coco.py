@@ -174,6 +174,21 @@ def test_a_directory_of_another_form_says_what_was_looked_for(tmp_path):
         assert text in str(error.value)
 
 
+def test_the_folders_of_the_other_form_are_recognized(coco_directory, tmp_path):
+    (tmp_path / "voc" / "Annotations").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"If these are the folders of Pascal VOC, give --dataset=voc\.$"):
+        pipeline.open_source("coco", "train", 30, dataset_dir=str(tmp_path / "voc"))
+    with pytest.raises(FileNotFoundError, match=r"If these are the folders of COCO, give --dataset=coco\.$"):
+        pipeline.open_source("voc", "train", 30, dataset_dir=str(coco_directory))
+
+
+def test_outlines_are_not_kept(write):
+    lines = []
+    write(lambda content: content["annotations"][0].update(segmentation=[[1, 2, 3]]), lines.append)
+    path = lines[0].split()[1].rstrip(":")
+    assert "segmentation" not in coco._read_json(path)["annotations"][0]
+
+
 def test_of_several_years_the_latest_is_read_unless_one_is_named(coco_directory, write):
     folder = coco_directory / "annotations"
     (folder / "instances_train2014.json").write_text((folder / "instances_train2017.json").read_text())
