@@ -1,9 +1,10 @@
 """Examples of detection as records: those of the TF Object Detection API, which other forms are turned into as well.
 
-Boxes lie in them as shares of height and width, labels are the numbers that the data set gives its categories.
+Boxes lie in them as shares of height and width, labels are the numbers that the data set gives its categories. The
+records that TensorFlow Datasets makes of COCO hold the same under other names.
 """
 
-import re
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,17 +24,71 @@ def _list_of(dtype):
     return tf.io.FixedLenSequenceFeature([], dtype, allow_missing=True)
 
 
-OBJECT_FEATURES = {
+FEATURES = {
+    IMAGE: tf.io.FixedLenFeature([], tf.string),
+    SOURCE_ID: tf.io.FixedLenFeature([], tf.string, ""),
     **{side: _list_of(tf.float32) for side in SIDES},
     LABEL: _list_of(tf.int64),
     CROWD: _list_of(tf.int64),
     AREA: _list_of(tf.float32),
 }
-FEATURES = {
-    IMAGE: tf.io.FixedLenFeature([], tf.string),
-    SOURCE_ID: tf.io.FixedLenFeature([], tf.string, ""),
-    **OBJECT_FEATURES,
+TFDS_FEATURES = {
+    "image": tf.io.FixedLenFeature([], tf.string),
+    "image/id": tf.io.FixedLenFeature([], tf.int64),
+    "objects/bbox": tf.io.FixedLenSequenceFeature([4], tf.float32, allow_missing=True),
+    **{f"objects/{name}": _list_of(tf.int64) for name in ("label", "is_crowd", "area")},
 }
+
+
+class Objects(NamedTuple):
+    """What a record holds: a picture's bytes, its number, and of its objects shares `(objects, 4)`, labels and so on.
+
+    `crowd` and `area` have no entry at all where the record says nothing of them.
+    """
+
+    encoded: tf.Tensor
+    image_id: tf.Tensor
+    shares: tf.Tensor
+    labels: tf.Tensor
+    crowd: tf.Tensor
+    area: tf.Tensor
+
+
+class Form(NamedTuple):
+    """How records hold examples.
+
+    Attributes:
+        parse: function from a record, a scalar string tensor, to `Objects`.
+        boxes_of: function from the features of a `tf.train.Example` to the shares, float32 `(objects, 4)`.
+        label: name of the feature of the labels.
+    """
+
+    parse: callable
+    boxes_of: callable
+    label: str
+
+
+def _parse(record):
+    example = tf.io.parse_single_example(record, FEATURES)
+    shares = tf.stack([example[side] for side in SIDES], axis=-1)
+    number = image_id(example[SOURCE_ID])
+    return Objects(example[IMAGE], number, shares, example[LABEL], example[CROWD], example[AREA])
+
+
+def _parse_tfds(record):
+    example = tf.io.parse_single_example(record, TFDS_FEATURES)
+    label, crowd, area = (example[f"objects/{name}"] for name in ("label", "is_crowd", "area"))
+    return Objects(
+        example["image"], example["image/id"], example["objects/bbox"], label, crowd, tf.cast(area, tf.float32)
+    )
+
+
+API = Form(_parse, lambda features: np.array([features[side].float_list.value for side in SIDES], np.float32).T, LABEL)
+TFDS = Form(
+    _parse_tfds,
+    lambda features: np.array(features["objects/bbox"].float_list.value, np.float32).reshape(-1, 4),
+    "objects/label",
+)
 
 
 def longest_side(image_size):
@@ -48,7 +103,7 @@ def lookup_of(categories):
     return lookup
 
 
-def decoder(image_size, max_boxes, categories):
+def decoder(image_size, max_boxes, categories, form=API):
     """Function from a record and a seed to an example of detection, see `RecordSource.decode` and `detection`.
 
     Boxes are clipped to the image, and left out if nothing remains of them.
@@ -57,12 +112,13 @@ def decoder(image_size, max_boxes, categories):
         image_size: int, pixels of the shorter side, unless the longer passes `longest_side` of it.
         max_boxes: int, rows of the boxes of every example.
         categories: `Categories`.
+        form: `API` or `TFDS`.
     """
     lookup = lookup_of(categories)
 
     def decode(record, seed):
-        example = tf.io.parse_single_example(record, FEATURES)
-        image = preprocessing.decode_image(example[IMAGE])
+        example = form.parse(record)
+        image = preprocessing.decode_image(example.encoded)
         original_size = tf.shape(image)[:2]
         boxes, classes, crowd, area = _objects(example, original_size, lookup, max_boxes)
         image, boxes = boxes_in_pixels.resize(image, boxes, image_size, longest_side(image_size))
@@ -77,7 +133,7 @@ def decoder(image_size, max_boxes, categories):
             "classes": _padded(classes, max_boxes),
             "crowd": _padded(crowd, max_boxes),
             "area": _padded(area, max_boxes),
-            "image_id": image_id(example[SOURCE_ID]),
+            "image_id": example.image_id,
         }
 
     return decode
@@ -85,8 +141,8 @@ def decoder(image_size, max_boxes, categories):
 
 def _objects(example, size, lookup, max_boxes):
     """Boxes in pixels of the file, classes, whether they are crowds, and areas, of what has an area."""
-    shares, labels = tf.stack([example[side] for side in SIDES], axis=-1), example[LABEL]
-    crowd, area = _of_each(example[CROWD], labels, 0) > 0, _of_each(example[AREA], labels, -1.0)
+    shares, labels = example.shares, example.labels
+    crowd, area = _of_each(example.crowd, labels, 0) > 0, _of_each(example.area, labels, -1.0)
     counts = [tf.size(value) for value in (labels, crowd, area)]
     known = tf.gather(lookup, tf.clip_by_value(labels, 0, len(lookup) - 1)) * tf.cast(labels < len(lookup), tf.int32)
     known *= tf.cast(labels >= 0, tf.int32)
@@ -180,33 +236,3 @@ def _ints(values):
 
 def _floats(values):
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-_ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
-_FIELD = re.compile(r"""\b(id|name|display_name)\s*:\s*(?:(\d+)|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
-
-
-_ESCAPE = re.compile(r"\\(.)")
-
-
-def read_label_map(text):
-    """The `Categories` of a label map of the TF Object Detection API (`.pbtxt`); None if it has no item."""
-    found = {}
-    for item in _ITEM.findall(text):
-        fields = {
-            name: number or _ESCAPE.sub(r"\1", double or single)
-            for name, number, double, single in _FIELD.findall(item)
-        }
-        if fields.get("id", "").isdigit():
-            found[int(fields["id"])] = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
-    numbers = tuple(sorted(found))
-    return detection.Categories(numbers, tuple(found[number] for number in numbers)) if numbers else None
-
-
-def label_map_of(categories):
-    """The text of the label map that `read_label_map` reads."""
-
-    def quoted(name):
-        return name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-
-    return "".join(f'item {{\n  id: {number}\n  name: "{quoted(name)}"\n}}\n' for number, name in categories)

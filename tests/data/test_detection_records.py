@@ -4,8 +4,9 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
-from sact_tf.data import coco, detection_files, detection_records, pipeline, records, sources, voc
+from sact_tf.data import coco, detection_files, detection_records, label_maps, pipeline, records, sources, voc
 from sact_tf.data.detection import Categories
 
 JPEG = tf.io.encode_jpeg(np.full((30, 40, 3), 90, np.uint8)).numpy()
@@ -140,6 +141,45 @@ def test_one_damaged_record_is_told_when_it_is_read(write, damaged, reason):
 
 def test_a_label_map_is_read_as_it_was_written():
     categories = Categories((1, 5, 90), ("cat", 'a "quoted" one', "back\\slash"))
-    assert detection_records.read_label_map(detection_records.label_map_of(categories)).numbers == (1, 5, 90)
-    assert detection_records.read_label_map(detection_records.label_map_of(categories)) == categories
-    assert detection_records.read_label_map("nothing") is None and detection_files.label_map("/nowhere") is None
+    assert label_maps.parse(label_maps.text_of(categories)).numbers == (1, 5, 90)
+    assert label_maps.parse(label_maps.text_of(categories)) == categories
+    assert label_maps.parse("nothing") is None and detection_files.label_map("/nowhere") is None
+
+
+@pytest.mark.parametrize("below", ["coco/2017/1.1.0", "2017/1.1.0", "1.1.0", ""])
+def test_coco_is_read_as_tensorflow_datasets_prepares_it(tmp_path, below):
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "image/filename": tfds.features.Text(),
+            "image/id": np.int64,
+            "objects": tfds.features.Sequence(
+                {
+                    "area": np.int64,
+                    "bbox": tfds.features.BBoxFeature(),
+                    "id": np.int64,
+                    "is_crowd": np.bool_,
+                    "label": tfds.features.ClassLabel(names=["person", "cat"]),
+                }
+            ),
+        }
+    )
+    objects = [
+        {"area": 5, "bbox": tfds.features.BBox(0.1, 0.25, 0.5, 0.75), "id": 1, "is_crowd": False, "label": 1},
+        {"area": 6, "bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0), "id": 2, "is_crowd": True, "label": 0},
+    ]
+    content = b""
+    for number, these in ((7, objects), (9, [])):
+        picture = np.full((30, 40, 3), 90, np.uint8)
+        example = {"image": picture, "image/filename": "a.jpg", "image/id": number, "objects": these}
+        content += records.frame(features.serialize_example(features.encode_example(example)))
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    (tmp_path / below / "coco-validation.tfrecord-00000-of-00001").write_bytes(content)
+    features.save_metadata(str(tmp_path / below), None)
+    source = coco.open_split(str(tmp_path), "val", 60)
+    assert source.categories == Categories((0, 1), ("person", "cat")) and coco.num_classes_of(str(tmp_path)) == 2
+    batch = source.read([0, 1])
+    np.testing.assert_allclose(batch["boxes"][0], [[6, 20, 30, 60], [0, 0, 60, 80]], atol=1e-4)
+    assert batch["classes"].numpy().tolist() == [[2, 1], [0, 0]]
+    assert batch["crowd"].numpy().tolist() == [[False, True], [False, False]]
+    assert batch["area"].numpy().tolist() == [[5, 6], [0, 0]] and batch["image_id"].numpy().tolist() == [7, 9]

@@ -14,7 +14,7 @@ import threading
 import tensorflow as tf
 
 from sact_tf.data import annotations as annotated
-from sact_tf.data import coco, detection_records, preprocessing, voc
+from sact_tf.data import coco, label_maps, preprocessing, voc
 from sact_tf.data.detection_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.records import BadRecord, frame
@@ -51,7 +51,7 @@ def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, 
 
 
 def _write_label_map(output_dir, categories):
-    path, text = os.path.join(output_dir, LABEL_MAP), detection_records.label_map_of(categories).encode()
+    path, text = os.path.join(output_dir, LABEL_MAP), label_maps.text_of(categories).encode()
     if os.path.exists(path):
         with open(path, "rb") as file:
             if file.read() != text:
