@@ -4,10 +4,10 @@ import re
 
 from sact_tf.data.detection import Categories
 
-_ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
-_FIELD = re.compile(r"""\b(id|name|display_name)\s*:\s*(?:(\d+)|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)')""")
-
-
+# A name may hold a brace.
+_TEXT = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_ITEM = re.compile(rf"item\s*\{{((?:[^}}\"']|{_TEXT})*)\}}")
+_FIELD = re.compile(rf"\b(id|name|display_name)\s*:\s*(?:(\d+)|({_TEXT}))")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -15,10 +15,7 @@ def parse(text):
     """The `Categories` of a label map of the TF Object Detection API (`.pbtxt`); None if it has no item."""
     found = {}
     for item in _ITEM.findall(text):
-        fields = {
-            name: number or _ESCAPE.sub(r"\1", double or single)
-            for name, number, double, single in _FIELD.findall(item)
-        }
+        fields = {name: number or _ESCAPE.sub(r"\1", text[1:-1]) for name, number, text in _FIELD.findall(item)}
         if fields.get("id", "").isdigit():
             found[int(fields["id"])] = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
     numbers = tuple(sorted(found))
