@@ -7,6 +7,7 @@ count from 0, and a pixel is what they differ by. What is marked as difficult co
 a mistake.
 """
 
+import collections
 import os
 import re
 from xml.etree import ElementTree
@@ -74,7 +75,7 @@ def read_split(directory, split, log=None):
     path = _list_path(directory, split)
     with open(path, encoding="utf-8", errors="surrogateescape") as file:
         names = [line.split()[0] for line in file if line.strip()]
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
     if twice or not names:
         what = f"lists pictures twice: {named(twice)}" if twice else "lists no picture"
         raise ValueError(f"{path} {what}. It must have one name a line, each once. Correct it.")
