@@ -10,7 +10,7 @@ A batch is a dict of
     classes        int32 (batch, M), from 1; 0 in rows that are padding (it is the background's number)
     crowd          bool (batch, M), whether a box is around many objects at once
     area           float32 (batch, M), of the object in pixels of the file, which may be less than its box's
-    image_id       int64 (batch,), of the file, to score what was found by
+    image_id       int64 (batch,), the number of the file, by which what is found is scored
 
 M is the largest number of boxes of any image of the split, so it is the same for all batches of it.
 """

@@ -7,11 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.config import check_dataset
-from sact_tf.data import cifar10, class_names, cluttered_digits, detection, imagenet
+from sact_tf.data import cifar10, class_names, cluttered_digits, coco, detection, imagenet, voc
 from sact_tf.data.sources import Source, plain_error
 
 # Data sets on disk, each with a function `open_split`.
-_ON_DISK = {"imagenet": imagenet, "cifar10": cifar10}
+_ON_DISK = {"imagenet": imagenet, "cifar10": cifar10, "coco": coco, "voc": voc}
 # `tf.random.experimental.index_shuffle` puts it before its seeds. That takes one epoch at a time, not a batch's.
 SHUFFLE_SALT = 498247692
 
@@ -51,17 +51,17 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
 
 
 def num_classes_of(dataset, dataset_dir):
-    """Number of classes of a data set of somebody's own, as `sact_tf.data.convert` noted it beside the data.
+    """Number of classes of a data set of somebody's own, as it is noted in its annotations, or beside the data.
 
     Args:
         dataset: a key of `sact_tf.config.DATASETS`, whose form the data has.
         dataset_dir: its directory, or None.
 
     Returns:
-        int, the background included where the form has one; None where nothing is noted.
+        int, the background included where the labels of the form count it as a class; None where nothing is noted.
     """
-    if dataset == "imagenet":
-        return imagenet.num_classes_of(dataset_dir)
+    if dataset in ("imagenet", "coco", "voc"):
+        return _ON_DISK[dataset].num_classes_of(dataset_dir)
     if dataset == "cifar10" and dataset_dir:
         return len(class_names.read(os.path.expanduser(dataset_dir), dataset) or ()) or None
     return None

@@ -84,7 +84,7 @@ class RecordFiles:
                 raise FileNotFoundError(f"{missing(path)}. Copy or make it again.")
             if os.path.isdir(path):
                 raise IsADirectoryError(f"{path} is a directory, where a file of records should be. Rename it.")
-        cache = pathlib.Path(cache_dir or cache_directory()) / f"{_fingerprint(self.paths)}.index"
+        cache = pathlib.Path(cache_dir or cache_directory()) / f"{fingerprint(self.paths)}.index"
         bounds = _read_cache(cache, len(self.paths))
         if bounds is None:
             bounds = _index_files(self.paths, log)
@@ -244,7 +244,7 @@ def _length(header):
     return length if checksum == masked_checksum(header[:8]) else None
 
 
-def _fingerprint(paths):
+def fingerprint(paths):
     """Changes when a file's name, size or date does."""
     fingerprint = hashlib.sha256()
     for path in paths:

@@ -33,6 +33,7 @@ MAX_REPLACEMENTS = 20
 MAX_MESSAGE = 200
 # What `preprocessing.check_label` makes of one, between the words of TensorFlow.
 LABEL_OUT_OF_RANGE = r"The label is not one of 0 to (?P<last>\d+):[^\d-]+(?P<label>-?\d+)"
+CHECK_IN_A_GRAPH = r"Summarized data: b'(?P<sentence>[^']+)' (?P<values>.*)"
 # Of reading, which waits for the disk; decoding takes as many as there are processors.
 FETCH_THREADS = 8
 THREADS = os.cpu_count() or 1
@@ -261,6 +262,8 @@ def explain_damage(source, index):
         message = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
         if found := re.search(LABEL_OUT_OF_RANGE, message):
             message = f"its label is not one of 0 to {found['last']} but {found['label']}, so it is of no class"
+        elif found := re.search(CHECK_IN_A_GRAPH, message):
+            message = f"{found['sentence']} {found['values']}"
         return f"{source.locate(index)}: {ascii(message[:MAX_MESSAGE])[1:-1]}."
     return None
 

@@ -1,5 +1,7 @@
 """Folders of pictures, and data sets made of them."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,3 +48,47 @@ def cifar_directories(folder, tmp_path_factory):
         for split in ("train", "test"):
             convert.convert(folder, to, "cifar10", directories[to], split, 2, log=lambda text: None)
     return directories
+
+
+# Height and width of the pictures that boxes lie in; what lies where is in `OBJECTS`.
+PICTURE_SIZES = {1: (30, 40), 7: (40, 30), 20: (32, 64)}
+# Picture, number of the category, left, top, width, height, whether it is a crowd.
+OBJECTS = [(7, 90, 3, 4, 10, 20, 0), (1, 3, 10, 5, 20, 15, 0), (7, 3, 0, 0, 30, 40, 1)]
+
+
+def coco_content():
+    """Annotations in COCO's form: three pictures, the last without an object; numbers of categories with gaps."""
+    return {
+        "images": [
+            {"id": number, "file_name": f"{number:03d}.jpg", "height": height, "width": width}
+            for number, (height, width) in PICTURE_SIZES.items()
+        ],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": category, "bbox": box, "iscrowd": crowd, "area": 50.5}
+            for number, (image, category, *box, crowd) in enumerate(OBJECTS, 100)
+        ],
+        "categories": [{"id": 90, "name": "brush"}, {"id": 3, "name": "car"}, {"id": 17, "name": "cat"}],
+    }
+
+
+def save_pictures(directory):
+    """The pictures that `PICTURE_SIZES` tells of, by their numbers."""
+    directory.mkdir(parents=True)
+    for number, (height, width) in PICTURE_SIZES.items():
+        Image.fromarray(picture(number, height, width)).save(directory / f"{number:03d}.jpg", quality=95)
+    return directory
+
+
+@pytest.fixture
+def coco_directory(tmp_path):
+    """A training split in COCO's form, see `coco_content`."""
+    save_pictures(tmp_path / "coco" / "train2017")
+    write_coco(tmp_path / "coco", coco_content())
+    return tmp_path / "coco"
+
+
+def write_coco(directory, content, split="train2017"):
+    """Writes annotations, or text instead of them."""
+    (directory / "annotations").mkdir(exist_ok=True)
+    text = content if isinstance(content, str) else json.dumps(content)
+    (directory / "annotations" / f"instances_{split}.json").write_text(text)

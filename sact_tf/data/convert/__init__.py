@@ -11,6 +11,11 @@ lack some of its classes. `<dataset>_classes.txt` beside the data lists the name
 A file has its name only once it is whole: started again after a stop, the command makes what is missing, and makes
 again what holds pictures that have changed.
 
+COCO and Pascal VOC, as they are downloaded, or data sets in their form, become records with boxes, as the TF Object
+Detection API has them, with their categories in `label_map.pbtxt`. Fewer files are read then.
+
+  python -m sact_tf.data.convert --from_folder=data/coco --dataset=coco --output_dir=data/coco_records --num_shards=100
+
 `class_folders` finds the pictures, `plan` says what a split holds and what of it is done, `writing` makes the files,
 `example_files` and `cifar_files` are their formats.
 """
@@ -25,7 +30,7 @@ import warnings
 from absl import app, flags
 
 from sact_tf.data import cifar10, class_names, imagenet
-from sact_tf.data.convert import class_folders, example_files, plan
+from sact_tf.data.convert import box_files, class_folders, example_files, plan
 from sact_tf.data.convert.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
 from sact_tf.data.convert.writing import Conversion
 from sact_tf.data.whole_files import in_words
@@ -34,7 +39,10 @@ from sact_tf.progress import print_line
 __all__ = ["FORMATS", "SPLITS", "convert", "list_examples", "main", "read_cifar", "read_jpeg"]
 
 FLAGS = flags.FLAGS
-FORMATS = {dataset: tuple(formats) for dataset, formats in example_files.FORMATS.items()}
+FORMATS = {
+    **{dataset: tuple(formats) for dataset, formats in example_files.FORMATS.items()},
+    **{dataset: ("tfrecord",) for dataset in box_files.DATASETS},
+}
 SPLITS = {"imagenet": imagenet.SPLITS, "cifar10": cifar10.SPLITS}
 # The release's scripts and TensorFlow Datasets shuffle what they write, too.
 SHUFFLE_SEED = 12301
@@ -46,9 +54,9 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     Args:
         from_folder: directory with a folder of pictures for each class.
         to: one of `FORMATS[dataset]`.
-        dataset: "imagenet" or "cifar10".
+        dataset: "imagenet" or "cifar10"; "coco" or "voc", whose `from_folder` is the directory of the data set.
         output_dir: directory, may hold other splits of the same classes.
-        split: one of `SPLITS[dataset]`.
+        split: one of `SPLITS[dataset]`; of "coco" and "voc" any that is there.
         num_shards: int, files of a split, where the format leaves the choice.
         threads: int, files that are made at the same time.
         log: called with lines of text: what was found, progress every few seconds, pictures that are left out.
@@ -63,11 +71,14 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     """
     _check_choice("dataset", dataset, FORMATS)
     _check_choice("to", to, FORMATS[dataset])
-    _check_choice("split_name", split, SPLITS[dataset])
+    if dataset in SPLITS:
+        _check_choice("split_name", split, SPLITS[dataset])
     for name, value, least in (("num_shards", num_shards, 1), ("threads", threads, 1), ("skip_bad", skip_bad, 0)):
         if value < least:
             raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value!r}")
     from_folder, output_dir = (os.path.expanduser(path) for path in (from_folder, output_dir))
+    if dataset in box_files.DATASETS:
+        return box_files.convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, skip_bad, log)
     folder = _read_folder(from_folder, output_dir, log)
     log(str(folder))
     classes = _numbered_classes(folder, dataset, output_dir, log)
@@ -148,11 +159,11 @@ def define_flags(flag_values=FLAGS):
     """Flags of the command."""
     text = functools.partial(flags.DEFINE_string, flag_values=flag_values)
     number = functools.partial(flags.DEFINE_integer, flag_values=flag_values)
-    text("from_folder", None, "Directory with a folder of pictures for each class.", required=True)
+    text("from_folder", None, "Directory with a folder of pictures for each class, or of COCO or VOC.", required=True)
     text("to", "tfrecord", "tfrecord (as the release reads it), tfds, cifar_binary or cifar_python.")
-    text("dataset", "imagenet", "imagenet or cifar10.")
+    text("dataset", "imagenet", "imagenet, cifar10, coco or voc.")
     text("output_dir", None, "Directory for the data set, the --dataset_dir of train.py.", required=True)
-    text("split_name", "train", "train, validation (imagenet), test (cifar10).")
+    text("split_name", "train", "train, validation (imagenet), test (cifar10), val and others (coco, voc).")
     number("num_shards", 1, "Files of a split, where the format leaves the choice.")
     number("threads", os.cpu_count() or 1, "Files that are made at the same time.")
     number("skip_bad", 0, "Pictures that cannot be read to leave out before stopping at the next one.")

@@ -1,0 +1,187 @@
+"""Pictures in files of their own with their boxes in others: an index of a split; pictures are read when asked for.
+
+An index is a few arrays, and 10,000 pictures are opened as quickly as their annotations are read. Boxes are those of
+the picture as it is stored. Where the annotations give the size that the picture has once it is turned as its EXIF data
+says, and not the stored one, they are those of the turned picture. (Programs that mark objects do either; where a turn
+leaves the size as it is nobody can tell, and the picture stays as it is stored.)
+"""
+
+import io
+import os
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from sact_tf.data import boxes as boxes_in_pixels
+from sact_tf.data import detection_records, pictures
+from sact_tf.data.padding import BUCKET
+from sact_tf.data.records import BadRecord
+from sact_tf.data.sources import RecordSource
+from sact_tf.progress import one_line
+
+MAX_NAMED = 3
+JPEG_QUALITY = 95
+# What TensorFlow decodes; pictures of other formats are read by Pillow.
+_DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+# EXIF's numbers for a camera that was held sideways.
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+class Annotations(NamedTuple):
+    """The pictures of a split and their boxes.
+
+    Attributes:
+        origin: path of what was read, for messages.
+        paths: list of the pictures' paths.
+        source_ids: list of str, what the data set calls each picture.
+        sizes: int32 `(pictures, 2)`, height and width that the boxes are meant for.
+        owners: int64 `(boxes,)`, the number of each box's picture, rising.
+        boxes: float32 `(boxes, 4)`: ymin, xmin, ymax, xmax in pixels.
+        classes: int32 `(boxes,)`, from 1.
+        crowd: bool `(boxes,)`.
+        area: float32 `(boxes,)`, in square pixels.
+    """
+
+    origin: str
+    paths: list
+    source_ids: list
+    sizes: np.ndarray
+    owners: np.ndarray
+    boxes: np.ndarray
+    classes: np.ndarray
+    crowd: np.ndarray
+    area: np.ndarray
+
+    def of(self, index):
+        """Slice of the boxes of a picture."""
+        return slice(*np.searchsorted(self.owners, [index, index + 1]))
+
+    @property
+    def max_boxes(self):
+        """int, the most boxes of any picture."""
+        return int(np.bincount(self.owners).max())
+
+    def take(self, chosen):
+        """The same with these boxes alone, in this order."""
+        names = ("owners", "boxes", "classes", "crowd", "area")
+        return self._replace(**{name: getattr(self, name)[chosen] for name in names})
+
+
+def named(names):
+    """The first of some names, for a message."""
+    names = [one_line(name) for name in names]
+    return ", ".join(names[:MAX_NAMED]) + (f", ... ({len(names)} in all)" if len(names) > MAX_NAMED else "")
+
+
+def checked(annotations, log=None):
+    """Sorted by pictures, boxes clipped to them; those without an area are named in the log and left out.
+
+    Raises:
+        ValueError: if a box is not of numbers, or none has an area.
+    """
+    annotations = annotations.take(np.argsort(annotations.owners, kind="stable"))
+    pictures_of = [annotations.source_ids[owner] for owner in annotations.owners]
+    strange = ~np.isfinite(annotations.boxes).all(axis=1)
+    if strange.any():
+        raise ValueError(
+            f"{annotations.origin}: {strange.sum()} boxes have sides that are no finite numbers, of the pictures "
+            f"{named([pictures_of[place] for place in np.flatnonzero(strange)])}. A box is four finite numbers, in "
+            "pixels. Correct or remove them."
+        )
+    if not len(annotations.boxes):
+        raise ValueError(
+            f"{annotations.origin} has {len(annotations.paths)} pictures and no box at all, so there is nothing to "
+            "find. Give a split whose objects are marked."
+        )
+    clipped = boxes_in_pixels.clip(annotations.boxes[:, None], annotations.sizes[annotations.owners]).numpy()[:, 0]
+    keep = np.asarray(boxes_in_pixels.have_area(clipped))
+    if log and not keep.all():
+        flat = [pictures_of[place] for place in np.flatnonzero(~keep)]
+        log(f"{len(flat)} of {len(keep)} boxes are left out, they have no area in their pictures: {named(flat)}")
+    if not keep.any():
+        raise ValueError(
+            f"{annotations.origin}: none of the {len(keep)} boxes has an area in its picture. Boxes are in pixels of "
+            "the picture, not in shares of its sides, and the second corner is below and to the right of the first."
+        )
+    return annotations._replace(boxes=clipped).take(keep)
+
+
+def source_of(annotations, categories, image_size):
+    """`RecordSource` of `checked` annotations; `image_size` is that of the shorter side in pixels."""
+    decode = detection_records.decoder(image_size, annotations.max_boxes, categories)
+    return RecordSource(
+        num_examples=len(annotations.paths),
+        fetch=lambda index: record_of(annotations, categories, index),
+        decode=decode,
+        locate=annotations.paths.__getitem__,
+        bucket=BUCKET,
+        categories=categories,
+    )
+
+
+def picture_of(annotations, index):
+    """The bytes of a picture as its boxes are meant; raises `BadRecord`."""
+    return _read(annotations.paths[index], tuple(annotations.sizes[index].tolist()))
+
+
+def record_of(annotations, categories, index):
+    """A picture and its boxes as a record of the TF Object Detection API, bytes; raises `BadRecord`."""
+    return make_record(annotations, categories, index, picture_of(annotations, index))
+
+
+def make_record(annotations, categories, index, encoded):
+    """The same from what `picture_of` returned."""
+    chosen, size = annotations.of(index), tuple(annotations.sizes[index].tolist())
+    classes = annotations.classes[chosen] - 1
+    return detection_records.make_record(
+        encoded,
+        annotations.source_ids[index],
+        size,
+        annotations.boxes[chosen],
+        [categories.numbers[place] for place in classes],
+        annotations.crowd[chosen],
+        annotations.area[chosen],
+        [categories.names[place] for place in classes],
+    )
+
+
+def _read(path, size):
+    """Bytes of a picture of this height and width, turned if that makes it so."""
+    try:
+        with open(path, "rb") as file:
+            encoded = file.read()
+        with pictures.opened(encoded) as picture:
+            stored, turned = (picture.height, picture.width), pictures.orientation(picture) in _SIDEWAYS
+            fits = size in (stored, stored[::-1] if turned else stored)
+            if fits and (size != stored or picture.format not in _DECODED):
+                encoded = _encoded(pictures.pixels_of(picture) if size != stored else picture.convert("RGB"))
+    except OSError as error:
+        raise BadRecord(f"{one_line(path)}: it cannot be read: {error.strerror}.") from error
+    except pictures.BadPicture as error:
+        raise BadRecord(f"{one_line(path)}: {error}.") from error
+    if not fits:
+        raise BadRecord(
+            f"{one_line(path)}: it is {stored[1]} pixels wide and {stored[0]} high, and its boxes are those of a "
+            f"picture {size[1]} wide and {size[0]} high."
+        )
+    return encoded
+
+
+def _encoded(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(pixels)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()
+
+
+def check_files(origin, paths):
+    """Raises FileNotFoundError unless each path is there; a directory is listed once."""
+    listed = {}
+    for directory in {os.path.dirname(path) for path in paths}:
+        listed[directory] = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+    lost = [path for path in paths if os.path.basename(path) not in listed[os.path.dirname(path)]]
+    if lost:
+        raise FileNotFoundError(
+            f"{origin}: {len(lost)} of its {len(paths)} pictures have no file: {named(lost)}. Copy it there, or "
+            "take the picture out of the list."
+        )

@@ -1,0 +1,235 @@
+"""COCO, and other data sets in its form: a JSON of a split's boxes beside folders of pictures, or TFRecords.
+
+`annotations/instances_<split>.json`, with a year behind the split or without; pictures in `train2017/`, or in
+`images/`. The numbers of categories may have gaps: classes are counted from 1 in the order of these numbers, over all
+splits of the directory together, so that they mean the same in each.
+"""
+
+import json
+import mmap
+import os
+import re
+
+import numpy as np
+from keras.utils import bounding_boxes
+
+from sact_tf.data import detection_files
+from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
+from sact_tf.data.detection import Categories
+from sact_tf.data.directories import nothing_found
+
+DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
+# Bytes within which a list of categories is looked for before the whole file is read.
+_WINDOW = 1 << 22
+_WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
+
+
+def open_split(directory, split, image_size, log=None):
+    """Opens a split.
+
+    Args:
+        directory: path; None for `DEFAULT_DIRECTORY`.
+        split: "train", "val", or whatever stands behind `instances_`, with the year or without.
+        image_size: int, pixels of the shorter side; the longer has at most 1024 / 600 of it.
+        log: called with lines of text, or None.
+
+    Returns:
+        `RecordSource` with `Categories`; see `detection` for its batches.
+
+    Raises:
+        OSError, ValueError: if the split is not there, not whole, or contradicts itself.
+    """
+    directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
+    if found := find_split(directory, split, log):
+        return source_of(*found, image_size)
+    source, records = detection_files.open_records(directory, "coco", split, image_size, log)
+    if source is not None:
+        return source
+    error = nothing_found(directory, {**looked_for(directory, split), **records})
+    if os.path.isdir(os.path.join(directory, "Annotations")):
+        error = FileNotFoundError(f"{error} If these are the folders of Pascal VOC, give --dataset=voc.")
+    raise error
+
+
+def num_classes_of(directory):
+    """Number of classes of the data in a directory, the background not included; None if there is nothing."""
+    directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
+    paths = _all_annotations(directory)
+    found = _merged({path: _quick_categories(path) for path in paths}) if paths else None
+    found = found or detection_files.label_map(directory)
+    return len(found) if found else None
+
+
+def looked_for(directory, split):
+    """Dict from what `find_split` looks for to its path."""
+    return {"annotations of COCO": os.path.join(directory, "annotations", f"instances_{split}NNNN.json")}
+
+
+def find_split(directory, split, log=None):
+    """`read_split` of the annotations of a split, of the latest year; None if there are none."""
+    name = re.compile(rf"instances_{re.escape(split)}\d*\.json")
+    found = [path for path in _all_annotations(directory) if name.fullmatch(os.path.basename(path))]
+    return read_split(directory, found[-1], log) if found else None
+
+
+def read_split(directory, path, log=None):
+    """Reads the annotations of a split.
+
+    Args:
+        directory: path, of the data set.
+        path: of the JSON file.
+        log: called with lines of text, or None.
+
+    Returns:
+        `Annotations`, checked, and `Categories`.
+    """
+    content = _read_json(path)
+    images, boxes = content["images"], content["annotations"]
+    others = {other: _quick_categories(other) for other in _all_annotations(directory) if other != path}
+    categories = _merged({path: _categories(path, content), **others})
+    if log:
+        log(f"Reading {path}: {len(images)} pictures, {len(boxes)} boxes, {len(categories)} classes")
+    numbers = _numbers(path, "images", images, ("id", "file_name", "height", "width"))
+    _numbers(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
+    classes = {number: place for place, number in enumerate(categories.numbers, 1)}
+    for key, known, kind in (("image_id", numbers, "pictures"), ("category_id", classes, "categories")):
+        strange = sorted({box[key] for box in boxes if box[key] not in known}, key=str)
+        if strange:
+            raise ValueError(
+                f"{path}: boxes are of {kind} that are not in the file, with the {key} {named(strange)}. Each must be "
+                f"the id of one of its {kind}. {_WAY_OUT}."
+            )
+    _check_sizes(path, images)
+    paths = _picture_paths(directory, path, [image["file_name"] for image in images])
+    corners = _corners(path, boxes)
+    sides = corners[:, 2:] - corners[:, :2]
+    area = [box.get("area") for box in boxes]
+    annotations = Annotations(
+        origin=path,
+        paths=paths,
+        source_ids=[str(image["id"]) for image in images],
+        sizes=np.array([(image["height"], image["width"]) for image in images], np.int32).reshape(-1, 2),
+        owners=np.array([numbers[box["image_id"]] for box in boxes], np.int64),
+        boxes=corners,
+        classes=np.array([classes[box["category_id"]] for box in boxes], np.int32),
+        crowd=np.array([bool(box.get("iscrowd", 0)) for box in boxes], bool),
+        area=np.where([value is None for value in area], sides.prod(axis=1), np.array(area, np.float32)),
+    )
+    return checked(annotations, log), categories
+
+
+def _all_annotations(directory):
+    """Sorted paths of the annotations of all splits."""
+    folder = os.path.join(directory, "annotations")
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in sorted(names) if re.fullmatch(r"instances_.*\.json", name)]
+
+
+def _read_json(path):
+    with open(path, "rb") as file:
+        try:
+            content = json.load(file, object_pairs_hook=_without_outlines)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no whole JSON file: {str(error)[:100]}. {_WAY_OUT}.") from error
+    lists = ("images", "annotations", "categories")
+    kept = [name for name in lists if isinstance(content, dict) and isinstance(content.get(name), list)]
+    if len(kept) < len(lists):
+        lacking = ", ".join(name for name in lists if name not in kept)
+        found = named(content) if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise ValueError(
+            f"{path} lacks a list of {lacking}. Annotations in COCO's form are an object with the lists "
+            f"{', '.join(lists)}; found: {found or 'nothing'}. {_WAY_OUT}."
+        )
+    return content
+
+
+def _without_outlines(pairs):
+    # They are the larger part of a file by far, and would be gigabytes in memory.
+    return {name: value for name, value in pairs if name != "segmentation"}
+
+
+def _numbers(path, kind, entries, needed):
+    """Dict from the id of each entry to its place in the list; raises if one lacks something, or shares its id."""
+    for place, entry in enumerate(entries):
+        lacking = [name for name in needed if not isinstance(entry, dict) or entry.get(name) is None]
+        if lacking:
+            raise ValueError(f"{path}: {kind}[{place}] has no {', '.join(lacking)}, which each needs. {_WAY_OUT}.")
+    ids = [entry["id"] for entry in entries if "id" in entry]
+    numbers = {number: place for place, number in enumerate(ids)}
+    if len(numbers) < len(ids):
+        twice = sorted({number for place, number in enumerate(ids) if numbers[number] != place}, key=str)
+        raise ValueError(f"{path}: {kind} share their id: {named(twice)}. Each must have its own. {_WAY_OUT}.")
+    return numbers
+
+
+def _check_sizes(path, images):
+    for place, image in enumerate(images):
+        size = image["height"], image["width"]
+        if not all(isinstance(side, int) and side > 0 for side in size):
+            raise ValueError(
+                f"{path}: height and width of images[{place}] must be ints, at least 1. Received: {size}. {_WAY_OUT}."
+            )
+
+
+def _corners(path, boxes):
+    """float32 `(boxes, 4)`: ymin, xmin, ymax, xmax of left, top, width and height."""
+    for place, box in enumerate(boxes):
+        sides = box["bbox"]
+        if not isinstance(sides, list) or len(sides) != 4 or not all(isinstance(side, (int, float)) for side in sides):
+            raise ValueError(
+                f"{path}: the bbox of annotations[{place}] must be four numbers, left, top, width and height in "
+                f"pixels. Received: {str(sides)[:100]}. {_WAY_OUT}."
+            )
+    given = np.array([box["bbox"] for box in boxes], np.float32).reshape(-1, 4)
+    return np.asarray(bounding_boxes.convert_format(given, "xywh", "yxyx"))
+
+
+def _picture_paths(directory, path, names):
+    """Paths of the pictures, in the first of the usual folders that has the first of them."""
+    if not names:
+        return []
+    suffix = os.path.basename(path)[len("instances_") : -len(".json")]
+    plain = suffix.rstrip("0123456789")
+    folders = [*dict.fromkeys((suffix, plain)), "images", ""]
+    folders = [os.path.join(directory, *parts) for name in folders for parts in ((name,), ("images", name))]
+    folder = next((folder for folder in folders if os.path.exists(os.path.join(folder, names[0]))), folders[0])
+    paths = [os.path.join(folder, name) for name in names]
+    check_files(path, paths)
+    return paths
+
+
+def _categories(path, content):
+    """Dict from the number of each category to its name."""
+    _numbers(path, "categories", content["categories"], ("id", "name"))
+    return {category["id"]: str(category["name"]) for category in content["categories"]}
+
+
+def _quick_categories(path):
+    """`_categories` of a file of which nothing else is wanted: they stand in a list, of COCO's files at the end."""
+    if not os.path.getsize(path):
+        _read_json(path)
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = max(content.rfind(b'"categories"'), 0)
+        found = re.match(rb'"categories"\s*:\s*', tail := content[place : place + _WINDOW])
+        text = tail[found.end() :] if found else b""
+    try:
+        listed, _ = json.JSONDecoder().raw_decode(text.decode(errors="replace"))
+        return {category["id"]: str(category["name"]) for category in listed}
+    except (ValueError, TypeError, KeyError):
+        return _categories(path, _read_json(path))
+
+
+def _merged(categories):
+    """`Categories` of all splits; raises if two of them call one number by two names."""
+    names = {}
+    for path, found in categories.items():
+        for number, name in found.items():
+            if not isinstance(number, int) or number < 0:
+                raise ValueError(f"{path}: the id of a category must be an int, at least 0. Received: {number!r}.")
+            if names.setdefault(number, (name, path))[0] != name:
+                raise ValueError(
+                    f"Category {number} is {names[number][0]!r} in {names[number][1]} and {name!r} in {path}. Splits "
+                    "of one directory must agree; put them in two."
+                )
+    numbers = tuple(sorted(names))
+    return Categories(numbers, tuple(names[number][0] for number in numbers))

@@ -1,0 +1,159 @@
+"""Writes a split of COCO or Pascal VOC, as they are downloaded, as records of the TF Object Detection API.
+
+Records are read at any place and from few files, which network disks like better than 100,000 pictures. A label map
+beside them has the categories' numbers and names.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import random
+import threading
+
+import tensorflow as tf
+
+from sact_tf.data import annotations as annotated
+from sact_tf.data import coco, label_maps, preprocessing, voc
+from sact_tf.data.detection_files import LABEL_MAP
+from sact_tf.data.directories import nothing_found
+from sact_tf.data.records import BadRecord, frame
+from sact_tf.data.whole_files import write_atomically
+from sact_tf.progress import Timer, one_line
+
+DATASETS = {"coco": coco, "voc": voc}
+SHUFFLE_SEED = 12301
+SECONDS_BETWEEN_MESSAGES = 2
+MAX_MESSAGE = 100
+
+
+def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, skip_bad, log):
+    """Writes a split; see `sact_tf.data.convert.convert`, whose arguments these are.
+
+    Returns:
+        Paths of the files.
+    """
+    found = DATASETS[dataset].find_split(from_folder, split, log)
+    if found is None:
+        raise nothing_found(from_folder, DATASETS[dataset].looked_for(from_folder, split))
+    annotations, categories = found
+    if len(annotations.paths) < num_shards:
+        raise ValueError(
+            f"{len(annotations.paths)} pictures cannot fill {num_shards} files. Give a lower --num_shards."
+        )
+    _write_label_map(output_dir, categories)
+    order = list(range(len(annotations.paths)))
+    random.Random(SHUFFLE_SEED).shuffle(order)
+    shards = {f"{split}-{number:05d}-of-{num_shards:05d}": order[number::num_shards] for number in range(num_shards)}
+    _begin(output_dir, dataset, split, _fingerprint(annotations, categories, shards))
+    _Writer(annotations, categories, output_dir, skip_bad, log).write(shards, threads)
+    return [os.path.join(output_dir, name) for name in shards]
+
+
+def _write_label_map(output_dir, categories):
+    path, text = os.path.join(output_dir, LABEL_MAP), label_maps.text_of(categories).encode()
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            if file.read() != text:
+                raise ValueError(f"{path} has other categories than these. Give another --output_dir, or remove it.")
+    os.makedirs(output_dir, exist_ok=True)
+    write_atomically(path, [text])
+
+
+def _fingerprint(annotations, categories, shards):
+    """Changes when a box, a category, the files, or the size or date of a picture does."""
+    content = hashlib.sha256(json.dumps([list(categories), list(shards), annotations.source_ids]).encode())
+    for array in (annotations.owners, annotations.boxes, annotations.classes, annotations.crowd, annotations.area):
+        content.update(array.tobytes())
+    for path in annotations.paths:
+        status = os.stat(path)
+        content.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
+    return content.hexdigest()
+
+
+def _begin(output_dir, dataset, split, fingerprint):
+    """Notes what is written; raises ValueError if files of the split are there that are something else."""
+    path = os.path.join(output_dir, f".{dataset}_{split}.plan")
+    there = sorted(name for name in os.listdir(output_dir) if name.startswith(f"{split}-"))
+    known = None
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            known = file.read()
+    if there and known != fingerprint:
+        raise ValueError(
+            f"{output_dir} holds files of the {split} split that are of other pictures, boxes or numbers of files "
+            f"({there[0]}). Give another --output_dir, or remove them."
+        )
+    write_atomically(path, [fingerprint.encode()])
+
+
+class _Writer:
+    """Writes shards, several at a time, and counts what is left out."""
+
+    def __init__(self, annotations, categories, output_dir, skip_bad, log):
+        self.annotations, self.categories, self.output_dir = annotations, categories, output_dir
+        self.skip_bad, self.log = skip_bad, log
+        self.num_done = self.num_skipped = 0
+        self.lock, self.stopped = threading.Lock(), threading.Event()
+        self.timer = Timer(SECONDS_BETWEEN_MESSAGES)
+
+    def write(self, shards, threads):
+        missing = [name for name in shards if not os.path.exists(os.path.join(self.output_dir, name))]
+        if len(missing) < len(shards):
+            self.log(f"{len(shards) - len(missing)} of {len(shards)} files are there already")
+        with concurrent.futures.ThreadPoolExecutor(threads) as executor:
+            futures = [executor.submit(self._write_shard, name, shards[name]) for name in missing]
+            try:
+                for future in concurrent.futures.as_completed(futures):
+                    future.result()
+            except BaseException:
+                self.stopped.set()
+                executor.shutdown(cancel_futures=True)
+                raise
+
+    def _write_shard(self, name, numbers):
+        write_atomically(os.path.join(self.output_dir, name), self._framed(name, numbers))
+
+    def _framed(self, name, numbers):
+        written = 0
+        for number in numbers:
+            if self.stopped.is_set():
+                raise InterruptedError("Another file could not be written.")
+            record = self._record(number)
+            if record is not None:
+                written += 1
+                yield frame(record)
+        if not written:
+            raise OSError(f"None of the pictures of {name} can be read. Give a lower --num_shards, or replace them.")
+
+    def _record(self, number):
+        """The record of a picture, None if it cannot be read and may be left out."""
+        try:
+            encoded = annotated.picture_of(self.annotations, number)
+            self._check_decodes(encoded, self.annotations.paths[number])
+            record = annotated.make_record(self.annotations, self.categories, number, encoded)
+        except BadRecord as error:
+            self._skip(error)
+            record = None
+        with self.lock:
+            self.num_done += 1
+            if self.timer.is_due():
+                self.log(f"{self.num_done}/{len(self.annotations.paths)} pictures")
+        return record
+
+    def _check_decodes(self, encoded, path):
+        try:
+            preprocessing.decode_image(encoded)
+        except tf.errors.OpError as error:
+            reason = " ".join(error.message.split())[:MAX_MESSAGE]
+            raise BadRecord(f"{one_line(path)}: it is damaged, or cannot be decoded: {reason}.") from error
+
+    def _skip(self, error):
+        with self.lock:
+            self.num_skipped += 1
+            rank = self.num_skipped
+        if rank > self.skip_bad:
+            raise OSError(
+                f"{error} Replace it and convert again, or leave out up to N such pictures with --skip_bad=N."
+            ) from error
+        self.log(f"Left out {rank} of at most {self.skip_bad}: {error}")

@@ -1,0 +1,185 @@
+"""TFRecords of the TF Object Detection API: finding them, and what is to be known of all before the first is read.
+
+Files are `<split>-00000-of-NNNNN`, or have the names that the API's own scripts give them. A label map (`.pbtxt`)
+beside them says which numbers are classes, and what these are called. COCO may be as TensorFlow Datasets prepares it.
+"""
+
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from sact_tf.data import boxes as boxes_in_pixels
+from sact_tf.data import detection_records, label_maps
+from sact_tf.data.detection import Categories
+from sact_tf.data.directories import latest_version
+from sact_tf.data.padding import BUCKET
+from sact_tf.data.records import RecordFiles, cache_directory, find_shards, fingerprint, has_shards
+from sact_tf.data.sources import RecordSource
+from sact_tf.data.whole_files import write_atomically
+from sact_tf.progress import Timer
+
+LABEL_MAP = "label_map.pbtxt"
+TFDS_LABELS = "objects-label.labels.txt"
+SECONDS_BETWEEN_MESSAGES = 5
+
+
+def open_records(directory, dataset, split, image_size, log=None):
+    """Opens the records of a split.
+
+    Args:
+        directory: path.
+        dataset: "coco" or "voc".
+        split: its name.
+        image_size: int, pixels of the shorter side.
+        log: called with lines of text, or None.
+
+    Returns:
+        `RecordSource` with `Categories`, or None if there are no files; and a dict, from what was looked for to its
+        path.
+    """
+    paths, form = _paths(directory, dataset, split), detection_records.API
+    looked_for = {"TFRecords of the TF Object Detection API": os.path.join(directory, f"{split}-00000-of-NNNNN")}
+    if not paths and dataset == "coco":
+        place, name = _tfds_place(directory, split, log)
+        looked_for["TensorFlow Datasets"] = os.path.join(place, f"{name}-00000-of-NNNNN")
+        paths, form = find_shards(place, name) if os.path.isdir(place) else [], detection_records.TFDS
+    if not paths:
+        return None, looked_for
+    files = RecordFiles(paths, log=log)
+    facts = _facts(files, form, log)
+    categories = label_map(directory)
+    _check(directory, split, facts, categories)
+    if categories is None:
+        numbers = tuple(range(1, facts["largest_label"] + 1))
+        categories = Categories(numbers, tuple(f"class {number}" for number in numbers))
+        if log:
+            log(f"{directory} has no label map ({LABEL_MAP}), so classes have numbers but no names")
+    decode = detection_records.decoder(image_size, facts["max_boxes"], categories, form)
+    source = RecordSource(len(files), files.read, decode, files.locate, BUCKET, categories)
+    return source, looked_for
+
+
+def label_map(directory):
+    """The `Categories` of the label map in a directory, or of the list of TensorFlow Datasets; None if there is none.
+
+    Raises:
+        ValueError: if there are several, or one that cannot be read.
+    """
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    names = [name for name in names if name.endswith(".pbtxt")]
+    names = [LABEL_MAP] if LABEL_MAP in names else names
+    if not names:
+        return _tfds_categories(directory)
+    if len(names) > 1:
+        raise ValueError(f"{directory} holds several label maps: {', '.join(names)}. Call the right one {LABEL_MAP}.")
+    path = os.path.join(directory, names[0])
+    with open(path, encoding="utf-8", errors="replace") as file:
+        categories = label_maps.parse(file.read())
+    if categories is None:
+        raise ValueError(
+            f'{path} has no item such as  item {{ id: 1 name: "cat" }}. Take the label map of the TF Object Detection '
+            "API that the records were made with."
+        )
+    return categories
+
+
+def _paths(directory, dataset, split):
+    if not os.path.isdir(directory):
+        return []
+    names = (split, f"{dataset}_{split}.record", f"{dataset}_{split}.tfrecord", f"pascal_{split}.record")
+    for name in names:
+        if shards := find_shards(directory, name):
+            return shards
+    files = [os.path.join(directory, name) for name in (*names[1:], f"{split}.record", f"{split}.tfrecord")]
+    return [path for path in files if os.path.isfile(path)][:1]
+
+
+def _tfds_place(directory, split, log=None):
+    """Where TensorFlow Datasets has a split of COCO, of the latest year and version, and the name of its shards."""
+    name = f"coco-{'validation' if split == 'val' else split}.tfrecord"
+    years = [os.path.join("coco", year) for year in ("2017", "2014")] + ["2017", "2014", "coco"]
+    place = directory
+    for year in years:
+        place = latest_version(directory, year, lambda path: has_shards(path, name), log)
+        if place != directory:
+            break
+    return place, name
+
+
+def _tfds_categories(directory):
+    place, _ = _tfds_place(directory, "train")
+    try:
+        with open(os.path.join(place, TFDS_LABELS), encoding="utf-8") as file:
+            names = file.read().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return Categories(tuple(range(len(names))), tuple(names))
+
+
+def _check(directory, split, facts, categories):
+    """Raises ValueError for what no record can be excused for."""
+    name = f"{directory}, {split}"
+    if facts["strange_boxes"]:
+        raise ValueError(
+            f"{name}: {facts['strange_boxes']} boxes have sides that are no finite numbers. A box is four finite "
+            "numbers, shares of height and width. Make the records again without them."
+        )
+    if not facts["max_boxes"]:
+        raise ValueError(
+            f"{name}: none of the {facts['num_records']} records has a box with an area, so there is nothing to find. "
+            f"Boxes are shares of height and width in {', '.join(detection_records.SIDES)}."
+        )
+    unknown = [label for label in facts["labels"] if categories and label not in categories.numbers]
+    if unknown or (categories is None and facts["labels"][0] < 1):
+        raise ValueError(
+            f"{name}: labels {', '.join(map(str, unknown or facts['labels'][:1]))} are numbers of no category. Labels "
+            "count from 1, 0 is the background; with a label map (.pbtxt) beside the records, they are ids in it."
+        )
+
+
+def _facts(files, form, log):
+    """What a pass over all records finds, kept for the next start.
+
+    Returns:
+        dict of ints `num_records`, `max_boxes`, `strange_boxes`, `flat_boxes`, `largest_label`, and the sorted list
+        `labels`.
+    """
+    path = os.path.join(cache_directory(), f"{fingerprint(files.paths)}.boxes.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            facts = json.load(file)
+    except (OSError, ValueError):
+        if log:
+            log(f"Counting the boxes of {len(files)} records, which reads them once")
+        facts = _scan(files, form, log)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_atomically(path, [json.dumps(facts).encode()])
+        except OSError:
+            pass  # It is counted again, then.
+    if log and facts["flat_boxes"]:
+        log(f"{facts['flat_boxes']} boxes are left out, they have no area in their pictures")
+    return facts
+
+
+def _scan(files, form, log):
+    facts = {"num_records": len(files), "max_boxes": 0, "strange_boxes": 0, "flat_boxes": 0}
+    labels, timer = set(), Timer(SECONDS_BETWEEN_MESSAGES)
+    for number in range(len(files)):
+        if log and timer.is_due():
+            log(f"Counted the boxes of {number}/{len(files)} records")
+        try:
+            features = tf.train.Example.FromString(files.read(number)).features.feature
+            boxes = form.boxes_of(features)
+        # A damaged record is told when it is read as an example, with its place.
+        except (ValueError, DecodeError):
+            continue
+        strange, keep = ~np.isfinite(boxes).all(axis=1), boxes_in_pixels.have_area(np.clip(boxes, 0, 1))
+        facts["max_boxes"] = max(facts["max_boxes"], int(keep.sum()))
+        facts["strange_boxes"] += int(strange.sum())
+        facts["flat_boxes"] += int((~keep & ~strange).sum())
+        labels.update(features[form.label].int64_list.value)
+    return {**facts, "largest_label": max(labels, default=0), "labels": sorted(labels)}

@@ -1,0 +1,188 @@
+"""Pascal VOC, and other data sets in its form: an XML for each picture, lists of the pictures of each split.
+
+`ImageSets/Main/<split>.txt`, `Annotations/*.xml`, `JPEGImages/*`; or TFRecords. Classes are counted from 1 in the order
+of their names, over all annotations of the directory, so that they mean the same in each split. Coordinates are taken
+as they are, as the TF Object Detection API does it: VOC itself counts pixels from 1, most programs that write its form
+count from 0, and a pixel is what they differ by. What is marked as difficult counts as a crowd: neither to be found nor
+a mistake.
+"""
+
+import collections
+import os
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+
+from sact_tf.data import detection_files, pictures
+from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
+from sact_tf.data.detection import Categories, areas
+from sact_tf.data.directories import nothing_found
+
+DEFAULT_DIRECTORY = "~/tensorflow/data/voc"
+SIDES = ("ymin", "xmin", "ymax", "xmax")
+_WAY_OUT = "Correct the file, or take the picture out of the list of its split"
+
+
+def open_split(directory, split, image_size, log=None):
+    """Opens a split.
+
+    Args:
+        directory: path, of `VOC2012` or a folder above; None for `DEFAULT_DIRECTORY`.
+        split: "train", "val", "test", "trainval", or the name of another list.
+        image_size: int, pixels of the shorter side; the longer has at most 1024 / 600 of it.
+        log: called with lines of text, or None.
+
+    Returns:
+        `RecordSource` with `Categories`; see `detection` for its batches.
+
+    Raises:
+        OSError, ValueError: if the split is not there, not whole, or contradicts itself.
+    """
+    directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
+    if found := find_split(directory, split, log):
+        return source_of(*found, image_size)
+    source, records = detection_files.open_records(directory, "voc", split, image_size, log)
+    if source is not None:
+        return source
+    error = nothing_found(directory, {**looked_for(directory, split), **records})
+    if os.path.isdir(os.path.join(directory, "annotations")):
+        error = FileNotFoundError(f"{error} If these are the folders of COCO, give --dataset=coco.")
+    raise error
+
+
+def num_classes_of(directory):
+    """Number of classes of the data in a directory, the background not included; None if there is nothing."""
+    directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
+    folder = os.path.join(_place(directory), "Annotations")
+    found = _categories(_read_all(folder)) if os.path.isdir(folder) else detection_files.label_map(directory)
+    return len(found) if found else None
+
+
+def looked_for(directory, split):
+    """Dict from what `find_split` looks for to its path."""
+    return {"list of Pascal VOC": _list_path(_place(directory), split)}
+
+
+def find_split(directory, split, log=None):
+    """`read_split` of the annotations in a directory or below it; None if there is no list of such a split."""
+    place = _place(directory)
+    return read_split(place, split, log) if os.path.isfile(_list_path(place, split)) else None
+
+
+def read_split(directory, split, log=None):
+    """Reads the annotations of a split; returns `Annotations`, checked, and `Categories`."""
+    path = _list_path(directory, split)
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        names = [line.split()[0] for line in file if line.strip()]
+    twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
+    if twice or not names:
+        what = f"lists pictures twice: {named(twice)}" if twice else "lists no picture"
+        raise ValueError(f"{path} {what}. It must have one name a line, each once. Correct it.")
+    trees = _read_all(os.path.join(directory, "Annotations"))
+    check_files(path, [_annotation_path(directory, name) for name in names])
+    categories = _categories(trees)
+    if log:
+        log(f"Reading {path}: {len(names)} pictures, {len(categories)} classes: {', '.join(categories.names[:20])}")
+    paths = _picture_paths(directory, path, names)
+    found = [_objects(_annotation_path(directory, name), trees[name]) for name in names]
+    objects = [(owner, *thing) for owner, things in enumerate(found) for thing in things]
+    owners, classes, crowd, corners = zip(*objects, strict=True) if objects else [()] * 4
+    corners = np.array(corners, np.float32).reshape(-1, 4)
+    numbers = {name: number for number, name in enumerate(categories.names, 1)}
+    sizes = [_size(trees[name], picture) for name, picture in zip(names, paths, strict=True)]
+    annotations = Annotations(
+        origin=path,
+        paths=paths,
+        source_ids=names,
+        sizes=np.array(sizes, np.int32),
+        owners=np.array(owners, np.int64),
+        boxes=corners,
+        classes=np.array([numbers[name] for name in classes], np.int32),
+        crowd=np.array(crowd, bool),
+        area=areas(corners),
+    )
+    annotations = checked(annotations, log)
+    # Of what is left in the picture: the files don't tell another.
+    return annotations._replace(area=areas(annotations.boxes)), categories
+
+
+def _place(directory):
+    """The directory of annotations in a directory or below it, as the archives of VOC unpack."""
+    if not os.path.isdir(directory):
+        return directory
+    for parts in ((), ("VOCdevkit",)):
+        parent = os.path.join(directory, *parts)
+        names = sorted(os.listdir(parent)) if os.path.isdir(parent) else []
+        below = [os.path.join(parent, name) for name in names if re.fullmatch(r"VOC\d+", name)]
+        for place in (parent, *below[-1:]):
+            if os.path.isdir(os.path.join(place, "Annotations")):
+                return place
+    return directory
+
+
+def _list_path(directory, split):
+    return os.path.join(directory, "ImageSets", "Main", f"{split}.txt")
+
+
+def _annotation_path(directory, name):
+    return os.path.join(directory, "Annotations", f"{name}.xml")
+
+
+def _read_all(folder):
+    """Dict from the name of each picture to the tree of its annotation."""
+    trees = {}
+    for entry in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
+        if entry.endswith(".xml"):
+            path = os.path.join(folder, entry)
+            try:
+                trees[entry.removesuffix(".xml")] = ElementTree.parse(path).getroot()
+            except ElementTree.ParseError as error:
+                raise ValueError(f"{path} is no whole XML file: {error}. {_WAY_OUT}, and remove it.") from error
+    return trees
+
+
+def _categories(trees):
+    names = sorted({thing.findtext("name", "").strip() for tree in trees.values() for thing in tree.findall("object")})
+    return Categories(tuple(range(1, len(names) + 1)), tuple(names))
+
+
+def _objects(path, tree):
+    """List of the name, whether it is difficult, and the sides of each object."""
+    found = []
+    for number, thing in enumerate(tree.findall("object")):
+        texts = [thing.findtext(f"bndbox/{side}", "").strip() for side in SIDES]
+        name = thing.findtext("name", "").strip()
+        try:
+            sides = [float(text) for text in texts]
+        except ValueError:
+            sides = None
+        if sides is None or not name:
+            raise ValueError(
+                f"{path}: object {number} must have a name, and a bndbox with {', '.join(SIDES)} in pixels. Received: "
+                f"name={name!r}, {', '.join(map(repr, texts))}. {_WAY_OUT}."
+            )
+        found.append((name, thing.findtext("difficult", "0").strip() == "1", sides))
+    return found
+
+
+def _size(tree, picture):
+    """Height and width that an annotation gives, or, where it gives none, those of the picture."""
+    texts = [tree.findtext(f"size/{side}", "").strip() for side in ("height", "width")]
+    if all(text.isdigit() and int(text) for text in texts):
+        return [int(text) for text in texts]
+    try:
+        with pictures.opened(picture) as opened:
+            return [opened.height, opened.width]
+    # It is told when it is read.
+    except pictures.BadPicture:
+        return [1, 1]
+
+
+def _picture_paths(directory, path, names):
+    """Paths of the pictures, whatever their names end in."""
+    folder = os.path.join(directory, "JPEGImages")
+    there = {os.path.splitext(entry)[0]: entry for entry in (os.listdir(folder) if os.path.isdir(folder) else [])}
+    paths = [os.path.join(folder, there.get(name, f"{name}.jpg")) for name in names]
+    check_files(path, paths)
+    return paths

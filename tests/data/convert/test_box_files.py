@@ -1,0 +1,89 @@
+"""COCO and Pascal VOC as records: what is read back is what was there."""
+
+import os
+
+import numpy as np
+import pytest
+
+from sact_tf.data import annotations, coco, convert, pipeline
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SACT_TF_CACHE", str(tmp_path / "cache"))
+
+
+def write(coco_directory, output_dir, log=lambda text: None, **changes):
+    return convert.convert(coco_directory, "tfrecord", "coco", output_dir, **{"num_shards": 2, "log": log, **changes})
+
+
+def test_records_hold_what_the_files_hold(coco_directory, tmp_path):
+    paths = write(coco_directory, tmp_path / "out")
+    assert [os.path.basename(path) for path in paths] == ["train-00000-of-00002", "train-00001-of-00002"]
+    first = pipeline.open_source("coco", "train", 30, dataset_dir=str(coco_directory))
+    second = pipeline.open_source("coco", "train", 30, dataset_dir=str(tmp_path / "out"))
+    assert second.categories == first.categories
+    assert pipeline.num_classes_of("coco", str(tmp_path / "out")) == 3
+    expected, actual = first.read(range(3)), second.read(range(3))
+    # They are shuffled, as what is trained on is.
+    order = np.argsort(actual["image_id"])
+    for name, value in expected.items():
+        np.testing.assert_allclose(np.asarray(actual[name])[order], value, atol=1e-4)
+
+
+def test_a_conversion_that_was_stopped_goes_on_and_gives_the_same_files(coco_directory, tmp_path, monkeypatch):
+    whole, reads, picture_of = write(coco_directory, tmp_path / "whole"), [], annotations.picture_of
+
+    def stop_after_two(*arguments):
+        reads.append(arguments)
+        if len(reads) > 2:
+            raise KeyboardInterrupt
+        return picture_of(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(annotations, "picture_of", stop_after_two)
+        write(coco_directory, tmp_path / "stopped", threads=1)
+    assert not os.path.exists(tmp_path / "stopped" / "train-00001-of-00002")
+    lines = []
+    stopped = write(coco_directory, tmp_path / "stopped", lines.append)
+    assert lines[1] == "1 of 2 files are there already"
+    for path, other in zip(whole, stopped, strict=True):
+        with open(path, "rb") as file, open(other, "rb") as other_file:
+            assert file.read() == other_file.read()
+
+
+def test_other_boxes_or_pictures_are_not_mixed_in(coco_directory, tmp_path):
+    write(coco_directory, tmp_path / "out")
+    path = coco_directory / "annotations" / "instances_train2017.json"
+    text = path.read_text()
+    path.write_text(text.replace("[3, 4, 10, 20]", "[3, 4, 10, 21]"))
+    with pytest.raises(ValueError, match=r"are of other pictures, boxes or numbers of files \(train-00000-of-00002\)"):
+        write(coco_directory, tmp_path / "out")
+    path.write_text(text.replace('"cat"', '"dog"'))
+    with pytest.raises(ValueError, match=r"label_map\.pbtxt has other categories than these"):
+        write(coco_directory, tmp_path / "out")
+
+
+def test_a_picture_that_cannot_be_read_stops_the_conversion_or_is_left_out(coco_directory, tmp_path):
+    path = coco_directory / "train2017" / "007.jpg"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(OSError, match=r"007\.jpg: .* Replace it and convert again, or leave out .*--skip_bad=N"):
+        write(coco_directory, tmp_path / "out", num_shards=1)
+    lines = []
+    write(coco_directory, tmp_path / "out", lines.append, num_shards=1, skip_bad=1)
+    assert lines[-1].startswith(f"Left out 1 of at most 1: {path}: it is damaged")
+    assert coco.open_split(str(tmp_path / "out"), "train", 30).num_examples == 2
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"num_shards": 4}, "3 pictures cannot fill 4 files. Give a lower --num_shards"),
+        ({"split": "val"}, r"annotations of COCO: .*annotations/instances_valNNNN\.json"),
+        ({"to": "tfds"}, r"`to` must be one of \('tfrecord',\). Received: to='tfds'"),
+    ],
+)
+def test_what_cannot_be_converted_is_said(coco_directory, tmp_path, changes, message):
+    arguments = {"to": "tfrecord", "split": "train", "num_shards": 1, "log": lambda text: None, **changes}
+    with pytest.raises((ValueError, OSError), match=message):
+        convert.convert(coco_directory, dataset="coco", output_dir=tmp_path / "out", **arguments)

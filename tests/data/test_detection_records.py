@@ -1,0 +1,184 @@
+import os
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from sact_tf.data import coco, detection_files, detection_records, label_maps, pipeline, records, sources, voc
+from sact_tf.data.detection import Categories
+
+JPEG = tf.io.encode_jpeg(np.full((30, 40, 3), 90, np.uint8)).numpy()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SACT_TF_CACHE", str(tmp_path / "cache"))
+
+
+def record(boxes=(), labels=(), crowd=None, area=None, source_id="7", encoded=JPEG):
+    """A record as the scripts of the TF Object Detection API write it: what is None is not in it."""
+    features = {"image/encoded": [encoded], "image/source_id": [source_id.encode()], "image/object/class/label": labels}
+    for number, side in enumerate(detection_records.SIDES):
+        features[side] = [float(box[number]) for box in boxes]
+    for name, values in (("is_crowd", crowd), ("area", area)):
+        if values is not None:
+            features[f"image/object/{name}"] = values
+    kinds = {bytes: "bytes_list", float: "float_list", int: "int64_list"}
+    example = tf.train.Example()
+    for name, values in features.items():
+        if len(values):
+            getattr(example.features.feature[name], kinds[type(values[0])]).value.extend(values)
+    return example.SerializeToString()
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Function that writes records as a file, with a label map or without."""
+
+    def write(contents, labels=None, name="train-00000-of-00001"):
+        (tmp_path / name).write_bytes(b"".join(records.frame(content) for content in contents))
+        if labels is not None:
+            (tmp_path / "label_map.pbtxt").write_text(labels)
+        return str(tmp_path)
+
+    return write
+
+
+BOXES = [(0.1, 0.25, 0.5, 0.75), (0, 0, 1, 1)]
+WHOLE = [
+    record(BOXES, [3, 90], crowd=[0, 1], area=[50.5, 60.0]),
+    record([(0.5, 0.5, 1.5, 2.0)], [90], source_id="eight"),
+    record(),
+]
+LABELS = 'item {\n  name: \'brush\'\n  id: 90\n}\nitem {\n  id: 3\n  name: "/m/car"\n  display_name: "car"\n}\n'
+
+
+def test_records_of_the_tf_object_detection_api_are_read(write):
+    lines = []
+    source = pipeline.open_source("coco", "train", 60, dataset_dir=write(WHOLE, LABELS), log=lines.append)
+    assert source.categories == Categories((3, 90), ("car", "brush"))
+    batch = source.read([0, 1, 2])
+    np.testing.assert_allclose(batch["boxes"][0], [[6, 20, 30, 60], [0, 0, 60, 80]], atol=1e-4)
+    # What leaves the picture is cut off.
+    np.testing.assert_allclose(batch["boxes"][1:], [[[30, 40, 60, 80], [0, 0, 0, 0]], np.zeros((2, 4))], atol=1e-4)
+    assert batch["classes"].numpy().tolist() == [[1, 2], [2, 0], [0, 0]]
+    assert batch["crowd"].numpy().tolist() == [[False, True], [False, False], [False, False]]
+    # Half of the picture, 15 x 20 pixels, where the record says nothing.
+    np.testing.assert_allclose(batch["area"], [[50.5, 60], [300, 0], [0, 0]], rtol=1e-5)
+    assert batch["image_id"][0] == 7 and batch["image_id"][1] > 2**20
+    assert lines == ["Counting the boxes of 3 records, which reads them once"]
+
+
+def test_boxes_are_counted_once(write):
+    directory, lines = write(WHOLE, LABELS), []
+    for _ in range(2):
+        coco.open_split(directory, "train", 60, lines.append)
+    assert len(lines) == 1
+    write([*WHOLE, record([*BOXES, (0, 0, 0.5, 0.5)], [3, 3, 3])])
+    source = coco.open_split(directory, "train", 60, lines.append)
+    assert len(lines) == 2 and source.read([0])["boxes"].shape == (1, 3, 4)
+
+
+def test_without_a_label_map_labels_are_the_classes(write):
+    lines = []
+    source = voc.open_split(write(WHOLE, name="pascal_train.record"), "train", 60, lines.append)
+    assert source.read([0])["classes"].numpy().tolist() == [[3, 90]]
+    assert len(source.categories) == 90 and source.categories.names[2] == "class 3"
+    assert "has no label map (label_map.pbtxt)" in lines[-1]
+
+
+def test_boxes_without_area_are_counted_and_left_out(write):
+    lines = []
+    flat = record([BOXES[0], (0.5, 0.2, 0.5, 0.4), (0.1, 1.2, 0.3, 1.4)], [3, 3, 90])
+    source = coco.open_split(write([flat, WHOLE[2]], LABELS), "train", 60, lines.append)
+    assert lines[-1] == "2 boxes are left out, they have no area in their pictures"
+    assert source.read([0])["classes"].numpy().tolist() == [[1]]
+
+
+MISTAKES = {
+    "NaN": ([record([(0.1, float("nan"), 0.5, 0.6)], [3])], LABELS, "1 boxes have sides that are no finite numbers"),
+    "no box": ([record(), record()], LABELS, "none of the 2 records has a box with an area"),
+    "unknown": ([record(BOXES, [3, 4])], LABELS, r"labels 4 are numbers of no category\. Labels count from 1"),
+    "background": ([record(BOXES, [0, 1])], None, "labels 0 are numbers of no category"),
+    "no item": (WHOLE, "item { }", r"label_map\.pbtxt has no item such as  item { id: 1 name: \"cat\" }\. Take"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_all_records_is_said_in_a_paragraph(write, mistake):
+    contents, labels, message = MISTAKES[mistake]
+    with pytest.raises(ValueError, match=message):
+        coco.open_split(write(contents, labels), "train", 600)
+
+
+def test_the_right_one_of_several_label_maps_has_to_be_named(write, tmp_path):
+    for name in ("a.pbtxt", "b.pbtxt"):
+        (tmp_path / name).write_text(LABELS)
+    with pytest.raises(ValueError, match=r"holds several label maps: a.pbtxt, b.pbtxt\. Call the right one label_map"):
+        coco.open_split(write(WHOLE), "train", 600)
+    os.rename(tmp_path / "a.pbtxt", tmp_path / "label_map.pbtxt")
+    assert coco.open_split(str(tmp_path), "train", 600).num_examples == 3
+    assert coco.num_classes_of(str(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    "damaged, reason",
+    [
+        (record(BOXES, [3]), "as many: "),
+        (record(BOXES, [3, 3], encoded=JPEG[:300]), "JPEG"),
+        (b"\xff" * 40, "no example|parse"),
+    ],
+)
+def test_one_damaged_record_is_told_when_it_is_read(write, damaged, reason):
+    source = coco.open_split(write([*WHOLE, damaged], LABELS), "train", 60)
+    assert source.num_examples == 4
+    explained = sources.explain_damage(source, 3)
+    assert explained.startswith(f"{source.locate(3)}: ")
+    assert re.search(reason, explained)
+
+
+def test_a_label_map_is_read_as_it_was_written():
+    categories = Categories((1, 5, 90), ("cat", 'a "quoted" one', "back\\slash {brace}"))
+    assert label_maps.parse(label_maps.text_of(categories)) == categories
+    assert label_maps.parse("nothing") is None and detection_files.label_map("/nowhere") is None
+
+
+@pytest.mark.parametrize("below", ["coco/2017/1.1.0", "2017/1.1.0", "1.1.0", ""])
+def test_coco_is_read_as_tensorflow_datasets_prepares_it(tmp_path, below):
+    features = tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(encoding_format="jpeg"),
+            "image/filename": tfds.features.Text(),
+            "image/id": np.int64,
+            "objects": tfds.features.Sequence(
+                {
+                    "area": np.int64,
+                    "bbox": tfds.features.BBoxFeature(),
+                    "id": np.int64,
+                    "is_crowd": np.bool_,
+                    "label": tfds.features.ClassLabel(names=["person", "cat"]),
+                }
+            ),
+        }
+    )
+    objects = [
+        {"area": 5, "bbox": tfds.features.BBox(0.1, 0.25, 0.5, 0.75), "id": 1, "is_crowd": False, "label": 1},
+        {"area": 6, "bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0), "id": 2, "is_crowd": True, "label": 0},
+    ]
+    content = b""
+    for number, these in ((7, objects), (9, [])):
+        picture = np.full((30, 40, 3), 90, np.uint8)
+        example = {"image": picture, "image/filename": "a.jpg", "image/id": number, "objects": these}
+        content += records.frame(features.serialize_example(features.encode_example(example)))
+    (tmp_path / below).mkdir(parents=True, exist_ok=True)
+    (tmp_path / below / "coco-validation.tfrecord-00000-of-00001").write_bytes(content)
+    features.save_metadata(str(tmp_path / below), None)
+    source = coco.open_split(str(tmp_path), "val", 60)
+    assert source.categories == Categories((0, 1), ("person", "cat")) and coco.num_classes_of(str(tmp_path)) == 2
+    batch = source.read([0, 1])
+    np.testing.assert_allclose(batch["boxes"][0], [[6, 20, 30, 60], [0, 0, 60, 80]], atol=1e-4)
+    assert batch["classes"].numpy().tolist() == [[2, 1], [0, 0]]
+    assert batch["crowd"].numpy().tolist() == [[False, True], [False, False]]
+    assert batch["area"].numpy().tolist() == [[5, 6], [0, 0]] and batch["image_id"].numpy().tolist() == [7, 9]

@@ -1,0 +1,125 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_tf.data import pipeline, sources, voc
+
+OBJECT = "<object><name>{}</name><difficult>{}</difficult><bndbox>{}</bndbox><part><name>hand</name></part></object>"
+SIDES = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
+SIZE = "<size><width>{}</width><height>{}</height><depth>3</depth></size>"
+
+
+def thing(name, *sides, difficult=0):
+    return OBJECT.format(name, difficult, SIDES.format(*sides))
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """Four pictures of two splits: the sheep of the validation split is the second class of both."""
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    things = {
+        "000005": (30, 40, [thing("tram", 10, 5, 30, 20), thing("cat", 0, 1, 4, 6, difficult=1)]),
+        "2007_000027": (40, 30, [thing("tram", 3, 4, 13, 24.5)]),
+        "empty": (30, 40, []),
+        "held_out": (32, 64, [thing("sheep", 1, 1, 9, 9)]),
+    }
+    for name, (height, width, objects) in things.items():
+        Image.new("RGB", (width, height), (90, 90, 90)).save(root / "JPEGImages" / f"{name}.jpg")
+        text = f"<annotation>{SIZE.format(width, height)}{''.join(objects)}</annotation>"
+        (root / "Annotations" / f"{name}.xml").write_text(text)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("000005\n2007_000027  1\n\nempty\n")
+    (root / "ImageSets" / "Main" / "val.txt").write_text("held_out\n")
+    return root
+
+
+def test_a_split_comes_with_its_boxes_and_classes(directory):
+    lines = []
+    source = pipeline.open_source("voc", "train", 60, dataset_dir=str(directory), log=lines.append)
+    batch = source.read([0, 1, 2])
+    assert batch["original_size"].numpy().tolist() == [[30, 40], [40, 30], [30, 40]]
+    np.testing.assert_allclose(batch["boxes"][0], [[10, 20, 40, 60], [2, 0, 12, 8]], atol=1e-4)
+    np.testing.assert_allclose(batch["boxes"][1], [[8, 6, 49, 26], [0, 0, 0, 0]], atol=1e-4)
+    assert batch["classes"].numpy().tolist() == [[3, 1], [3, 0], [0, 0]]
+    assert batch["crowd"].numpy().tolist() == [[False, True], [False, False], [False, False]]
+    np.testing.assert_allclose(batch["area"], [[300, 20], [205, 0], [0, 0]])
+    assert batch["image_id"].numpy()[0] == 5 and len(set(batch["image_id"].numpy())) == 3
+    assert lines == [f"Reading {directory}/ImageSets/Main/train.txt: 3 pictures, 3 classes: cat, sheep, tram"]
+
+
+def test_classes_are_those_of_all_splits(directory):
+    source = voc.open_split(str(directory), "val", 60)
+    assert source.categories.names == ("cat", "sheep", "tram") and source.categories.numbers == (1, 2, 3)
+    assert source.read([0])["classes"].numpy().tolist() == [[2]]
+    assert pipeline.num_classes_of("voc", str(directory)) == 3
+
+
+def test_a_folder_above_may_be_given(directory):
+    for place in (directory.parent, directory.parent.parent):
+        assert voc.open_split(str(place), "train", 60).num_examples == 3
+        assert voc.num_classes_of(str(place)) == 3
+    assert voc.num_classes_of(str(directory / "no")) is None
+
+
+def test_boxes_without_area_are_named_and_left_out(directory):
+    path, lines = directory / "Annotations" / "empty.xml", []
+    objects = [thing("cat", 3, 4, 3, 9), thing("cat", 35, 20, 50, 60)]
+    path.write_text(f"<annotation>{SIZE.format(40, 30)}{''.join(objects)}</annotation>")
+    source = voc.open_split(str(directory), "train", 30, lines.append)
+    assert lines[1] == "1 of 5 boxes are left out, they have no area in their pictures: empty"
+    batch = source.read([2])
+    np.testing.assert_allclose(batch["boxes"][0], [[20, 35, 30, 40], [0, 0, 0, 0]], atol=1e-4)
+    assert batch["area"][0, 0] == 50
+
+
+def test_the_size_is_the_picture_s_where_the_annotation_has_none(directory):
+    path = directory / "Annotations" / "000005.xml"
+    path.write_text(path.read_text().replace(SIZE.format(40, 30), "<size><width>0</width></size>"))
+    assert voc.open_split(str(directory), "train", 30).read([0])["original_size"].numpy().tolist() == [[30, 40]]
+    path.write_text(path.read_text().replace("<width>0</width>", "<width>41</width><height>30</height>"))
+    reason = sources.explain_damage(voc.open_split(str(directory), "train", 30), 0)
+    assert "000005.jpg: it is 40 pixels wide and 30 high, and its boxes are those of a picture 41 wide" in reason
+
+
+def test_pictures_may_be_of_other_formats(directory):
+    os.remove(directory / "JPEGImages" / "empty.jpg")
+    Image.new("RGB", (40, 30), (255, 0, 0)).save(directory / "JPEGImages" / "empty.png")
+    image = voc.open_split(str(directory), "train", 30).read([2])["image"]
+    np.testing.assert_array_equal(image[0, 29, 39], [1, -1, -1])
+
+
+MISTAKES = {
+    "no XML": ("Annotations/empty.xml", "<annotation>", r"empty\.xml is no whole XML file: "),
+    "no name": ("Annotations/empty.xml", "<a><object/></a>", r"empty\.xml: object 0 must have a name, and a bndbox"),
+    "text": ("Annotations/empty.xml", f"<a>{thing('cat', 'x', 1, 2, 3)}</a>", "'1', 'x', '3', '2'"),
+    "NaN": ("Annotations/empty.xml", f"<a>{thing('cat', 'nan', 1, 2, 3)}</a>", "no finite numbers, .* empty. A box"),
+    "twice": ("ImageSets/Main/train.txt", "empty\nempty\n", r"train\.txt lists pictures twice: empty\."),
+    "no picture": ("ImageSets/Main/train.txt", "\n", r"train\.txt lists no picture"),
+    "no box": ("ImageSets/Main/train.txt", "empty\n", "has 1 pictures and no box at all"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_annotations_is_said_in_a_paragraph(directory, mistake):
+    name, text, message = MISTAKES[mistake]
+    (directory / name).write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        voc.open_split(str(directory), "train", 600)
+    assert str(directory) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["Annotations/empty.xml", "JPEGImages/empty.jpg"])
+def test_what_a_list_names_and_is_not_there_is_named(directory, name):
+    os.remove(directory / name)
+    with pytest.raises((FileNotFoundError), match=rf"train\.txt: 1 of its 3 \w+ have no file: .*{name}\. Copy"):
+        voc.open_split(str(directory), "train", 600)
+
+
+def test_a_split_that_is_not_there_says_what_was_looked_for(directory):
+    with pytest.raises(FileNotFoundError) as error:
+        voc.open_split(str(directory), "test", 600)
+    for text in (f"{directory}/ImageSets/Main/test.txt", "test-00000-of-NNNNN", "Found: Annotations, ImageSets, JPEG"):
+        assert text in str(error.value)
