@@ -63,6 +63,11 @@ def ponder_map_config():
     return _configuration(configs.PonderMapConfig, *_run_and_defaults(), image_size=FLAGS.image_size)
 
 
+def detect_config():
+    """The `DetectConfig` that the flags ask for; see `evaluation_config`."""
+    return _configuration(configs.DetectConfig, *_run_and_defaults())
+
+
 def _split_configuration(kind, dataset, defaults, **fixed):
     return _configuration(kind, dataset, defaults, batch_size=_flag("eval_batch_size", defaults), **fixed)
 

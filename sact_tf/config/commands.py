@@ -1,6 +1,7 @@
 """What the commands that read a checkpoint need to know: one base, and a class for each command."""
 
 import dataclasses
+import numbers
 
 from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
 from sact_tf.config.models import ModelConfig
@@ -167,6 +168,43 @@ class PonderMapConfig(CheckpointConfig):
             )
         if self.image_size is not None:
             check_positive(self, "image_size")
+        for name in ("images_pattern", "output_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"`{name}` is missing. Give --{name}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectConfig(CheckpointConfig):
+    """Boxes of photographs, found by a detector; see `CheckpointConfig`.
+
+    Attributes:
+        images_pattern: path with `*`, `?` and `**` of the photographs.
+        output_dir: directory for the pictures and the boxes.
+        image_size: int, length in pixels that the shorter side is brought to.
+        min_score: float in [0, 1]; boxes of a lower score are not drawn.
+        labels: path of a text file with the name of each class, from class 1 on; None for numbers.
+        overwrite: bool, whether what is in `output_dir` already may be replaced.
+    """
+
+    images_pattern: str
+    output_dir: str
+    image_size: int
+    min_score: float = 0.5
+    labels: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if check_dataset(self.dataset)["task"] != "detection":
+            raise ValueError(
+                "Boxes are found by a detector, and this is a network that classifies. Give the --checkpoint_dir of a "
+                "run on a data set of detection, such as digit_scenes; what a classifier spends where on photographs, "
+                f"python -m sact_tf.ponder_map draws. Received: dataset={self.dataset!r}, "
+                f"checkpoint_dir={self.checkpoint_dir!r}"
+            )
+        check_positive(self, "image_size")
+        if not isinstance(self.min_score, numbers.Real) or not 0 <= self.min_score <= 1:
+            raise ValueError(f"`min_score` must lie in [0, 1]. Received: min_score={self.min_score!r}")
         for name in ("images_pattern", "output_dir"):
             if not getattr(self, name):
                 raise ValueError(f"`{name}` is missing. Give --{name}.")

@@ -8,6 +8,7 @@ from sact_tf.data import pipeline
 from sact_tf.detection import scoring
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
+from sact_tf.tasks.label_files import read_lines
 from sact_tf.tasks.sections import Table
 
 PROGRESS = ("box_classification", "region_objectness")
@@ -36,6 +37,29 @@ def build_model(config, image_size=None):
         dtype=config.dtype,
         final_survival_probability=config.final_survival_probability,
     )
+
+
+def read_labels(path, num_classes, dataset, log=None):
+    """Returns the names of all classes from class 1 on, list of text; None for no file.
+
+    Args:
+        path: of a text file, or None.
+        num_classes: int, without the background.
+        dataset, log: not asked for.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
+    """
+    del dataset, log
+    if path is None:
+        return None
+    lines = read_lines(path)
+    if len(lines) != num_classes:
+        raise ValueError(
+            f"The labels must be one line a class, {num_classes} in all, from class 1 on, without the background. "
+            f"Received: {len(lines)} lines in {path}"
+        )
+    return lines
 
 
 def inputs(batch):
