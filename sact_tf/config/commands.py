@@ -5,7 +5,7 @@ import numbers
 
 from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
 from sact_tf.config.models import ModelConfig
-from sact_tf.config.recipes import check_dataset
+from sact_tf.config.recipes import check_dataset, check_task_settings, refuse_detector
 
 EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
 # "sparse" computes active positions only, "masked" every position.
@@ -29,7 +29,7 @@ class CheckpointConfig:
     use_moving_average: bool = False
 
     def __post_init__(self):
-        check_dataset(self.dataset)
+        check_task_settings(self.dataset, vars(self.model))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,12 @@ class MapExportConfig(SplitConfig):
     def __post_init__(self):
         super().__post_init__()
         check_choice("engine", self.engine, ENGINES)
+        refuse_detector(
+            self.dataset,
+            "An HDF5 file of maps",
+            "python -m sact_tf.detect draws the maps of a detector on photographs, and eval.py --report_dir those of "
+            "the least and the most computation of a split.",
+        )
         if self.model.model_type == "vanilla":
             raise ValueError(
                 "A vanilla network spends the same everywhere, so there is nothing to export. Give a checkpoint of an "
@@ -126,6 +132,10 @@ class ExportConfig(CheckpointConfig):
     def __post_init__(self):
         super().__post_init__()
         check_choice("format", self.format, EXPORT_FORMATS)
+        if self.format in ("saved_model", "release"):
+            refuse_detector(
+                self.dataset, f"format={self.format!r}", "Give --format=keras or --format=weights, which Keras reads."
+            )
         check_positive(self, "image_size")
         if not self.output_dir:
             raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
@@ -161,6 +171,11 @@ class PonderMapConfig(CheckpointConfig):
     def __post_init__(self):
         super().__post_init__()
         check_choice("engine", self.engine, ENGINES)
+        refuse_detector(
+            self.dataset,
+            "python -m sact_tf.ponder_map",
+            "python -m sact_tf.detect draws the maps of a detector, with its boxes.",
+        )
         if self.model.model_type != "sact":
             raise ValueError(
                 "Only model_type='sact' decides by position and has ponder maps. Give a checkpoint of such a network, "
