@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from sact_tf import checkpoints, imagenet_resnet, load_release_checkpoint, ponder_map, visualize
+from sact_tf import checkpoints, command_line, imagenet_resnet, load_release_checkpoint, ponder_map, visualize
 from sact_tf.config import ENGINES, ModelConfig, PonderMapConfig
 from sact_tf.data import photographs
 from sact_tf.data.photographs import BadPhotograph, read_photograph
@@ -107,7 +107,7 @@ def test_maps_that_are_there_are_replaced_only_when_told_to(work, drawn, monkeyp
     with pytest.raises(FileExistsError, match=r"maps of 1 of the 1 photographs.*cat_figure.png.*--overwrite"):
         ponder_map.write_maps(config_of(work, directory))
     written = []
-    monkeypatch.setattr(ponder_map, "_write", lambda path, picture: written.append(path))
+    monkeypatch.setattr(command_line.photographs, "write_png", lambda path, picture: written.append(path))
     monkeypatch.setattr(visualize, "ponder_figure", lambda *arguments: None)
     ponder_map.write_maps(config_of(work, directory, overwrite=True), lambda text: None)
     assert len(written) == len(SUFFIXES)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf import ponder_map, visualize
+from sact_tf import command_line, ponder_map, visualize
 from sact_tf.config import ModelConfig, PonderMapConfig
 from sact_tf.data import photographs, pictures
 from sact_tf.evaluation import inference
@@ -68,14 +68,14 @@ def test_one_name_that_is_too_long_is_skipped_and_the_others_are_done(draw, tmp_
 
 def test_a_photograph_has_all_of_its_pictures_or_none(draw, tmp_path, monkeypatch):
     save(tmp_path / "photos", "a.png", "b.png")
-    write = ponder_map._write
+    write = command_line.photographs.write_png
 
     def fail(path, picture):
         if path.endswith("a_overlay.png"):
             raise OSError(errno.EIO, "Input/output error")
         write(path, picture)
 
-    monkeypatch.setattr(ponder_map, "_write", fail)
+    monkeypatch.setattr(command_line.photographs, "write_png", fail)
     assert draw(tmp_path / "photos")[:2] == (["b.png"], ["a.png"])
     assert not [name for name in os.listdir(tmp_path / "maps") if name.startswith("a")]
 
@@ -86,7 +86,7 @@ def test_a_full_disk_ends_in_one_sentence_with_the_path_and_the_way_out(draw, tm
     def fail(path, picture):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(ponder_map, "_write", fail)
+    monkeypatch.setattr(command_line.photographs, "write_png", fail)
     with pytest.raises(
         OSError, match=r"/maps cannot be written: the disk is full\. Make space, or give another --outp"
     ):

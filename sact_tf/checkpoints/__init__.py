@@ -5,6 +5,7 @@ checkpoints too, so one piece of code reads either.
 """
 
 import os
+import re
 import warnings
 
 import tensorflow as tf
@@ -21,6 +22,7 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OPTIMIZER_SLOTS = ("/Momentum", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
 _HALTING_SCOPE = "/halting_proba/"
 _LOGITS_SCOPE = "/logits/"
+_UNIT = re.compile(r"resnet_v2/(block\d+)/unit_(\d+)/")
 # The release's variable, and ours, that hold how many steps a checkpoint was trained for.
 _GLOBAL_STEP = "global_step"
 _OUR_STEP = f"step{_VALUE}"
@@ -79,9 +81,32 @@ def _unlike_heads(model, path, skip_logits):
     if not hasattr(model, "HEAD_SCOPES"):
         return [_LOGITS_SCOPE] * bool(skip_logits)
     _, keys = open_checkpoint(path)
+    _check_start(model, keys, path)
     own = any(name.startswith(model.HEAD_SCOPES) for name in keys)
     scopes = model.CLASS_SCOPES if own and skip_logits else () if own else (*model.HEAD_SCOPES, _LOGITS_SCOPE)
     return [*scopes, "seed_generator"]
+
+
+def _check_start(model, keys, path):
+    """Raises ValueError unless a detector's blocks can start from a checkpoint's variables, given by their names."""
+    found = {}
+    for block, unit in (match.groups() for match in map(_UNIT.match, keys) if match):
+        found[block] = max(found.get(block, 0), int(unit))
+    wanted = {name: len(block.units) for name, block in model.backbone.blocks.items()}
+    if found == wanted:
+        return
+    ours = "_".join(map(str, wanted.values()))
+    accepted = "A detector starts from a checkpoint of the ImageNet network with the same units in each block"
+    if set(found) != set(wanted):
+        raise ValueError(
+            f"{accepted}, a classifier's or a detector's. Leave out --finetune_path, or give that of such a network "
+            f"(--network=imagenet --model={ours}). Received: {path}, which is of another network"
+        )
+    theirs = "_".join(str(found[name]) for name in wanted)
+    raise ValueError(
+        f"{accepted}. Give --model={theirs}, or another --finetune_path. Received: {path}, with {theirs} units, for a "
+        f"detector with {ours}"
+    )
 
 
 def _restore(model, path, keep):

@@ -8,6 +8,7 @@ from absl import app, logging
 
 from sact_tf import processor
 from sact_tf.command_line.configurations import (
+    detect_config,
     evaluation_config,
     export_config,
     map_export_config,
@@ -18,6 +19,7 @@ from sact_tf.command_line.configurations import (
     training_config,
 )
 from sact_tf.command_line.definitions import (
+    define_detect_flags,
     define_evaluation_flags,
     define_export_flags,
     define_map_export_flags,
@@ -32,6 +34,7 @@ from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
 __all__ = [
+    "define_detect_flags",
     "define_evaluation_flags",
     "define_export_flags",
     "define_map_export_flags",
@@ -41,6 +44,7 @@ __all__ = [
     "define_ponder_map_flags",
     "define_split_flags",
     "define_training_flags",
+    "detect_config",
     "evaluation_config",
     "export_config",
     "full_disk_named",

@@ -63,13 +63,18 @@ def ponder_map_config():
     return _configuration(configs.PonderMapConfig, *_run_and_defaults(), image_size=FLAGS.image_size)
 
 
+def detect_config():
+    """The `DetectConfig` that the flags ask for; see `evaluation_config`."""
+    return _configuration(configs.DetectConfig, *_run_and_defaults())
+
+
 def _split_configuration(kind, dataset, defaults, **fixed):
     return _configuration(kind, dataset, defaults, batch_size=_flag("eval_batch_size", defaults), **fixed)
 
 
 def _configuration(kind, dataset, defaults, **fixed):
     """A configuration of a kind: each of its fields is what is fixed here, or what its flag says, or the default."""
-    fields = {"model": _model_config(defaults), "dataset": dataset, **fixed}
+    fields = {"model": _model_config(dataset, defaults), "dataset": dataset, **fixed}
     for field in dataclasses.fields(kind):
         value = fields[field.name] if field.name in fields else _flag(field.name, defaults)
         # Without a value, a field that has a default of its own takes that.
@@ -95,10 +100,13 @@ def _own_classes(dataset, defaults):
     return {"num_classes": found} if found else {}
 
 
-def _model_config(defaults):
+def _model_config(dataset, defaults):
     names = [field.name for field in dataclasses.fields(configs.ModelConfig)]
     fields = {name: _flag(name, defaults) for name in names}
-    return configs.ModelConfig(**{name: value for name, value in fields.items() if value is not None})
+    given = {name: value for name, value in fields.items() if value is not None}
+    # First, as what it says of another network would be about that network's depth.
+    configs.check_task_settings(dataset, given)
+    return configs.ModelConfig(**given)
 
 
 def _run_and_defaults(checkpoint_dir=None):
@@ -110,11 +118,22 @@ def _run_and_defaults(checkpoint_dir=None):
         run = configs.read_config(directory)
         chosen = FLAGS["dataset"].present or FLAGS.experiment
         dataset = dataset if chosen else run.dataset
+        _check_same_task(directory, run.dataset, dataset)
         defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
         defaults["use_moving_average"] = run.moving_average_decay is not None
         if dataset == run.dataset:
             defaults["dataset_dir"] = run.dataset_dir
     return dataset, {**defaults, "checkpoint_dir": checkpoint_dir}
+
+
+def _check_same_task(directory, trained_on, dataset):
+    """Raises ValueError where a network is to be what it was not trained to be."""
+    tasks = [configs.check_dataset(each)["task"] for each in (trained_on, dataset)]
+    if tasks[0] != tasks[1]:
+        raise ValueError(
+            f"The run in {directory} was trained on {trained_on}, a data set of {tasks[0]}, and {dataset} is one of "
+            f"{tasks[1]}. Leave out --dataset, or give another --checkpoint_dir. Received: --dataset={dataset}"
+        )
 
 
 def _dataset_and_defaults():

@@ -10,13 +10,14 @@ from sact_tf.training.strategies import STRATEGIES
 flags.disclaim_key_flags()
 
 
-def define_model_flags(image_size="Height and width of the images in pixels."):
+def define_model_flags(image_size="Height and width of the images in pixels.", dataset="cluttered_digits"):
     """Flags that all commands with a network share. A flag that is not given takes the data set's default.
 
     Args:
         image_size: text, what `--image_size` is to the command.
+        dataset: name of the data set that stands where neither `--dataset` nor a run says which.
     """
-    flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set; sets the defaults below.")
+    flags.DEFINE_enum("dataset", dataset, list(configs.DATASETS), "Data set; sets the defaults below.")
     flags.DEFINE_enum("experiment", None, list(configs.EXPERIMENTS), f"Run of the release. {_published()}")
     define_path("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
     flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
@@ -79,10 +80,21 @@ def define_export_flags():
 
 def define_ponder_map_flags():
     """Flags of maps of photographs alone."""
+    _define_photograph_flags()
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+
+
+def define_detect_flags():
+    """Flags of boxes of photographs alone."""
+    _define_photograph_flags()
+    flags.DEFINE_float("min_score", 0.5, "Boxes of a lower score are not drawn; detections.json has all of them.")
+    define_path("labels", None, "Text file with the name of each class, a line each, from class 1 on.")
+
+
+def _define_photograph_flags():
     _define_checkpoint_flags()
     define_path("images_pattern", None, "Photographs (JPEG, PNG, WebP, ...), in quotes: 'photos/*.jpg'.")
     define_path("output_dir", None, "Directory for the pictures.")
-    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
     flags.DEFINE_boolean("overwrite", False, "Replace pictures that are in --output_dir already.")
 
 

@@ -4,6 +4,7 @@ from sact_tf.config.commands import (
     ENGINES,
     EXPORT_FORMATS,
     CheckpointConfig,
+    DetectConfig,
     EvaluationConfig,
     ExportConfig,
     MapExportConfig,
@@ -22,7 +23,14 @@ from sact_tf.config.models import (
     cifar_units,
     imagenet_units,
 )
-from sact_tf.config.recipes import DATASETS, EXPERIMENTS, Experiment, check_dataset
+from sact_tf.config.recipes import (
+    DATASETS,
+    EXPERIMENTS,
+    Experiment,
+    check_dataset,
+    check_task_settings,
+    refuse_detector,
+)
 from sact_tf.config.runs import (
     CONFIG_FILE,
     SCHEDULES,
@@ -43,6 +51,7 @@ __all__ = [
     "MODEL_TYPES",
     "SCHEDULES",
     "CheckpointConfig",
+    "DetectConfig",
     "EvaluationConfig",
     "Experiment",
     "ExportConfig",
@@ -55,10 +64,12 @@ __all__ = [
     "check_depth",
     "check_final_survival_probability",
     "check_model_type",
+    "check_task_settings",
     "check_tau",
     "cifar_units",
     "default_training_config",
     "differences",
     "imagenet_units",
     "read_config",
+    "refuse_detector",
 ]

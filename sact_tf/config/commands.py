@@ -1,10 +1,11 @@
 """What the commands that read a checkpoint need to know: one base, and a class for each command."""
 
 import dataclasses
+import numbers
 
 from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
 from sact_tf.config.models import ModelConfig
-from sact_tf.config.recipes import check_dataset
+from sact_tf.config.recipes import check_dataset, check_task_settings, refuse_detector
 
 EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
 # "sparse" computes active positions only, "masked" every position.
@@ -28,7 +29,7 @@ class CheckpointConfig:
     use_moving_average: bool = False
 
     def __post_init__(self):
-        check_dataset(self.dataset)
+        check_task_settings(self.dataset, vars(self.model))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,12 @@ class MapExportConfig(SplitConfig):
     def __post_init__(self):
         super().__post_init__()
         check_choice("engine", self.engine, ENGINES)
+        refuse_detector(
+            self.dataset,
+            "An HDF5 file of maps",
+            "python -m sact_tf.detect draws the maps of a detector on photographs, and eval.py --report_dir those of "
+            "the least and the most computation of a split.",
+        )
         if self.model.model_type == "vanilla":
             raise ValueError(
                 "A vanilla network spends the same everywhere, so there is nothing to export. Give a checkpoint of an "
@@ -125,6 +132,10 @@ class ExportConfig(CheckpointConfig):
     def __post_init__(self):
         super().__post_init__()
         check_choice("format", self.format, EXPORT_FORMATS)
+        if self.format in ("saved_model", "release"):
+            refuse_detector(
+                self.dataset, f"format={self.format!r}", "Give --format=keras or --format=weights, which Keras reads."
+            )
         check_positive(self, "image_size")
         if not self.output_dir:
             raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
@@ -160,6 +171,11 @@ class PonderMapConfig(CheckpointConfig):
     def __post_init__(self):
         super().__post_init__()
         check_choice("engine", self.engine, ENGINES)
+        refuse_detector(
+            self.dataset,
+            "python -m sact_tf.ponder_map",
+            "python -m sact_tf.detect draws the maps of a detector, with its boxes.",
+        )
         if self.model.model_type != "sact":
             raise ValueError(
                 "Only model_type='sact' decides by position and has ponder maps. Give a checkpoint of such a network, "
@@ -167,6 +183,43 @@ class PonderMapConfig(CheckpointConfig):
             )
         if self.image_size is not None:
             check_positive(self, "image_size")
+        for name in ("images_pattern", "output_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"`{name}` is missing. Give --{name}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DetectConfig(CheckpointConfig):
+    """Boxes of photographs, found by a detector; see `CheckpointConfig`.
+
+    Attributes:
+        images_pattern: path with `*`, `?` and `**` of the photographs.
+        output_dir: directory for the pictures and the boxes.
+        image_size: int, length in pixels that the shorter side is brought to.
+        min_score: float in [0, 1]; boxes of a lower score are not drawn.
+        labels: path of a text file with the name of each class, from class 1 on; None for numbers.
+        overwrite: bool, whether what is in `output_dir` already may be replaced.
+    """
+
+    images_pattern: str
+    output_dir: str
+    image_size: int
+    min_score: float = 0.5
+    labels: str | None = None
+    overwrite: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if check_dataset(self.dataset)["task"] != "detection":
+            raise ValueError(
+                "Boxes are found by a detector, and this is a network that classifies. Give the --checkpoint_dir of a "
+                "run on a data set of detection, such as digit_scenes; what a classifier spends where on photographs, "
+                f"python -m sact_tf.ponder_map draws. Received: dataset={self.dataset!r}, "
+                f"checkpoint_dir={self.checkpoint_dir!r}"
+            )
+        check_positive(self, "image_size")
+        if not isinstance(self.min_score, numbers.Real) or not 0 <= self.min_score <= 1:
+            raise ValueError(f"`min_score` must lie in [0, 1]. Received: min_score={self.min_score!r}")
         for name in ("images_pattern", "output_dir"):
             if not getattr(self, name):
                 raise ValueError(f"`{name}` is missing. Give --{name}.")

@@ -188,3 +188,45 @@ def check_dataset(dataset):
     if dataset not in DATASETS:
         raise ValueError(f"`dataset` must be one of {tuple(DATASETS)}. Received: dataset={dataset!r}")
     return DATASETS[dataset]
+
+
+def refuse_detector(dataset, what, way_out):
+    """Raises ValueError if networks on a data set are detectors.
+
+    Args:
+        dataset: a key of `DATASETS`.
+        what: text, what is asked of the network, the beginning of a sentence.
+        way_out: sentence, what to do instead.
+    """
+    if check_dataset(dataset)["task"] == "detection":
+        raise ValueError(
+            f"{what} is for networks that classify, and a network on {dataset} is a detector. {way_out} Received: "
+            f"dataset={dataset!r}"
+        )
+
+
+# What a detector has no use for, by the only value that is accepted, and why.
+_OF_A_DETECTOR = {
+    "network": ("imagenet", "its extractor and its head are blocks of the ImageNet network"),
+    "shortcuts": (True, "the ImageNet network has its shortcuts always"),
+    "label_smoothing": (0.0, "its loss is of boxes and smooths no labels"),
+    "train_effective": (None, "it trains all of its units in every step"),
+}
+
+
+def check_task_settings(dataset, settings):
+    """Raises ValueError for a setting that the networks on a data set do not have.
+
+    Args:
+        dataset: a key of `DATASETS`.
+        settings: dict from names of fields of `ModelConfig` and `TrainingConfig` to values.
+    """
+    if check_dataset(dataset)["task"] != "detection":
+        return
+    for name, (accepted, why) in _OF_A_DETECTOR.items():
+        value = settings.get(name, accepted)
+        if value != accepted:
+            raise ValueError(
+                f"A detector takes {name}={accepted!r} alone: {why}. Leave --{name} out, or give a --dataset of "
+                f"classification. Received: {name}={value!r}, dataset={dataset!r}"
+            )

@@ -7,7 +7,7 @@ import os
 
 from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
 from sact_tf.config.models import ModelConfig, check_train_effective
-from sact_tf.config.recipes import check_dataset
+from sact_tf.config.recipes import check_dataset, check_task_settings
 
 CONFIG_FILE = "config.json"
 SCHEDULES = ("piecewise", "exponential", "cosine", "constant")
@@ -88,6 +88,7 @@ class TrainingConfig:
                 "`finetune_skip_logits` leaves the last layer of a checkpoint out, and there is none. Give "
                 "--finetune_path, or leave out --finetune_skip_logits."
             )
+        check_task_settings(self.dataset, {**vars(self.model), "train_effective": self.train_effective})
         if self.train_effective is not None:
             check_train_effective(self.train_effective, self.model)
         check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
@@ -132,7 +133,10 @@ def default_training_config(dataset, model=None, **changes):
     defaults = {**check_dataset(dataset), **given}
     parts = {name: defaults[name] for name in ModelConfig.__dataclass_fields__ if name in defaults}
     fields = {name: defaults[name] for name in TrainingConfig.__dataclass_fields__ if name in defaults}
-    fields.update(model=ModelConfig(**{**parts, **(model or {})}), dataset=dataset)
+    parts.update(model or {})
+    # First, as what it says of another network would be about that network's depth.
+    check_task_settings(dataset, parts)
+    fields.update(model=ModelConfig(**parts), dataset=dataset)
     return TrainingConfig(**fields)
 
 

@@ -8,9 +8,11 @@ import stat
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.data import pictures, preprocessing
+from sact_tf.data import boxes, pictures, preprocessing
 
 _MAX_MESSAGE = 160
+# Of the shorter side: the TF Object Detection API has 600 and 1024 pixels for Faster R-CNN on COCO.
+_LONGEST_SIDE = 1024 / 600
 
 
 class BadPhotograph(ValueError):
@@ -47,6 +49,31 @@ def read_photograph(path, image_size=None, minimum_size=1):
     if image_size is not None:
         image = tf.raw_ops.ResizeBicubic(images=image[None], size=size)[0]
     return image.numpy()
+
+
+def resize_for_detector(image, image_size, minimum_size=1):
+    """A photograph as detectors take it: the shorter side `image_size`, the longer one at most 1024/600 of that.
+
+    Args:
+        image: float32 `(height, width, 3)`.
+        image_size: int, pixels of the shorter side, unless the longer one would become too long.
+        minimum_size: int, height and width in pixels that the image must have in the end.
+
+    Returns:
+        float32 array `(height, width, 3)`, resized as `boxes.resize` does it.
+
+    Raises:
+        BadPhotograph: if it would be too small.
+    """
+    longest = round(image_size * _LONGEST_SIDE)
+    height, width = boxes.resized_size(tf.shape(image)[:2], image_size, longest).numpy()
+    if min(height, width) < minimum_size:
+        enough = math.ceil(minimum_size * max(image.shape[:2]) / min(image.shape[:2]) / _LONGEST_SIDE)
+        raise BadPhotograph(
+            f"it would be {height} pixels high and {width} wide, and the network takes at least {minimum_size} each "
+            f"way. Enlarge it with --image_size={max(enough, minimum_size)} or more"
+        )
+    return boxes.resize(image, tf.zeros((0, 4)), image_size, longest)[0].numpy()
 
 
 def resized_shape(height, width, image_size):

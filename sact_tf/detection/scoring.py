@@ -25,16 +25,23 @@ METRICS = (
 )
 
 
+# Of pycocotools' ten overlaps, .5 to .95, the places of those that curves are drawn for.
+_CURVES = {0.5: 0, 0.75: 5}
+
+
 class Scores(NamedTuple):
     """What detections are worth; every figure is -1 where there is nothing to be found.
 
     Attributes:
         metrics: dict from each of `METRICS` to a float in [0, 1].
         per_class: dict from each category to a dict with the floats `AP`, `AP50`, `AP75` and `AR100`.
+        precision: dict from .5 and .75, how much boxes overlap, to float64 `(101,)`: the precision at the recalls 0,
+            .01, ... 1, the mean over the categories that there are boxes of.
     """
 
     metrics: dict
     per_class: dict
+    precision: dict
 
 
 def annotations(image_id, boxes, classes, crowd=None, areas=None):
@@ -51,9 +58,9 @@ def annotations(image_id, boxes, classes, crowd=None, areas=None):
     Returns:
         list of dicts.
     """
-    rectangles = _rectangles(boxes)
-    crowd = np.zeros(len(rectangles), bool) if crowd is None else crowd
-    areas = rectangles[:, 2] * rectangles[:, 3] if areas is None else areas
+    sides = rectangles(boxes)
+    crowd = np.zeros(len(sides), bool) if crowd is None else crowd
+    areas = sides[:, 2] * sides[:, 3] if areas is None else areas
     return [
         {
             "image_id": int(image_id),
@@ -62,7 +69,7 @@ def annotations(image_id, boxes, classes, crowd=None, areas=None):
             "area": float(area),
             "iscrowd": int(is_crowd),
         }
-        for rectangle, category, is_crowd, area in zip(rectangles, classes, crowd, areas, strict=True)
+        for rectangle, category, is_crowd, area in zip(sides, classes, crowd, areas, strict=True)
     ]
 
 
@@ -85,7 +92,7 @@ def detections(image_id, boxes, scores, classes):
             "bbox": rectangle.tolist(),
             "score": float(score),
         }
-        for rectangle, score, category in zip(_rectangles(boxes), scores, classes, strict=True)
+        for rectangle, score, category in zip(rectangles(boxes), scores, classes, strict=True)
     ]
 
 
@@ -119,7 +126,8 @@ def score(annotations, detections, image_ids, categories, class_agnostic=False):
         evaluation.accumulate()
         evaluation.summarize()
     per_class = {} if class_agnostic else _per_class(evaluation.eval, categories)
-    return Scores({name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}, per_class)
+    metrics = {name: float(value) for name, value in zip(METRICS, evaluation.stats, strict=True)}
+    return Scores(metrics, per_class, _precision(evaluation.eval))
 
 
 def _coco(boxes, image_ids, categories):
@@ -167,13 +175,21 @@ def _per_class(results, categories):
     }
 
 
+def _precision(results):
+    precision = results["precision"][:, :, :, 0, -1]
+    known = (precision > -1).all(axis=(0, 1))
+    if not known.any():
+        return {overlap: np.full(precision.shape[1], -1.0) for overlap in _CURVES}
+    return {overlap: precision[number][:, known].mean(axis=1) for overlap, number in _CURVES.items()}
+
+
 def _mean(values):
     """Mean of what is known; -1 for none."""
     known = values[values > -1]
     return float(np.mean(known)) if known.size else -1.0
 
 
-def _rectangles(boxes):
-    """yxyx as `[x, y, width, height]`, float64 `(boxes, 4)`."""
+def rectangles(boxes):
+    """Boxes yxyx as `[x, y, width, height]`, float64 `(boxes, 4)`."""
     boxes = np.asarray(boxes, "float64").reshape(-1, 4)
     return np.stack([boxes[:, 1], boxes[:, 0], boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0]], axis=-1)

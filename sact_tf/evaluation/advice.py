@@ -15,7 +15,7 @@ def remarks(model, figures, most_flops, first_ponder_cost=None):
     Args:
         model: whose `blocks` are looked at; blocks of one unit have nothing to decide.
         figures: dict with `<block>/num_units_mean`, `<block>/ponder_cost_mean` and `Total Flops/mean`, floats.
-        most_flops: what `most_flops` returns, int.
+        most_flops: mean FLOPs of an image if nothing halted early, such as `most_flops` returns.
         first_ponder_cost: float, the sum over blocks when the training began; None where it is not known.
     """
     if model.backbone.model_type == "vanilla":

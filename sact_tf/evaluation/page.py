@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from sact_tf.progress import printable
-from sact_tf.tasks.sections import Chart
+from sact_tf.tasks.sections import Chart, Picture
 from sact_tf.visualize import charts, gallery
 
 PAGE = "report.html"
@@ -54,7 +54,7 @@ def write(report_dir, title, task, metrics, plain, record, settings, remarks=())
         title: text.
         task: of the network.
         metrics: dict of `sact_tf.evaluation.evaluate`.
-        plain: dict with `flops`, those of the plain network of the same size, and `metrics`, its evaluation or None.
+        plain: dict with `flops`, the mean of the plain network of the same size, and `metrics`, its evaluation or None.
         record: `Record` of the evaluation.
         settings: dict from a setting's name to its value.
         remarks: sentences on what is wrong with where the network halts.
@@ -92,8 +92,8 @@ def _sections(title, task, metrics, plain, record, settings, remarks):
         yield _chart("Executed units of each block", charts.histograms(units), f"Share of the {kind}.")
         ponder = {name: (*values, "residual units + remainder") for name, values in record.ponder_cost.items()}
         yield _chart("Ponder cost of each block", charts.histograms(ponder), f"Share of the {kind}.")
-        yield _images("Images with the least computation", record.least)
-        yield _images("Images with the most computation", record.most)
+        yield _images("Images with the least computation", record.least, task)
+        yield _images("Images with the most computation", record.most, task)
     yield from map(_section, record.findings.sections())
     yield "<h2>All metrics</h2>\n" + _table(("metric", "value"), [(name, show(each)) for name, each in metrics.items()])
     yield "<h2>Configuration</h2>\n" + _table(("setting", "value"), settings.items())
@@ -118,7 +118,8 @@ def _summary(task, metrics, plain, num_images):
         )
         for name, score, flops in rows
     ]
-    text = f'<p class="note">{num_images} images. FLOPs: a multiplication and an addition are two.</p>\n'
+    note = html.escape(getattr(task, "FLOPS_NOTE", ""))
+    text = f'<p class="note">{num_images} images. FLOPs: a multiplication and an addition are two. {note}</p>\n'
     return text + _table(("network", score_name, "mean FLOPs", "of the plain network"), cells)
 
 
@@ -129,22 +130,32 @@ def _edges(flops):
     return np.linspace(low, high, FLOPS_BINS + 1) if high > low else np.array([low - 1, low - 0.5, low + 0.5, low + 1])
 
 
-def _images(title, entries):
+def _images(title, entries, task):
     if entries[0]["map"] is None:
         headings = ("image", "what it was", "FLOPs, millions")
         rows = [(each["index"], each["caption"], f"{each['flops'] / 1e6:.1f}") for each in entries]
         return f"<h2>{title}</h2>\n" + _table(headings, rows)
-    titles = [f"{each['caption']}\n{each['flops'] / 1e6:.1f} M" for each in entries]
-    picture = gallery([each["image"] for each in entries], [each["map"] for each in entries], titles)
+    picture, caption = (task.gallery if hasattr(task, "gallery") else _gallery)(entries)
     numbers = ", ".join(str(each["index"]) for each in entries)
-    caption = f"Above their ponder maps; what they were, and FLOPs. Numbers in the split: {numbers}."
+    millions = ", ".join(f"{each['flops'] / 1e6:.1f}" for each in entries)
+    caption = f"Above their ponder maps. {caption} Numbers in the split: {numbers}. FLOPs, millions: {millions}."
     return f"<h2>{title}</h2>\n<figure>{_png(picture, title)}<figcaption>{caption}</figcaption></figure>\n"
 
 
+def _gallery(entries):
+    titles = [f"{each['caption']}\n{each['flops'] / 1e6:.1f} M" for each in entries]
+    picture = gallery([each["image"] for each in entries], [each["map"] for each in entries], titles)
+    return picture, "What they were, and FLOPs."
+
+
 def _section(section):
-    """A `Chart` or a `Table` of a task as HTML."""
+    """A `Chart`, a `Picture` or a `Table` of a task as HTML."""
     if isinstance(section, Chart):
         return _chart(*section)
+    if isinstance(section, Picture):
+        title, caption = html.escape(section.title), html.escape(section.caption)
+        image = _png(section.pixels, section.title)
+        return f"<h2>{title}</h2>\n<figure>{image}<figcaption>{caption}</figcaption></figure>\n"
     return f"<h2>{html.escape(section.title)}</h2>\n" + _table(section.headings, section.rows)
 
 

@@ -39,10 +39,10 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
     writer.close()
     remarks = []
     if config.model.model_type != "vanilla":
-        remarks = advice.remarks(model, results, advice.most_flops(model, config.image_size))
+        remarks = advice.remarks(model, results, np.mean(seen.most_flops))
     if config.report_dir:
         title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
-        plain, settings = _plain(task, config, log), _settings(config, checkpoint)
+        plain, settings = _plain(task, config, seen.sizes, log), _settings(config, checkpoint)
         path = page.write(config.report_dir, title, task, results, plain, seen, settings, remarks)
         log(f"Report: {path}")
     return results, remarks
@@ -54,16 +54,16 @@ def _values(counts):
     return np.repeat(np.arange(len(counts)), np.ceil(counts * share).astype(np.int64))
 
 
-def _plain(task, config, log):
-    """FLOPs of the plain network of the same size, and its evaluation where the report names its checkpoint."""
+def _plain(task, config, sizes, log):
+    """Mean FLOPs of the plain network on images of these sizes, and its evaluation if the report names a checkpoint."""
     plain = dataclasses.replace(config.model, model_type="vanilla")
     network = task.build_model(plain, config.image_size)
-    blank = np.zeros((1, config.image_size, config.image_size, 3), np.float32)
+    counted = flops.count(network, {"image_size": np.array(sizes, np.int32)})["flops"]
     metrics = None
     if config.report_vanilla_dir:
         log(f"Evaluating the plain network: {config.report_vanilla_dir}")
         metrics = evaluate(dataclasses.replace(config, model=plain), config.report_vanilla_dir, log)
-    return {"flops": int(flops.count(network, network(blank, training=False))["flops"][0]), "metrics": metrics}
+    return {"flops": float(np.mean(counted)), "metrics": metrics}
 
 
 def _settings(config, checkpoint):

@@ -55,7 +55,8 @@ def count_most(model, outputs):
     """What `count` returns for one of our models where nothing halts early; arguments as there."""
     units = {name: len(block.units) for name, block in model.blocks.items()}
     everything = {
-        f"{name}/num_units": ops.ones_like(outputs[f"{name}/num_units"]) * number
+        # Padding around the pictures of a detector has no units, however many run elsewhere.
+        f"{name}/num_units": ops.where(ops.convert_to_tensor(outputs[f"{name}/num_units"]) > 0, number, 0)
         for name, number in units.items()
         if f"{name}/num_units" in outputs
     }

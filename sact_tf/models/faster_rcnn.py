@@ -86,6 +86,8 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         if freeze_batch_norm:
             _freeze_norms(self)
         self._freeze_parts()
+        # All parts are; without a call, Keras would warn of a file without weights.
+        self.built = True
 
     def _make_heads(self):
         policy, decay = self.dtype_policy, self.weight_decay

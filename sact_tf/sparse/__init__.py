@@ -18,6 +18,7 @@ from tensorflow.python.ops import control_flow_util
 
 from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
+from sact_tf.models import FasterRCNN
 from sact_tf.sparse.blocks import make_runner
 from sact_tf.sparse.images import ImageInput
 
@@ -39,8 +40,8 @@ def compile(model, image_shape=None, image_dtype=None):
         `Engine`.
 
     Raises:
-        ValueError: if the model is not built, has several inputs, has no `AdaptiveBlock`, or one with units or branches
-            that the engine does not know.
+        ValueError: if the model is a detector, is not built, has several inputs, has no `AdaptiveBlock`, or one with
+            units or branches that the engine does not know.
     """
     return Engine(model, image_shape, image_dtype)
 
@@ -59,6 +60,12 @@ class Engine(tf.Module):
 
     def __init__(self, model, image_shape=None, image_dtype=None):
         super().__init__(name="engine")
+        if isinstance(model, FasterRCNN):
+            raise ValueError(
+                "The engine takes networks from images to what they say of them, and a detector is told the size of "
+                "each picture too. Call the detector itself, in a tf.function where it has to be fast. Received: "
+                f"'{model.name}', a FasterRCNN"
+            )
         blocks = find_blocks(model)
         if not blocks:
             raise ValueError(f"The engine speeds up AdaptiveBlocks, and '{model.name}' has none.")

@@ -35,9 +35,15 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
         list of two dicts, the rows of `baseline.csv`, the adaptive run and the plain one.
 
     Raises:
-        ValueError: if the run is of a plain network, or not one of ours.
+        ValueError: if the run is of a plain network, of a detector, or not one of ours.
     """
     adaptive = configs.read_config(checkpoint_dir)
+    configs.refuse_detector(
+        adaptive.dataset,
+        "A baseline",
+        "Train a plain detector by yourself (train.py --model_type=vanilla --model=...) and compare with eval.py "
+        "--report_vanilla_dir.",
+    )
     if adaptive.model.model_type == "vanilla":
         raise ValueError(
             f"A baseline is made for an adaptive network, and {checkpoint_dir} has a plain one. "

@@ -61,6 +61,9 @@ def run(
             "tradeoff takes the model types act and sact and at least one plain depth. "
             f"Received: model_types={list(model_types)}, vanilla_models={list(vanilla_models)}"
         )
+    configs.refuse_detector(
+        dataset, "A tradeoff", "python -m sact_tf.studies.first_detection trains detectors of several --tau."
+    )
     start = os.path.join(run_dir, f"vanilla_{vanilla_models[-1]}")
     adaptive = {**changes, **{name: value for name, value in (adaptive or {}).items() if value is not None}}
     found = pipeline.num_classes_of(dataset, changes.get("dataset_dir"))

@@ -19,11 +19,14 @@ A task is an object with these functions, as a rule a module of this room; the d
   `add(batch, outputs)`, and then says its `metrics()`, a dict of floats.
 - `inputs(batch)`, of a model that is called on more than `batch["image"]`.
 - `findings(model)`: object that is given each batch, `add(batch, outputs)`, and shows in `sections()` what it found, as
-  `Chart`s and `Table`s of a report. `KEPT` names the outputs that it and `captions` read.
+  `Chart`s, `Table`s and `Picture`s of a report. `KEPT` names the outputs that it, `captions` and `marks` read.
+  `FLOPS_NOTE`, a sentence, says what FLOPs are counted where it is not all of the network's.
 - `captions(batch, outputs)`: a text for each image of a batch.
+- `marks(batch, outputs)`, of a task whose pictures have something drawn on them: an entry for each image of a batch,
+  and `gallery(entries)`: a picture of the images of a `Record`, which has the marks of each, and its caption.
 - `write_pictures(model, batch, outputs)`: for TensorBoard, with the default summary writer.
 - `read_labels(path, num_classes, dataset, log)` and `signatures(model, predict, dataset, image_size, labels,
-  directory)`: what a SavedModel answers to, besides images.
+  directory)`: what a SavedModel answers to, besides images; without `signatures` there is no SavedModel.
 """
 
 from sact_tf.config import check_dataset

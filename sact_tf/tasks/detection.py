@@ -5,14 +5,16 @@ import tensorflow as tf
 
 from sact_tf import visualize
 from sact_tf.data import pipeline
-from sact_tf.detection import scoring
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
-from sact_tf.tasks.sections import Table
+from sact_tf.tasks.found_boxes import SURE, Detections, Findings, marks_of
+from sact_tf.tasks.label_files import read_lines
+from sact_tf.visualize.detections import detection_gallery
 
 PROGRESS = ("box_classification", "region_objectness")
 SCORE = ("DetectionBoxes_Precision/mAP", "mAP")
 KEPT = ("boxes", "scores", "classes", "num_detections")
+FLOPS_NOTE = "They are those of the extractor; region proposals and head are among the metrics below."
 # Which boxes a step learns from is drawn, by the seed and the step of the run.
 DRAWS = True
 # Boxes of a caption.
@@ -39,6 +41,29 @@ def build_model(config, image_size=None):
     )
 
 
+def read_labels(path, num_classes, dataset, log=None):
+    """Returns the names of all classes from class 1 on, list of text; None for no file.
+
+    Args:
+        path: of a text file, or None.
+        num_classes: int, without the background.
+        dataset, log: not asked for.
+
+    Raises:
+        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
+    """
+    del dataset, log
+    if path is None:
+        return None
+    lines = read_lines(path)
+    if len(lines) != num_classes:
+        raise ValueError(
+            f"The labels must be one line a class, {num_classes} in all, from class 1 on, without the background. "
+            f"Received: {len(lines)} lines in {path}"
+        )
+    return lines
+
+
 def inputs(batch):
     """What the model is called on."""
     return {"images": batch["image"], "image_size": batch["image_size"], "original_size": batch["original_size"]}
@@ -63,7 +88,8 @@ def measure(model, batch, outputs):
     """
     values = {name: outputs[name] for name in ("region_proposals/flops", "head/flops", "num_detections")}
     if model.backbone.model_type == "sact":
-        size = [-(-side // STRIDE) * STRIDE for side in batch["image"].shape[1:3]]
+        # Batches differ in shape, and one graph is for all of them.
+        size = tf.unstack(-(-tf.shape(batch["image"])[1:3] // STRIDE) * STRIDE)
         cost = visualize.ponder_map(outputs, size)
         inside = _inside_boxes(batch, size)
         picture = _picture(batch["image_size"], size)
@@ -87,49 +113,27 @@ def collect(model, source):
     return Detections(model.num_classes)
 
 
-class Detections:
-    """Gathers what was found and what was there, in pixels of the files, for COCO's figures."""
-
-    def __init__(self, num_classes):
-        self.num_classes = num_classes
-        self.found, self.there, self.images = [], [], []
-
-    def add(self, batch, outputs):
-        """Takes a batch into account."""
-        batch = {name: np.asarray(batch[name]) for name in batch if name != "image"}
-        outputs = {name: np.asarray(outputs[name]) for name in KEPT}
-        ratio = np.tile(batch["original_size"] / batch["image_size"], 2)[:, None]
-        boxes = batch["boxes"] * ratio
-        for number, image_id in enumerate(batch["image_id"]):
-            count, real = outputs["num_detections"][number], batch["classes"][number] > 0
-            self.images.append(int(image_id))
-            self.found += scoring.detections(
-                image_id, *(outputs[name][number, :count] for name in ("boxes", "scores", "classes"))
-            )
-            self.there += scoring.annotations(
-                image_id, *(value[number, real] for value in (boxes, batch["classes"], batch["crowd"], batch["area"]))
-            )
-
-    def scores(self):
-        """`sact_tf.detection.scoring.Scores` of everything so far."""
-        return scoring.score(self.there, self.found, self.images, range(1, self.num_classes + 1))
-
-    def metrics(self):
-        """COCO's twelve figures, by the names of the TF Object Detection API."""
-        return self.scores().metrics
-
-    def sections(self):
-        """Yields a table of the classes, for a report."""
-        rows = [
-            (number, *(f"{each[name]:.3f}" for name in ("AP", "AP50", "AP75", "AR100")))
-            for number, each in self.scores().per_class.items()
-        ]
-        yield Table("What was found of each class", ("class", "AP", "AP at .5", "AP at .75", "AR of 100"), rows)
-
-
 def findings(model):
-    """What was found of each class."""
-    return Detections(model.num_classes)
+    """What was found of each class, what was missed, and what is not there."""
+    return Findings(model.num_classes)
+
+
+def marks(batch, outputs):
+    """What is drawn on each image: `Marks`."""
+    return marks_of(batch, outputs)
+
+
+def gallery(entries):
+    """Images of a `Record` with their boxes, above their ponder maps, and what the colours are."""
+    drawn = [entry["marks"] for entry in entries]
+    picture = detection_gallery(
+        [entry["image"] for entry in entries],
+        [entry["map"] for entry in entries],
+        [(each.found, each.texts) for each in drawn],
+        [each.there for each in drawn],
+        [f"{len(each.there)} there, {len(each.found)} found" for each in drawn],
+    )
+    return picture, f"Green is what is there, red what was found with a score of {SURE} or more."
 
 
 def captions(batch, outputs):

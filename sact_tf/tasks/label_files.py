@@ -23,7 +23,7 @@ def read_labels(path, num_classes, dataset, log=None):
     """
     if path is None:
         return None
-    lines = _read_lines(os.path.expanduser(path))
+    lines = read_lines(path)
     first = 1 if dataset == "imagenet" else 0
     # What `sact_tf.data.convert` writes beside a data set: its class folders in order, without ImageNet's background.
     converted = os.path.basename(path) == f"{dataset}_classes.txt"
@@ -41,7 +41,9 @@ def read_labels(path, num_classes, dataset, log=None):
     return labels
 
 
-def _read_lines(path):
+def read_lines(path):
+    """The lines of a text file as a list; OSError or ValueError if it cannot be read."""
+    path = os.path.expanduser(path)
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()

@@ -11,6 +11,14 @@ class Chart(NamedTuple):
     caption: str
 
 
+class Picture(NamedTuple):
+    """A picture, uint8 `(height, width, 3)`, under a title, with a caption."""
+
+    title: str
+    pixels: object
+    caption: str
+
+
 class Table(NamedTuple):
     """Rows of cells under a title and the headings of the columns."""
 

@@ -3,10 +3,45 @@
 import numpy as np
 
 from sact_tf.progress import printable
-from sact_tf.visualize.figures import LABEL, _new_figure, _render, _show
+from sact_tf.visualize.figures import LABEL, _add_colour_bar, _new_figure, _render, _show, _wrap
 from sact_tf.visualize.plain_text import plain_text
 
 _FOUND, _THERE = "#ff5050", "#40e060"
+# Of one picture in a figure of its own, in inches; very wide and very tall photographs stay within.
+_PANEL_WIDTHS, _PANEL_HEIGHTS = (3.0, 6.5), (1.0, 7.0)
+
+
+@plain_text
+def detection_figure(image, found, title="", ponder_map=None):
+    """One picture with the boxes that were found, above its ponder map with the same boxes.
+
+    Args:
+        image: float `(height, width, 3)` in [0, 1].
+        found: pair of float `(boxes, 4)`, ymin, xmin, ymax, xmax in pixels of the image, and a text for each box.
+        title: text above.
+        ponder_map: float `(height, width)`, in residual units; None for none.
+
+    Returns:
+        uint8 array `(figure height, figure width, 3)`.
+    """
+    panels = 1 if ponder_map is None else 2
+    height, width = np.shape(image)[:2]
+    panel_height = np.clip(_PANEL_WIDTHS[1] * height / width, *_PANEL_HEIGHTS)
+    panel_width = np.clip(panel_height * width / height, *_PANEL_WIDTHS)
+    figure = _new_figure(panel_width, panels * panel_height + 0.5 + 0.8 * (panels - 1))
+    figure.suptitle(_wrap(title, panel_width), fontsize=11)
+    axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
+    axes[0].imshow(np.clip(image, 0, 1), interpolation="nearest")
+    axes[0].set_axis_off()
+    _frames(axes[0], found[0], _FOUND)
+    _texts(axes[0], found)
+    if ponder_map is not None:
+        limits = np.min(ponder_map), np.max(ponder_map)
+        limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
+        drawn = _show(axes[1], np.asarray(ponder_map), limits)
+        _frames(axes[1], found[0], "white")
+        _add_colour_bar(figure, drawn, axes[1:])
+    return _render(figure)
 
 
 @plain_text
@@ -15,7 +50,7 @@ def detection_gallery(images, maps, found, there, titles):
 
     Args:
         images: list of float `(height, width, 3)` in [-1, 1], of any sizes.
-        maps: list of float `(height, width)` of the same sizes, in residual units.
+        maps: list of float `(height, width)` of the same sizes, in residual units; None for images alone.
         found: list of pairs: float `(boxes, 4)`, ymin, xmin, ymax, xmax in pixels, and a text for each box.
         there: list of float `(boxes, 4)`, the true ones.
         titles: list of text, one an image.
@@ -24,26 +59,58 @@ def detection_gallery(images, maps, found, there, titles):
         uint8 array `(height, width, 3)`.
     """
     count = len(images)
+    if maps is None:
+        axes = _new_figure(2.0 * count, 2.6).subplots(1, count, squeeze=False)[0]
+        for axis, *of_image in zip(axes, images, found, there, titles, strict=True):
+            _show_boxes(axis, *of_image)
+        return _render(axes[0].figure)
     figure = _new_figure(2.0 * count, 5.2)
     axes = figure.subplots(2, count, squeeze=False)
     limits = np.percentile(np.concatenate([np.ravel(each) for each in maps]), [0.1, 99.9])
     limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
     for column in range(count):
         above, below = axes[:, column]
-        above.imshow(np.clip((np.asarray(images[column]) + 1) / 2, 0, 1), interpolation="nearest")
-        above.set_axis_off()
-        above.set_title(printable(titles[column]), fontsize=11)
+        _show_boxes(above, images[column], found[column], there[column], titles[column])
         drawn = _show(below, np.asarray(maps[column]), limits)
-        _frames(above, there[column], _THERE, dashed=True)
-        _frames(above, found[column][0], _FOUND)
         _frames(below, there[column], "white")
-        for (ymin, xmin, _, _), text in zip(*found[column], strict=True):
-            box = {"facecolor": _FOUND, "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
-            above.text(xmin, ymin, printable(text), fontsize=7, color="white", bbox=box, verticalalignment="bottom")
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=45)
     bar.set_label(LABEL, fontsize=12)
     bar.outline.set_visible(False)
     return _render(figure)
+
+
+@plain_text
+def precision_recall(curves):
+    """Precision at each recall as a Matplotlib figure.
+
+    Args:
+        curves: dict from a text to `(points,)` floats in [0, 1], at recalls from 0 to 1 that are equally far apart.
+    """
+    figure = _new_figure(4.6, 3.4)
+    axes = figure.subplots()
+    for name, curve in curves.items():
+        axes.plot(np.linspace(0, 1, len(curve)), curve, label=name)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=8)
+    return figure
+
+
+def _show_boxes(axis, image, found, there, title):
+    """One image with what is there in green and what was found in red."""
+    axis.imshow(np.clip((np.asarray(image) + 1) / 2, 0, 1), interpolation="nearest")
+    axis.set_axis_off()
+    axis.set_title(printable(title), fontsize=11)
+    _frames(axis, there, _THERE, dashed=True)
+    _frames(axis, found[0], _FOUND)
+    _texts(axis, found)
+
+
+def _texts(axis, found):
+    """Writes the text of each box on its upper edge."""
+    for (ymin, xmin, _, _), text in zip(*found, strict=True):
+        box = {"facecolor": _FOUND, "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
+        axis.text(xmin, ymin, printable(text), fontsize=7, color="white", bbox=box, verticalalignment="bottom")
 
 
 def _frames(axis, boxes, colour, dashed=False):

@@ -93,3 +93,16 @@ def test_figures_of_some_images_are_those_of_pycocotools_itself(coco, subset):
     assert list(found.metrics.values()) == own["stats"]
     for name in ("AP", "AP50"):
         assert [found.per_class[category][name] for category in classes] == own[f"per_class_{name}"]
+
+
+def test_precision_at_each_recall_is_the_mean_of_the_classes_that_there_are():
+    # Of class 1 one box of two is found, but not exactly: it overlaps by 10 of 12. Of class 2 nothing; 3 has no boxes.
+    there = scoring.annotations(5, [[0, 0, 10, 10], [30, 30, 40, 40], [50, 0, 60, 10]], [1, 1, 2])
+    found = scoring.detections(5, [[0, 0, 12, 10]], [0.9], [1])
+    curves = scoring.score(there, found, [5], [1, 2, 3]).precision
+    assert set(curves) == {0.5, 0.75}
+    for curve in curves.values():
+        np.testing.assert_allclose(curve, np.where(np.arange(101) <= 50, 0.5, 0.0))
+    less = scoring.score(there, scoring.detections(5, [[0, 0, 16, 10]], [0.9], [1]), [5], [1, 2]).precision
+    assert less[0.5][0] == pytest.approx(0.5) and less[0.75].max() == 0
+    assert (scoring.score([], found, [5], [1]).precision[0.5] == -1).all()

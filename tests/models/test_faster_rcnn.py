@@ -63,8 +63,10 @@ def test_a_picture_has_beside_a_larger_one_what_it_has_alone(detector):
         assert int(beside[name][0]) == int(alone[name][0]), name
     of_alone, of_beside = flops.count(detector, alone), flops.count(detector, beside)
     assert set(of_alone) == {"flops", "block1/flops", "block2/flops", "block3/flops"}
+    most_of_alone, most_of_beside = flops.count_most(detector, alone), flops.count_most(detector, beside)
     for name, value in of_alone.items():
         assert int(of_beside[name][0]) == int(value[0]), name
+        assert int(most_of_beside[name][0]) == int(most_of_alone[name][0]) >= int(value[0]), name
     if detector.backbone.model_type == "sact":
         assert len(np.unique(alone["block3/num_units"])) > 1
 

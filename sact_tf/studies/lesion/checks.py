@@ -57,6 +57,9 @@ def check_data(split_configs):
         raise ValueError("--checkpoint_dir or --checkpoint_dirs is needed: trained networks.")
     first = split_configs[0]
     for config in split_configs:
+        configs.refuse_detector(
+            config.dataset, "A lesion study, which compares images one by one,", "Give runs on a data set of classes."
+        )
         known = pipeline.num_classes_of(config.dataset, config.dataset_dir)
         if known is None and config.dataset != "imagenet":
             known = configs.check_dataset(config.dataset)["num_classes"]

@@ -41,6 +41,10 @@ def check(adaptive_dir, vanilla_dir, kinds, seeds, num_examples, train_examples,
     """`Inputs`; arguments as of `sact_tf.studies.lesion_resnet.run`, errors too."""
     adaptive, adaptive_prefix = _read_run(adaptive_dir, "adaptive_dir")
     plain, plain_prefix = _read_run(vanilla_dir, "vanilla_dir")
+    for run in (adaptive, plain):
+        configs.refuse_detector(
+            run.dataset, "LesionResNet, which compares images one by one,", "Give runs on a data set of classes."
+        )
     if adaptive.model.model_type == "vanilla":
         raise ValueError(
             f"--adaptive_dir must be the run of an act or sact network, whose places are to be judged. Received: "

@@ -41,6 +41,7 @@ def plan(models, survival, seeds, dataset, **changes):
     Raises:
         ValueError: for anything that is none of these, or that is named twice.
     """
+    configs.refuse_detector(dataset, "A study of stochastic depth", "Give a --dataset of classes.")
     models = [str(model).strip() for model in models]
     _check_each("models", models, "depths of networks, as --model takes them", lambda model: True)
     _check_each(

@@ -1,0 +1,198 @@
+"""Finds the objects on photographs with a detector, and draws its boxes above what it spent where.
+
+  python -m sact_tf.detect --checkpoint_dir=runs/detector --images_pattern='photos/*.jpg' --output_dir=found
+
+For each photograph `<name>_detections.png`, with the boxes whose score is at least `--min_score` and, of a SACT
+detector, the ponder map below; and one `detections.json` with all boxes in COCO's form of results: a list of
+`image_id` (the number in the lines of progress), `file_name`, `category_id` (the network's class, from 1), `bbox`
+(x, y, width and height in pixels of the file) and `score`. Boxes belong to a photograph as one sees it: turned where
+its EXIF data says so.
+"""
+
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from sact_tf import command_line, flops, visualize
+from sact_tf.command_line import photographs, writing
+from sact_tf.data.padding import bucketed, pad_images
+from sact_tf.data.photographs import prepare, read_photograph, resize_for_detector
+from sact_tf.data.whole_files import write_atomically
+from sact_tf.detection import scoring
+from sact_tf.evaluation import inference
+from sact_tf.progress import print_line
+from sact_tf.tasks import task_of
+from sact_tf.visualize.detections import detection_figure
+
+BOXES_FILE = "detections.json"
+ENDING = "_detections.png"
+# A multiple of the extractor's strides: each position of a map stands for as many pixels as any other.
+_BUCKET = 32
+_SIZES = tf.TensorSpec((1, 2), tf.int32)
+_SIGNATURE = {
+    "images": tf.TensorSpec((1, None, None, 3), tf.float32),
+    "image_size": _SIZES,
+    "original_size": _SIZES,
+}
+
+
+class Found(NamedTuple):
+    """What a detector finds on one photograph, and what it spends.
+
+    Attributes:
+        boxes: float32 array `(boxes, 4)`, ymin, xmin, ymax, xmax in pixels of the file, best first.
+        scores: float32 array `(boxes,)`.
+        classes: int32 array `(boxes,)`, from 1.
+        ponder_map: float32 array `(height, width)` of the resized photograph, in residual units; None where nothing
+            decides by position.
+        flops: int, the extractor's.
+        most_flops: int, what it would be if no position halted early.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+    ponder_map: np.ndarray | None
+    flops: int
+    most_flops: int
+
+
+def detect(config, log=print_line):
+    """Writes the picture of every photograph, and the boxes of all of them.
+
+    Args:
+        config: `DetectConfig`.
+        log: called with a line of text for each photograph.
+
+    Returns:
+        `(done, skipped)`: dict from the path of a photograph to the list of its boxes, as in `detections.json`; list of
+        the paths of files that could not be looked at.
+
+    Raises:
+        FileNotFoundError: if there are no such photographs, or no checkpoint.
+        FileExistsError: if there are pictures of the same names, or boxes, and `overwrite` is False.
+        ValueError: if checkpoint or labels do not fit.
+        OSError: if nothing can be written any more, as on a full disk.
+    """
+    names = photographs.name_outputs(photographs.find_photographs(config.images_pattern))
+    _check_output_dir(config, names)
+    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes, config.dataset)
+    model = inference.load_model(config)
+    predict = predictor(model)
+    command_line.make_directory(config.output_dir, "output_dir")
+    image_ids = {path: number for number, path in enumerate(names, 1)}
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in names])
+
+    def draw(path, name):
+        image = read_photograph(path)
+        resized = resize_for_detector(image, config.image_size, model.backbone.minimum_size)
+        found = find(model, predict, resized, image.shape[:2], config.dataset)
+        text = _summary(found, image.shape, config.min_score)
+        title = f"{photographs.title_of(path)}, {text}"
+        picture = _picture(resized, image.shape, found, config.min_score, labels, title)
+        photographs.write_all(config.output_dir, name, [(ENDING[1:-4], picture)], "boxes")
+        file_name = photographs.usable(os.path.relpath(os.path.abspath(path), folder))
+        boxes = scoring.detections(image_ids[path], found.boxes, found.scores, found.classes)
+        return [{"image_id": each["image_id"], "file_name": file_name, **each} for each in boxes], text
+
+    done, skipped = photographs.draw_each(names, draw, log)
+    _write_boxes(config.output_dir, [box for boxes in done.values() for box in boxes])
+    log(f"Boxes of {len(done)} photographs: {os.path.join(config.output_dir, BOXES_FILE)}")
+    return done, skipped
+
+
+def predictor(model):
+    """Function from a detector's inputs, of one photograph of any size, to its outputs with the extractor's FLOPs."""
+
+    def predict(inputs):
+        outputs = dict(model(inputs, training=False))
+        # The features are the bulk of it, and nobody looks at them.
+        kept = {name: value for name, value in outputs.items() if name not in model.blocks}
+        return {**kept, **flops.count(model, outputs)}
+
+    return tf.function(predict, input_signature=[_SIGNATURE], autograph=False)
+
+
+def find(model, predict, image, original_size, dataset):
+    """What a detector finds on one photograph.
+
+    Args:
+        model: `FasterRCNN`.
+        predict: function of `predictor`.
+        image: float32 `(height, width, 3)` in [0, 1], resized.
+        original_size: ints `(2,)`, height and width of the file, in whose pixels the boxes are.
+        dataset: a key of `sact_tf.config.DATASETS`, as the network was trained on.
+
+    Returns:
+        `Found`.
+    """
+    height, width = image.shape[:2]
+    padded = [bucketed(side, _BUCKET) for side in (height, width)]
+    inputs = {
+        "images": pad_images(tf.convert_to_tensor(prepare(image, dataset)), padded)[None],
+        "image_size": tf.constant([[height, width]]),
+        "original_size": tf.constant([[*original_size]]),
+    }
+    outputs = predict(inputs)
+    count = int(outputs["num_detections"][0])
+    ponder_map = None
+    if model.backbone.model_type == "sact":
+        ponder_map = visualize.ponder_map(outputs, padded)[0, :height, :width].numpy()
+    return Found(
+        *(outputs[name][0, :count].numpy() for name in ("boxes", "scores", "classes")),
+        ponder_map,
+        int(outputs["flops"][0]),
+        int(flops.count_most(model, outputs)["flops"][0]),
+    )
+
+
+def _check_output_dir(config, names):
+    photographs.check_output_dir(config, names, ENDING, "boxes")
+    if os.path.exists(os.path.join(config.output_dir, BOXES_FILE)) and not config.overwrite:
+        raise FileExistsError(
+            f"{config.output_dir} holds the boxes of other photographs already, {BOXES_FILE}. Give --overwrite to "
+            "replace them, or another --output_dir."
+        )
+
+
+def _summary(found, shape, min_score):
+    sure = int(np.sum(found.scores >= min_score))
+    boxes = "1 box" if sure == 1 else f"{sure} boxes"
+    return (
+        f"{shape[0]} x {shape[1]}: {boxes} of score {min_score:g} or more; {found.flops:,} FLOPs of the extractor, "
+        f"{found.flops / found.most_flops:.1%} of all units everywhere"
+    )
+
+
+def _picture(resized, shape, found, min_score, labels, title):
+    sure = found.scores >= min_score
+    ratio = np.array(resized.shape[:2]) / shape[:2]
+    names = [str(number) if labels is None else labels[number - 1] for number in found.classes[sure]]
+    texts = [f"{name} {score:.2f}" for name, score in zip(names, found.scores[sure], strict=True)]
+    return detection_figure(resized, (found.boxes[sure] * np.tile(ratio, 2), texts), title, found.ponder_map)
+
+
+def _write_boxes(directory, boxes):
+    """Writes the boxes of all photographs, one a line."""
+    lines = ",\n".join(json.dumps(box) for box in boxes)
+    try:
+        write_atomically(os.path.join(directory, BOXES_FILE), [f"[\n{lines}\n]\n".encode()])
+    except OSError as error:
+        raise writing.explained(directory, "output_dir", error) from error
+
+
+def main():
+    """Flags to configuration to one call; files that were skipped make it fail in the end."""
+    photographs.refuse_skipped(*detect(command_line.detect_config()))
+
+
+if __name__ == "__main__":
+    command_line.define_model_flags(
+        image_size="Length in pixels to resize the shorter side to, the longer one at most 1024/600 of it.",
+        dataset="digit_scenes",
+    )
+    command_line.define_detect_flags()
+    command_line.run(main)

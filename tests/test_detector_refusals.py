@@ -1,0 +1,194 @@
+"""What a detector cannot do, or not yet: each is refused in a sentence that says what does, before any work."""
+
+import dataclasses
+import functools
+import warnings
+
+import absl.flags
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import sact_tf
+from sact_tf import checkpoints, command_line, config, export
+from sact_tf.command_line import configurations
+from sact_tf.studies import baseline, tradeoff
+from sact_tf.studies.lesion.checks import check_data
+from sact_tf.studies.lesion_resnet import inputs
+from sact_tf.studies.stochastic_depth import plan
+from sact_tf.tasks import detection
+
+NETWORK = config.ModelConfig(
+    network="imagenet", model="1_1_1_1", model_type="sact", num_classes=3, base_channels=2, anchor_base_size=64.0
+)
+CHECKPOINT = {"model": NETWORK, "dataset": "digit_scenes", "checkpoint_dir": "run"}
+
+
+def split_config():
+    split = {"image_size": 64, "split_name": "test", "num_examples": 2, "batch_size": 1}
+    return config.SplitConfig(**CHECKPOINT, **split)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Directories "adaptive" and "vanilla" of a detector's runs: their configuration and a checkpoint of the first."""
+    folder = tmp_path_factory.mktemp("runs")
+    for kind in ("sact", "vanilla"):
+        fields = {**dataclasses.asdict(NETWORK), "model_type": kind}
+        (folder / kind).mkdir()
+        (folder / kind / "config.json").write_text(config.default_training_config("digit_scenes", fields).to_json())
+        save(detection.build_model(dataclasses.replace(NETWORK, model_type=kind)), folder / kind)
+    return folder
+
+
+def save(model, directory):
+    named = checkpoints.named_variables(model)
+    saved = tf.train.Checkpoint(**{checkpoints.VARIABLES_KEY: named}, step=tf.Variable(3, dtype=tf.int64))
+    return saved.save(str(directory / "model.ckpt"))
+
+
+def split_of(**fields):
+    split = {"image_size": 64, "split_name": "test", "num_examples": 2, "batch_size": 1}
+    return {**CHECKPOINT, **split, **fields}
+
+
+REFUSED = {
+    "ponder_map": (
+        lambda: config.PonderMapConfig(**CHECKPOINT, images_pattern="x", output_dir="y"),
+        r"python -m sact_tf\.ponder_map is for networks that classify, .* python -m sact_tf\.detect draws",
+    ),
+    "export_maps": (
+        lambda: config.MapExportConfig(**split_of(export_path="maps.h5")),
+        r"An HDF5 file of maps is for networks that classify, .*sact_tf\.detect draws the maps.*eval\.py --report_dir",
+    ),
+    "saved_model": (
+        lambda: config.ExportConfig(**CHECKPOINT, image_size=64, output_dir="y", engine="sparse"),
+        r"format='saved_model' is for networks that classify, .* Give --format=keras or --format=weights",
+    ),
+    "release": (
+        lambda: config.ExportConfig(**CHECKPOINT, image_size=64, output_dir="y", format="release"),
+        r"format='release' is for networks that classify, .* Give --format=keras or --format=weights",
+    ),
+    "lesion": (lambda: check_data([split_config()]), r"A lesion study, .* Give runs on a data set of classes"),
+    "stochastic depth": (
+        lambda: plan.plan(["1_1_1_1"], [0.5], [0], "digit_scenes"),
+        r"A study of stochastic depth is for networks that classify, .* Give a --dataset of classes",
+    ),
+    "tradeoff": (
+        lambda: tradeoff.run("runs/tradeoff", dataset="digit_scenes"),
+        r"A tradeoff is for networks that classify, .* python -m sact_tf\.studies\.first_detection trains",
+    ),
+    "engine": (
+        lambda: sact_tf.sparse.compile(detection.build_model(NETWORK)),
+        r"a detector is told the size of each picture too\. Call the detector itself.* 'faster_rcnn', a FasterRCNN",
+    ),
+    "cifar": (
+        lambda: config.default_training_config("digit_scenes", {"network": "cifar"}),
+        r"A detector takes network='imagenet' alone: .* Leave --network out, .* Received: network='cifar'",
+    ),
+    "shortcuts": (
+        lambda: config.default_training_config("digit_scenes", {"shortcuts": False}),
+        r"A detector takes shortcuts=True alone: .* Received: shortcuts=False, dataset='digit_scenes'",
+    ),
+    "label smoothing": (
+        lambda: config.default_training_config("digit_scenes", {"label_smoothing": 0.1}),
+        r"A detector takes label_smoothing=0\.0 alone: .* Received: label_smoothing=0\.1",
+    ),
+    "train_effective": (
+        lambda: config.default_training_config("digit_scenes", train_effective=2),
+        r"A detector takes train_effective=None alone: .* Received: train_effective=2",
+    ),
+    "evaluation": (
+        lambda: config.EvaluationConfig(
+            **split_of(model=dataclasses.replace(NETWORK, label_smoothing=0.5)), eval_dir="eval"
+        ),
+        r"A detector takes label_smoothing=0\.0 alone",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ask", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_makes_no_sense_of_a_detector_is_refused(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask()
+
+
+def test_studies_of_a_run_refuse_a_detector_before_anything_is_written(runs, tmp_path):
+    with pytest.raises(ValueError, match=r"A baseline is for networks that classify, .*eval\.py --report_vanilla_dir"):
+        baseline.run(str(runs / "sact"), str(tmp_path / "new"))
+    with pytest.raises(ValueError, match=r"LesionResNet, .* is for networks that classify, .*data set of classes"):
+        inputs.check(str(runs / "sact"), str(runs / "vanilla"), None, 3, None, 1000, None)
+    assert not (tmp_path / "new").exists()
+
+
+def with_flags(monkeypatch, define, *words):
+    """Sets the flags of a command."""
+    parsed = absl.flags.FlagValues()
+    monkeypatch.setattr(configurations, "FLAGS", parsed)
+    with monkeypatch.context() as patch:
+        for kind in ("", "_enum", "_string", "_float", "_integer", "_boolean", "_list", "_alias"):
+            make = getattr(absl.flags, f"DEFINE{kind}")
+            patch.setattr(absl.flags, f"DEFINE{kind}", functools.partial(make, flag_values=parsed))
+        command_line.define_model_flags()
+        define()
+    parsed(["command", *words])
+
+
+@pytest.mark.parametrize("flag", ["--network=cifar", "--noshortcuts", "--label_smoothing=0.1", "--train_effective=2"])
+def test_flags_of_training_that_a_detector_has_no_use_for_are_refused_by_name(monkeypatch, flag):
+    with_flags(monkeypatch, command_line.define_training_flags, "--dataset=digit_scenes", flag)
+    with pytest.raises(ValueError, match=r"A detector takes \w+=.* alone: .*dataset='digit_scenes'"):
+        command_line.training_config()
+
+
+def test_a_run_is_not_read_as_a_network_of_another_task(monkeypatch, runs):
+    words = (f"--checkpoint_dir={runs / 'sact'}", "--dataset=cluttered_digits")
+    with_flags(monkeypatch, command_line.define_evaluation_flags, *words)
+    with pytest.raises(
+        ValueError, match=r"trained on digit_scenes, a data set of detection, and .* Leave out --dataset"
+    ):
+        command_line.evaluation_config()
+
+
+def test_commands_find_out_by_the_run_that_it_is_a_detector(monkeypatch, runs):
+    words = (f"--checkpoint_dir={runs / 'sact'}", "--images_pattern=x", "--output_dir=y")
+    with_flags(monkeypatch, command_line.define_ponder_map_flags, *words)
+    with pytest.raises(ValueError, match=r"ponder_map is for networks that classify"):
+        command_line.ponder_map_config()
+    with_flags(monkeypatch, command_line.define_detect_flags, *words, "--min_score=0.25")
+    found = command_line.detect_config()
+    assert (found.dataset, found.image_size, found.min_score, found.model) == ("digit_scenes", 128, 0.25, NETWORK)
+
+
+@pytest.mark.parametrize("format_", ["keras", "weights"])
+def test_a_detector_is_exported_for_keras_without_a_warning(runs, tmp_path, format_):
+    fields = {**CHECKPOINT, "checkpoint_dir": str(runs / "sact")}
+    asked = config.ExportConfig(**fields, image_size=64, output_dir=str(tmp_path / "out"), format=format_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        path = export.export(asked, lambda line: None)
+    loaded = detection.build_model(NETWORK)
+    if format_ == "keras":
+        loaded = keras.models.load_model(path)
+    else:
+        loaded.load_weights(path)
+    expected = detection.build_model(NETWORK)
+    checkpoints.load(expected, str(runs / "sact"))
+    for one, other in zip(loaded.weights, expected.weights, strict=True):
+        if "seed" not in one.path:
+            np.testing.assert_array_equal(one, other, err_msg=one.path)
+
+
+def test_a_detector_starts_from_a_network_of_its_own_shape_alone(runs, tmp_path):
+    model = detection.build_model(dataclasses.replace(NETWORK, model="1_2_1_1"))
+    with pytest.raises(
+        ValueError, match=r"same units in each block\. Give --model=1_1_1_1, .*for a detector with 1_2_1_1"
+    ):
+        sact_tf.initialize_from(model, str(runs / "vanilla"))
+    deeper = save(sact_tf.imagenet_resnet("1_1_2_1", "vanilla", 5, base_channels=2), tmp_path / "deeper")
+    with pytest.raises(ValueError, match=r"Give --model=1_1_2_1, or another --finetune_path\. .*with 1_1_2_1 units"):
+        sact_tf.initialize_from(model, deeper)
+    cifar = save(sact_tf.cifar_resnet(1, "vanilla", 5, base_channels=2), tmp_path / "cifar")
+    with pytest.raises(ValueError, match=r"Leave out --finetune_path, .*--model=1_2_1_1\)\. .* is of another network"):
+        sact_tf.initialize_from(model, cifar)
