@@ -226,7 +226,8 @@ def check_task_settings(dataset, settings):
     for name, (accepted, why) in _OF_A_DETECTOR.items():
         value = settings.get(name, accepted)
         if value != accepted:
+            takes = f"no {name}" if accepted is None else f"{name}={accepted!r} alone"
             raise ValueError(
-                f"A detector takes {name}={accepted!r} alone: {why}. Leave --{name} out, or give a --dataset of "
-                f"classification. Received: {name}={value!r}, dataset={dataset!r}"
+                f"A detector takes {takes}: {why}. Leave --{name} out, or give a --dataset of classification. "
+                f"Received: {name}={value!r}, dataset={dataset!r}"
             )
