@@ -81,7 +81,7 @@ REFUSED = {
     ),
     "engine": (
         lambda: sact_tf.sparse.compile(detection.build_model(NETWORK)),
-        r"a detector is told the size of each picture too\. Call the detector itself.* 'faster_rcnn(_\d+)?', a FasterRCNN",
+        r"a detector is told the size of each picture too\. Call the detector itself.*, a FasterRCNN",
     ),
     "cifar": (
         lambda: config.default_training_config("digit_scenes", {"network": "cifar"}),
