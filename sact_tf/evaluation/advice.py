@@ -44,12 +44,12 @@ def remarks(model, figures, most_flops, first_ponder_cost=None):
     ]
 
 
-def most_flops(model, image_size):
-    """FLOPs of an image if nothing halted early, int.
+def most_flops(model, inputs):
+    """Mean FLOPs of images if nothing halted early, float.
 
     Args:
         model: that a task built.
-        image_size: int, height and width in pixels.
+        inputs: what it is called on, see `sact_tf.tasks.inputs_of`.
     """
-    outputs = model(np.zeros((1, image_size, image_size, 3), np.float32), training=False)
-    return int(flops.count_most(model, outputs)["flops"][0])
+    outputs = model(inputs, training=False)
+    return float(np.mean(flops.count_most(model, outputs)["flops"]))

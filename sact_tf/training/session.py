@@ -126,7 +126,7 @@ class Session:
                 steady, steady_step = time.monotonic(), step
             elif self.log_timer.is_due() or step == self.config.max_number_of_steps:
                 self._report(step, results, (step - steady_step) / (time.monotonic() - steady))
-                self._remark(step, results)
+                self._remark(step, batch, results)
             if self.summary_timer.is_due() or step == self.config.max_number_of_steps:
                 self._summarize(step, batch, results, (step - steady_step) / (time.monotonic() - steady))
             self.results = results
@@ -203,10 +203,10 @@ class Session:
             parts.append(f"{steps_per_second * self.config.batch_size:.0f} images/s, {duration(left)} left")
         self.log(", ".join(parts))
 
-    def _remark(self, step, results):
+    def _remark(self, step, batch, results):
         """Says what is wrong with where the network halts, once that has lasted, and again at the end."""
         figures = {name: float(value) for name, value in results.items() if "/" in name}
-        model, size = self.trainer.model, self.config.image_size
+        model = self.trainer.model
         # Shares of FLOPs take a run of the network, and are not needed to see whether something is wrong.
         if not advice.remarks(model, figures, 1):
             self.wrong_since = None
@@ -215,7 +215,8 @@ class Session:
         at_the_end = step == self.config.max_number_of_steps
         if at_the_end or (step - self.wrong_since >= self.REMARK_STEPS and not self.remarked):
             self.remarked = True
-            for text in advice.remarks(model, figures, advice.most_flops(model, size), self.first_ponder_cost):
+            most = advice.most_flops(model, inputs_of(self.trainer.task, self._first_part(batch)))
+            for text in advice.remarks(model, figures, most, self.first_ponder_cost):
                 self.log(f"Note: {text}")
 
     def _summarize(self, step, batch, results, steps_per_second):
@@ -239,11 +240,15 @@ class Session:
         model = self.trainer.model
         if model.backbone.model_type == "vanilla":
             return
-        local = self.trainer.strategy.experimental_local_results
-        shown = {name: local(value)[0][: self.SHOWN_IMAGES] for name, value in batch.items()}
+        shown = self._first_part(batch)
         outputs = model(inputs_of(self.trainer.task, shown), training=False)
         self.trainer.task.write_pictures(model, shown, outputs)
         visualize.write_distributions(model, outputs)
+
+    def _first_part(self, batch):
+        """Some images of a batch, of the first replica here, and what belongs to them."""
+        local = self.trainer.strategy.experimental_local_results
+        return {name: local(value)[0][: self.SHOWN_IMAGES] for name, value in batch.items()}
 
     def _save(self, step):
         self._check_finite()
