@@ -41,3 +41,11 @@ def check_inputs(inputs):
     # More than there is would be picture made of nothing.
     checked["image_size"] = tf.minimum(checked.get("image_size", whole), whole)
     return checked
+
+
+def in_original_pixels(boxes, inputs):
+    """Boxes `(batch, boxes, 4)` in pixels of the files, if `check_inputs` has an `original_size`, else as they are."""
+    if "original_size" not in inputs:
+        return boxes
+    ratio = tf.cast(inputs["original_size"], tf.float32) / tf.cast(inputs["image_size"], tf.float32)
+    return boxes * tf.concat([ratio, ratio], axis=-1)[:, None]

@@ -8,11 +8,12 @@ from sact_tf.config import check_tau, imagenet_units
 from sact_tf.detection import anchors as anchor_grid
 from sact_tf.detection import answers, crops, geometry, proposals
 from sact_tf.detection.sampling import PROPOSALS_SAMPLED
-from sact_tf.layers.freezing import KeepsFrozenParts, parts_of
-from sact_tf.layers.parts import HalvedL2, normalization
+from sact_tf.layers.freezing import KeepsFrozenParts
+from sact_tf.layers.parts import normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
-from sact_tf.models.detection_inputs import check_inputs
+from sact_tf.models.detection_inputs import check_inputs, in_original_pixels
+from sact_tf.models.detection_parts import dense, freeze_norms, proposal_convolution
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
 
@@ -84,7 +85,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         self._make_heads()
         self.sample_seed = keras.random.SeedGenerator(name="sample_seed")
         if freeze_batch_norm:
-            _freeze_norms(self)
+            freeze_norms(self)
         self._freeze_parts()
         # All parts are; without a call, Keras would warn of a file without weights.
         self.built = True
@@ -95,12 +96,12 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         filters = self.backbone.blocks[EXTRACTOR_BLOCKS[-1]].units[-1].filters
         wide = self.backbone.blocks[HEAD_BLOCK].units[-1].filters
         hidden = PROPOSAL_FILTERS * self.backbone.base_channels
-        self.proposal_conv = _proposal_convolution(hidden, 3, decay, policy, "proposal_conv")
-        self.proposal_scores = _proposal_convolution(2 * count, 1, decay, "float32", "proposal_scores")
-        self.proposal_codes = _proposal_convolution(4 * count, 1, decay, "float32", "proposal_codes")
+        self.proposal_conv = proposal_convolution(hidden, 3, decay, policy, "proposal_conv")
+        self.proposal_scores = proposal_convolution(2 * count, 1, decay, "float32", "proposal_scores")
+        self.proposal_codes = proposal_convolution(4 * count, 1, decay, "float32", "proposal_codes")
         self.postnorm = normalization(0.997, 1e-5, policy, "postnorm")
-        self.class_dense = _dense(self.num_classes + 1, decay, "class_scores")
-        self.box_dense = _dense(4 * self.num_classes, decay, "box_codes")
+        self.class_dense = dense(self.num_classes + 1, decay, "class_scores")
+        self.box_dense = dense(4 * self.num_classes, decay, "box_codes")
         self.proposal_conv.build((None, None, None, filters))
         for layer in (self.proposal_scores, self.proposal_codes):
             layer.build((None, None, None, hidden))
@@ -142,7 +143,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
             return {**outputs, **regions, "proposals": chosen.boxes, "num_proposals": chosen.count}
         scores, codes, num_units = self.head(outputs, chosen.boxes)
         found = answers.answer(chosen.boxes, chosen.valid, codes, scores, outputs["image_size"])
-        outputs.update(found._asdict(), boxes=_in_original_pixels(found.boxes, inputs))
+        outputs.update(found._asdict(), boxes=in_original_pixels(found.boxes, inputs))
         return {**outputs, "num_proposals": chosen.count, **self.more_flops(outputs, chosen, num_units)}
 
     def region_proposals(self, features):
@@ -289,37 +290,3 @@ def faster_rcnn(
         head_samples=head_samples,
         name=name,
     )
-
-
-def _freeze_norms(model):
-    branches = [branch for block in model.backbone.blocks.values() for branch in block.halting_branches]
-    of_branches = {id(part) for branch in branches for _, part, _ in parts_of(branch)}
-    for _, part, _ in parts_of(model):
-        if isinstance(part, keras.layers.BatchNormalization) and id(part) not in of_branches:
-            part.trainable = False
-
-
-def _proposal_convolution(filters, kernel_size, weight_decay, dtype, name):
-    return keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        padding="same",
-        data_format="channels_last",
-        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
-        kernel_regularizer=HalvedL2(weight_decay / 2) if weight_decay else None,
-        dtype=dtype,
-        name=name,
-    )
-
-
-def _dense(units, weight_decay, name):
-    # Float32 under every policy, as the loss is.
-    regularizer = HalvedL2(weight_decay / 2) if weight_decay else None
-    return keras.layers.Dense(units, kernel_regularizer=regularizer, dtype="float32", name=name)
-
-
-def _in_original_pixels(boxes, inputs):
-    if "original_size" not in inputs:
-        return boxes
-    ratio = tf.cast(inputs["original_size"], tf.float32) / tf.cast(inputs["image_size"], tf.float32)
-    return boxes * tf.concat([ratio, ratio], axis=-1)[:, None]

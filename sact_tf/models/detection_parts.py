@@ -1,0 +1,35 @@
+"""The layers that a detector has beside its backbone, and which of all are frozen."""
+
+import keras
+
+from sact_tf.layers.freezing import parts_of
+from sact_tf.layers.parts import HalvedL2
+
+
+def freeze_norms(model):
+    """Freezes the batch normalization of a detector, all but that of halting branches, which no checkpoint restores."""
+    branches = [branch for block in model.backbone.blocks.values() for branch in block.halting_branches]
+    of_branches = {id(part) for branch in branches for _, part, _ in parts_of(branch)}
+    for _, part, _ in parts_of(model):
+        if isinstance(part, keras.layers.BatchNormalization) and id(part) not in of_branches:
+            part.trainable = False
+
+
+def proposal_convolution(filters, kernel_size, weight_decay, dtype, name):
+    """A `Conv2D` as the TF Object Detection API begins it: truncated normal of deviation .01."""
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        data_format="channels_last",
+        kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.01),
+        kernel_regularizer=HalvedL2(weight_decay / 2) if weight_decay else None,
+        dtype=dtype,
+        name=name,
+    )
+
+
+def dense(units, weight_decay, name):
+    """A `Dense` layer with `weight_decay * sum(kernel ** 2) / 2` as its loss; float32 under every policy."""
+    regularizer = HalvedL2(weight_decay / 2) if weight_decay else None
+    return keras.layers.Dense(units, kernel_regularizer=regularizer, dtype="float32", name=name)
