@@ -3,7 +3,7 @@
   make detect
   python -m sact_tf.studies.first_detection --run_dir=runs/digit_scenes
 
-Writes a run for each network, `results.json`, `first_detection.csv`, and `detections.png`: test pictures with the boxes
+Writes a run for each network, `first_detection.csv`, and `detections.png`: test pictures with the boxes
 that were found, above the computation spent on them. Started again, it goes on where it was stopped.
 """
 
@@ -31,7 +31,7 @@ NUM_PICTURES = 6
 DRAWN_SCORE = 0.5
 
 
-def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=print_line):
+def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=print_line, **network):
     """Trains and evaluates the networks, draws boxes and maps, prints a table.
 
     Args:
@@ -41,14 +41,15 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=p
         taus: floats >= 0, weights of the ponder cost, a network each.
         num_examples: int, held-out images to evaluate on; None for all.
         log: called with lines of text.
+        **network: `ModelConfig` fields of all networks that differ from the data set's defaults.
 
     Returns:
         list of dicts, the rows of `first_detection.csv`.
     """
     start = os.path.join(run_dir, "vanilla")
-    planned = [(start, configs.default_training_config(DATASET, {"model_type": "vanilla"}, **vanilla))]
+    planned = [(start, configs.default_training_config(DATASET, {**network, "model_type": "vanilla"}, **vanilla))]
     for tau in taus:
-        model = {"model_type": "sact", "tau": tau, "freeze_batch_norm": True}
+        model = {**network, "model_type": "sact", "tau": tau, "freeze_batch_norm": True}
         config = configs.default_training_config(DATASET, model, **sact, finetune_path=start)
         planned.append((os.path.join(run_dir, f"sact_{tau:g}"), config))
     rows = []
