@@ -43,6 +43,17 @@ def check_inputs(inputs):
     return checked
 
 
+def check_last_stride(backbone, crop_max_pool):
+    """Raises ValueError where crops would be halved twice, by pooling and by the last block, or not at all."""
+    wanted = 1 if crop_max_pool else 2
+    if backbone.last_stride != wanted:
+        raise ValueError(
+            f"With crop_max_pool={crop_max_pool} the last block must have stride {wanted}: crops are halved once, by "
+            f"pooling or by that block. Make the backbone with last_stride={wanted}, as `sact_tf.faster_rcnn` does. "
+            f"Received: last_stride={backbone.last_stride}"
+        )
+
+
 def in_original_pixels(boxes, inputs):
     """Boxes `(batch, boxes, 4)` in pixels of the files, if `check_inputs` has an `original_size`, else as they are."""
     if "original_size" not in inputs:

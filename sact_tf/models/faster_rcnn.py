@@ -12,7 +12,7 @@ from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
-from sact_tf.models.detection_inputs import check_inputs, in_original_pixels
+from sact_tf.models.detection_inputs import check_inputs, check_last_stride, in_original_pixels
 from sact_tf.models.detection_parts import dense, freeze_norms, proposal_convolution
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
@@ -46,7 +46,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         tau: float >= 0, weight of the extractor's ponder cost in the loss. It can be set later.
         anchor_base_size: float, pixels; anchors have .25, .5, 1 and 2 times this side, see `sact_tf.detection`.
         crop_max_pool: bool. False crops 14 x 14 positions, which block 4 halves by its stride; True halves them by
-            max pooling, and block 4 has stride 1, as in the TF Object Detection API.
+            max pooling, and block 4 has stride 1, as in the TF Object Detection API: the backbone's `last_stride`.
         freeze_batch_norm: bool, whether batch normalization keeps its statistics, scales and shifts in training, all
             but that of the halting branches. For fine-tuning, whose batches are small.
         weight_decay: float, L2 of the kernels of the dense layers and of the region proposals.
@@ -71,6 +71,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         head_samples=PROPOSALS_SAMPLED,
         **kwargs,
     ):
+        check_last_stride(backbone, crop_max_pool)
         super().__init__(**kwargs)
         self.dtype_policy = backbone.dtype_policy
         self.backbone = backbone

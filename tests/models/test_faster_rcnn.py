@@ -175,6 +175,13 @@ def test_crops_that_are_pooled_first_are_not_halved_again():
     assert outputs["boxes"].shape == (1, 300, 4)
 
 
+@pytest.mark.parametrize(("crop_max_pool", "last_stride"), [(True, 2), (False, 1)])
+def test_a_backbone_that_would_halve_crops_twice_or_never_is_refused(crop_max_pool, last_stride):
+    backbone = ImageNetBackbone((1, 1, 1, 1), "vanilla", base_channels=4, last_stride=last_stride)
+    with pytest.raises(ValueError, match=rf"Make the backbone with last_stride={3 - last_stride}"):
+        FasterRCNN(backbone, 2, crop_max_pool=crop_max_pool)
+
+
 def test_frozen_normalization_leaves_the_halting_branches_free():
     model = make_detector(freeze_batch_norm=True)
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
