@@ -38,6 +38,7 @@ def define_model_flags(image_size="Height and width of the images in pixels.", d
     flags.DEFINE_boolean("shortcuts", None, "Shortcuts of the cifar network's units; without, a plain stack.")
     flags.DEFINE_float("anchor_base_size", None, "Detector: anchors' sides are .25, .5, 1 and 2 times it, pixels.")
     flags.DEFINE_integer("head_samples", None, "Detector: proposals of an image that its head learns from in a step.")
+    flags.DEFINE_integer("crop_size", None, "Detector: positions of a proposal's crop before it is halved, each way.")
     flags.DEFINE_boolean("crop_max_pool", None, "Detector: proposals are max-pooled, not halved by block 4's stride.")
     flags.DEFINE_boolean(
         "freeze_batch_norm",

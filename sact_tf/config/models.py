@@ -140,6 +140,7 @@ class ModelConfig:
         crop_max_pool: bool, how a detector's proposals are cut out, see `sact_tf.faster_rcnn`.
         freeze_batch_norm: bool, whether a detector's batch normalization stays as it is in training.
         head_samples: int, how many proposals of an image a detector's head learns from in a step.
+        crop_size: even int, positions of a proposal's crop in height and width, before they are halved.
     """
 
     network: str
@@ -157,6 +158,7 @@ class ModelConfig:
     crop_max_pool: bool = False
     freeze_batch_norm: bool = False
     head_samples: int = 64
+    crop_size: int = 14
 
     def __post_init__(self):
         check_choice("network", self.network, ("cifar", "imagenet"))
@@ -167,6 +169,8 @@ class ModelConfig:
         check_tau(self.tau)
         check_choice("dtype", self.dtype, DTYPES)
         check_positive(self, "num_classes", "base_channels", "stem_stride", "head_samples")
+        if self.crop_size < 2 or self.crop_size % 2:
+            raise ValueError(f"`crop_size` must be an even number of positions. Received: crop_size={self.crop_size!r}")
         if not (math.isfinite(self.anchor_base_size) and self.anchor_base_size > 0):
             raise ValueError(
                 "`anchor_base_size` must be a positive number of pixels. Received: "

@@ -43,8 +43,10 @@ def check_inputs(inputs):
     return checked
 
 
-def check_last_stride(backbone, crop_max_pool):
-    """Raises ValueError where crops would be halved twice, by pooling and by the last block, or not at all."""
+def check_crops(backbone, crop_max_pool, crop_size):
+    """Raises ValueError for crops without halves, or halved twice, by pooling and the last block, or not at all."""
+    if not isinstance(crop_size, int) or crop_size < 2 or crop_size % 2:
+        raise ValueError(f"`crop_size` must be an even int of at least 2. Received: crop_size={crop_size!r}")
     wanted = 1 if crop_max_pool else 2
     if backbone.last_stride != wanted:
         raise ValueError(

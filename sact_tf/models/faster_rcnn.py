@@ -12,7 +12,7 @@ from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
-from sact_tf.models.detection_inputs import check_inputs, check_last_stride, in_original_pixels
+from sact_tf.models.detection_inputs import check_crops, check_inputs, in_original_pixels
 from sact_tf.models.detection_parts import dense, freeze_norms, proposal_convolution
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
@@ -20,8 +20,6 @@ from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
 NUM_PROPOSALS = 300
 # For each of `base_channels`: 512 of the standard network's 64.
 PROPOSAL_FILTERS = 8
-# Positions of a crop in height and width.
-CROP_SIZE = 14
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
@@ -45,13 +43,14 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         num_classes: int, without the background.
         tau: float >= 0, weight of the extractor's ponder cost in the loss. It can be set later.
         anchor_base_size: float, pixels; anchors have .25, .5, 1 and 2 times this side, see `sact_tf.detection`.
-        crop_max_pool: bool. False crops 14 x 14 positions, which block 4 halves by its stride; True halves them by
-            max pooling, and block 4 has stride 1, as in the TF Object Detection API: the backbone's `last_stride`.
+        crop_max_pool: bool. False leaves the halving of crops to block 4's stride; True halves them by max pooling,
+            and block 4 has stride 1, as in the TF Object Detection API: the backbone's `last_stride`.
         freeze_batch_norm: bool, whether batch normalization keeps its statistics, scales and shifts in training, all
             but that of the halting branches. For fine-tuning, whose batches are small.
         weight_decay: float, L2 of the kernels of the dense layers and of the region proposals.
         num_proposals: int, boxes of an image that the head looks at.
         head_samples: int, how many of them it learns from in a training step.
+        crop_size: even int, positions of a proposal's crop in height and width before they are halved.
     """
 
     # Names of variables that no classifier has, and of those among them that depend on the number of classes.
@@ -69,9 +68,10 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         weight_decay=WEIGHT_DECAY,
         num_proposals=NUM_PROPOSALS,
         head_samples=PROPOSALS_SAMPLED,
+        crop_size=crops.CROP_SIZE,
         **kwargs,
     ):
-        check_last_stride(backbone, crop_max_pool)
+        check_crops(backbone, crop_max_pool, crop_size)
         super().__init__(**kwargs)
         self.dtype_policy = backbone.dtype_policy
         self.backbone = backbone
@@ -83,6 +83,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         self.weight_decay = weight_decay
         self.num_proposals = num_proposals
         self.head_samples = head_samples
+        self.crop_size = crop_size
         self._make_heads()
         self.sample_seed = keras.random.SeedGenerator(name="sample_seed")
         if freeze_batch_norm:
@@ -122,7 +123,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
     @property
     def crop_positions(self):
         """Height and width of what block 4 is given of a proposal, int."""
-        return CROP_SIZE // 2 if self.crop_max_pool else CROP_SIZE
+        return self.crop_size // 2 if self.crop_max_pool else self.crop_size
 
     @property
     def tau(self):
@@ -184,7 +185,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
             `(batch, boxes, classes, 4)`, and the `num_units` of block 4, of each crop, or `None` if nothing halts.
         """
         features = outputs[EXTRACTOR_BLOCKS[-1]]
-        cut = crops.crop(features, boxes, outputs["image_size"], STRIDE, CROP_SIZE, self.crop_max_pool)
+        cut = crops.crop(features, boxes, outputs["image_size"], STRIDE, self.crop_size, self.crop_max_pool)
         block = dict(self.backbone.blocks[HEAD_BLOCK](cut, training=training))
         cut = tf.nn.relu(self.postnorm(block["features"], training=training))
         pooled = tf.reduce_mean(tf.cast(cut, tf.float32), axis=(1, 2))
@@ -233,6 +234,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
             "weight_decay": self.weight_decay,
             "num_proposals": self.num_proposals,
             "head_samples": self.head_samples,
+            "crop_size": self.crop_size,
         }
 
     @classmethod
@@ -254,6 +256,7 @@ def faster_rcnn(
     weight_decay=WEIGHT_DECAY,
     dtype=None,
     final_survival_probability=1.0,
+    crop_size=crops.CROP_SIZE,
     name=None,
 ):
     """Faster R-CNN on a network of `sact_tf.imagenet_resnet` as a Keras model.
@@ -262,7 +265,8 @@ def faster_rcnn(
         model, model_type, base_channels, dtype, final_survival_probability: as of `sact_tf.imagenet_resnet`.
         num_classes: int, without the background.
         tau: float >= 0, weight of the extractor's ponder cost in the loss.
-        anchor_base_size, crop_max_pool, freeze_batch_norm, head_samples, weight_decay: as of `FasterRCNN`.
+        anchor_base_size, crop_max_pool, freeze_batch_norm, head_samples, crop_size, weight_decay: as of
+            `FasterRCNN`.
         name: name of the model.
 
     Returns:
@@ -289,5 +293,6 @@ def faster_rcnn(
         freeze_batch_norm,
         weight_decay,
         head_samples=head_samples,
+        crop_size=crop_size,
         name=name,
     )

@@ -38,6 +38,7 @@ def build_model(config, image_size=None):
         config.head_samples,
         dtype=config.dtype,
         final_survival_probability=config.final_survival_probability,
+        crop_size=config.crop_size,
     )
 
 

@@ -175,6 +175,30 @@ def test_crops_that_are_pooled_first_are_not_halved_again():
     assert outputs["boxes"].shape == (1, 300, 4)
 
 
+@pytest.mark.parametrize(("crop_max_pool", "positions"), [(True, 4), (False, 8)])
+def test_smaller_crops_cost_as_much_less_in_the_head(crop_max_pool, positions):
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 80, 3)).astype("float32")
+    costs = {}
+    for crop_size in (14, 8):
+        model = make_small(crop_max_pool, crop_size)
+        outputs = model(image)
+        costs[crop_size] = int(outputs["head/flops"][0]) / int(outputs["num_proposals"][0])
+    assert model.crop_positions == positions and FasterRCNN.from_config(model.get_config()).crop_size == 8
+    # Whole but for the two dense layers: 16 of 49 positions.
+    assert costs[8] / costs[14] == pytest.approx(16 / 49, rel=0.05)
+
+
+def make_small(crop_max_pool, crop_size):
+    backbone = ImageNetBackbone((1, 1, 1, 1), "vanilla", base_channels=4, last_stride=1 if crop_max_pool else 2)
+    return FasterRCNN(backbone, 2, crop_max_pool=crop_max_pool, crop_size=crop_size, anchor_base_size=64.0)
+
+
+@pytest.mark.parametrize("crop_size", [0, 7, 8.0])
+def test_crops_without_halves_are_refused(crop_size):
+    with pytest.raises(ValueError, match=f"even int of at least 2. Received: crop_size={crop_size}"):
+        make_small(True, crop_size)
+
+
 @pytest.mark.parametrize(("crop_max_pool", "last_stride"), [(True, 2), (False, 1)])
 def test_a_backbone_that_would_halve_crops_twice_or_never_is_refused(crop_max_pool, last_stride):
     backbone = ImageNetBackbone((1, 1, 1, 1), "vanilla", base_channels=4, last_stride=last_stride)
