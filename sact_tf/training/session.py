@@ -116,8 +116,10 @@ class Session:
         """Makes the steps; yields after each."""
         step = steady_step = first_step
         steady = time.monotonic()
-        for batch in self._batches(source, first_step):
-            results = self.trainer.train_step(batch)
+        batches = self._batches(source, first_step)
+        make_step = self.trainer.step_on(batches.element_spec) if first_step < self.config.max_number_of_steps else None
+        for batch in batches:
+            results = make_step(batch)
             step += 1
             self.unchecked.append((step, results["loss"]))
             if step == first_step + 1:
@@ -151,7 +153,8 @@ class Session:
                 skipped_path=os.path.join(self.train_log_dir, SKIPPED_FILE.format(context.input_pipeline_id)),
             )
             # Each replica takes its part of the worker's batch.
-            return batches.take(left).rebatch(context.get_per_replica_batch_size(self.config.batch_size))
+            share = context.get_per_replica_batch_size(self.config.batch_size)
+            return batches.take(left).rebatch(share, drop_remainder=True)
 
         return iter(self.trainer.strategy.distribute_datasets_from_function(dataset))
 

@@ -71,11 +71,24 @@ class Trainer:
         """The value of `step` as an int."""
         return int(tf.convert_to_tensor(self.step))
 
-    # Without AutoGraph, which would look through all of Keras for Python to convert: a third of the tracing. Batches of
-    # a detector differ in height and width; from the second size on one trace serves all.
-    @tf.function(autograph=False, reduce_retracing=True)
+    def step_on(self, element_spec):
+        """`train_step` for the batches of a data set, by the `element_spec` of its iterator.
+
+        Where their sizes differ, the first step is traced for all sizes. Left to itself, TensorFlow traces the first
+        size alone and others together: a resumed run, which meets another size first, would round otherwise.
+        """
+        specs = tf.nest.flatten(element_spec, expand_composites=True)
+        if all(spec.shape.is_fully_defined() for spec in specs):
+            return self.train_step
+        return tf.function(self._step, autograph=False, input_signature=[element_spec])
+
+    # Without AutoGraph, which would look through all of Keras for Python to convert: a third of the tracing.
+    @tf.function(autograph=False)
     def train_step(self, batch):
         """Makes one step; returns a dict of scalars, means over the global batch before the step."""
+        return self._step(batch)
+
+    def _step(self, batch):
         results = self.strategy.run(self._replica_step, args=(batch,))
         self.step.assign_add(1)
         return {

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
@@ -88,29 +87,12 @@ def run_copy(trained, tmp_path):
     return shutil.copytree(trained[0], tmp_path / "copy")
 
 
-def wait_for_step(directory, step, process):
-    """Waits until a checkpoint of at least `step` is complete."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        latest = tf.train.latest_checkpoint(directory) if os.path.isdir(directory) else None
-        if latest and int(latest.rpartition("-")[2]) >= step:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"no checkpoint of step {step}: {process.communicate()[0]}")
-
-
-def read_all(directory):
-    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(directory))
-    names = [name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECKPOINTABLE", "save_c"))]
-    return {name: reader.get_tensor(name) for name in names}
-
-
-def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(start, tmp_path):
+def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(start, saved, tmp_path):
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
     reference = start(unkilled)
     process = start(killed, "--save_interval_secs=0")
     for step in (3, 8):
-        wait_for_step(killed, step, process)
+        saved.wait_for_step(killed, step, process)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         process = start(killed, "--save_interval_secs=0")
@@ -118,17 +100,17 @@ def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(st
     finish(reference)
 
     assert "Going on from step" in output
-    expected, actual = read_all(unkilled), read_all(killed)
+    expected, actual = saved.read_all(unkilled), saved.read_all(killed)
     assert set(expected) == set(actual)
     assert any(name.startswith("optimizer/") for name in expected)
     for name in expected:
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
 
 
-def test_a_terminated_run_saves_first_and_goes_on_from_there(start, tmp_path):
+def test_a_terminated_run_saves_first_and_goes_on_from_there(saved, start, tmp_path):
     directory = str(tmp_path)
     process = start(directory, "--save_interval_secs=1")
-    wait_for_step(directory, 1, process)
+    saved.wait_for_step(directory, 1, process)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
@@ -139,7 +121,7 @@ def test_a_terminated_run_saves_first_and_goes_on_from_there(start, tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="a disk of its own takes root to mount")
 @pytest.mark.usefixtures("without_graphs")
-def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(tmp_path):
+def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(saved, tmp_path):
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(tmp_path)], check=False)
     if mounted.returncode:
         pytest.skip("this machine mounts no tmpfs")
@@ -147,7 +129,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(tmp_path
         with pytest.raises(OSError, match=r"cannot be written(.|\n)*last complete checkpoint: .*model\.ckpt-\d+"):
             training.train(plain_config(max_number_of_steps=200), str(tmp_path), save_interval_secs=0, max_to_keep=100)
         _, keys = checkpoints.open_checkpoint(str(tmp_path))
-        values = read_all(str(tmp_path))
+        values = saved.read_all(str(tmp_path))
         assert keys and all(np.isfinite(value).all() for value in values.values())
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
@@ -173,10 +155,10 @@ def test_a_run_without_moving_averages_says_so(trained):
 
 # In a graph, the step of two devices is clipped in tests/training/test_strategies.py.
 @pytest.mark.parametrize("changes", [{"clip_norm": 0.1}, {"jit_compile": True}], ids=["clipped", "compiled"])
-def test_a_step_can_be_clipped_and_compiled(trained, eagerly, tmp_path, changes):
+def test_a_step_can_be_clipped_and_compiled(saved, trained, eagerly, tmp_path, changes):
     with eagerly() if "clip_norm" in changes else contextlib.nullcontext():
         training.train(small_config(**changes), str(tmp_path))
-    first, second = read_all(str(trained[0])), read_all(str(tmp_path))
+    first, second = saved.read_all(str(trained[0])), saved.read_all(str(tmp_path))
     name = "variables/resnet_residual.Slogits.Sweights/.ATTRIBUTES/VARIABLE_VALUE"
     moved = np.abs(first[name] - second[name]).max()
     assert moved > 1e-3 if "clip_norm" in changes else moved < 1e-3
@@ -262,17 +244,17 @@ def test_weights_that_are_no_numbers_are_not_saved_even_if_the_loss_still_was_on
 
 
 @pytest.mark.usefixtures("without_graphs")
-def test_the_last_good_checkpoint_of_a_diverging_run_holds_numbers(tmp_path):
+def test_the_last_good_checkpoint_of_a_diverging_run_holds_numbers(saved, tmp_path):
     diverging = plain_config(learning_rate=1e30, max_number_of_steps=20)
     with pytest.raises(session.TrainingDiverged, match=r"model\.ckpt-1\b"):
         training.train(diverging, str(tmp_path), save_interval_secs=0)
-    values = read_all(str(tmp_path))
+    values = saved.read_all(str(tmp_path))
     assert values and all(np.isfinite(value).all() for value in values.values())
     assert tf.train.latest_checkpoint(str(tmp_path)).endswith("model.ckpt-1")
 
 
 @pytest.mark.usefixtures("without_graphs")
-def test_fine_tuning_starts_from_everything_but_the_halting_branches(tmp_path):
+def test_fine_tuning_starts_from_everything_but_the_halting_branches(saved, tmp_path):
     vanilla = dataclasses.replace(small_config().model, model_type="vanilla")
     training.train(small_config(model=vanilla), str(tmp_path / "vanilla"))
     lines = []
@@ -280,7 +262,7 @@ def test_fine_tuning_starts_from_everything_but_the_halting_branches(tmp_path):
     training.train(sact, str(tmp_path / "sact"), log=lines.append)
 
     assert lines[0] == f"Starting from {tmp_path / 'vanilla'}, all but the halting branches"
-    old, new = read_all(str(tmp_path / "vanilla")), read_all(str(tmp_path / "sact"))
+    old, new = saved.read_all(str(tmp_path / "vanilla")), saved.read_all(str(tmp_path / "sact"))
     kernels = [name for name in old if name.startswith("variables/") and ".Sweights/" in name]
     assert len(kernels) == 1 + 4 * 2 + 1
     for name in kernels:
@@ -336,14 +318,14 @@ def test_a_label_that_is_no_class_ends_in_a_sentence(tmp_path):
 
 
 @pytest.mark.usefixtures("without_graphs")
-def test_fine_tuning_on_other_classes_starts_the_logits_afresh(trained, tmp_path):
+def test_fine_tuning_on_other_classes_starts_the_logits_afresh(saved, trained, tmp_path):
     ten = str(trained[0])
     model = dataclasses.replace(small_config().model, num_classes=12)
     changes = {"model": model, "finetune_path": ten, "max_number_of_steps": 1, "learning_rate": 1e-30}
     with pytest.raises(ValueError, match="--finetune_skip_logits"):
         training.train(small_config(**changes), str(tmp_path / "refused"))
     training.train(small_config(**changes, finetune_skip_logits=True), str(tmp_path / "twelve"))
-    old, new = read_all(ten), read_all(str(tmp_path / "twelve"))
+    old, new = saved.read_all(ten), saved.read_all(str(tmp_path / "twelve"))
     for name in old:
         if name.startswith("variables/") and "halting" not in name and "logits" not in name and "weights" in name:
             np.testing.assert_array_equal(new[name], old[name], err_msg=name)

@@ -1,0 +1,95 @@
+"""Runs of a detector: killed, terminated, resumed, on two devices, compiled by XLA; and what the others had."""
+
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sact_tf import config, training
+from sact_tf.data import pipeline
+from sact_tf.training.trainer import Trainer
+
+STEPS = 12
+COMMAND = [
+    "train.py",
+    "--dataset=digit_scenes",
+    "--model=1_2_1_1",
+    "--model_type=sact",
+    "--base_channels=2",
+    "--image_size=64",
+    "--batch_size=2",
+    "--head_samples=8",
+    "--crop_size=4",
+    "--warmup_steps=0",
+    "--seed=7",
+    f"--max_number_of_steps={STEPS}",
+]
+
+
+def make_config(steps=3, **changes):
+    network = {"model": "1_2_1_1", "model_type": "sact", "base_channels": 2, "head_samples": 8, "crop_size": 4}
+    fields = {"image_size": 64, "batch_size": 4, "warmup_steps": 0, "max_number_of_steps": steps, **changes}
+    return config.default_training_config("digit_scenes", network, **fields, deterministic=False)
+
+
+def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(start_script, saved, tmp_path):
+    unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
+    reference = start_script(*COMMAND, f"--train_log_dir={unkilled}", together=True)
+    words = (*COMMAND, f"--train_log_dir={killed}", "--save_interval_secs=0")
+    process = start_script(*words, together=True)
+    saved.wait_for_step(killed, 3, process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process = start_script(*words, together=True)
+    output, _ = process.communicate()
+    assert process.returncode == 0 and "Going on from step" in output, output
+    assert reference.wait() == 0, reference.output()
+
+    expected, actual = saved.read_all(unkilled), saved.read_all(killed)
+    assert set(expected) == set(actual)
+    assert any("class_scores" in name for name in expected) and any(name.startswith("optimizer/") for name in expected)
+    for name in expected:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+def split_batch_losses(run_config, replicas):
+    """Losses of each step where every replica has its part of the batch, computed one by one."""
+    tf.keras.utils.set_random_seed(run_config.seed)
+    trainer = Trainer(run_config, tf.distribute.get_strategy())
+    source = pipeline.open_source(run_config.dataset, "train", run_config.image_size)
+    batches = pipeline.training_batches(source, run_config.batch_size, run_config.seed, 0)
+    share, losses = run_config.batch_size // replicas, []
+    for step, batch in enumerate(batches.take(run_config.max_number_of_steps)):
+        parts = []
+        for first in range(0, run_config.batch_size, share):
+            # Which boxes are drawn is up to the number of an image among those of all replicas.
+            draws = (run_config.seed, tf.constant(step, tf.int64), first + tf.range(share))
+            trainer._draws = lambda batch, draws=draws: {"draws": draws}
+            parts.append(trainer._gradients({name: value[first : first + share] for name, value in batch.items()}))
+        losses.append(np.mean([float(results["loss"]) for _, results in parts]))
+        means = [tf.add_n(list(gradients)) / replicas for gradients in zip(*(part[0] for part in parts), strict=True)]
+        trainer.optimizer.apply(means, trainer.model.trainable_variables)
+    return losses
+
+
+def test_a_detector_on_two_devices_has_the_losses_of_the_split_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
+    # Not clipped, so that a gradient of another size would show.
+    run_config, lines = make_config(2, clip_norm=None, learning_rate=0.01), []
+    training.train(run_config, str(tmp_path), log=lines.append, strategy="mirrored")
+    losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines if "loss " in line]
+    np.testing.assert_allclose(losses, split_batch_losses(run_config, 2), atol=6e-4)
+
+
+@pytest.mark.slow
+def test_a_run_that_xla_compiles_draws_the_same_boxes(tmp_path, monkeypatch):
+    monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
+    first_losses = {}
+    for jit_compile in (False, True):
+        lines = []
+        training.train(make_config(1, jit_compile=jit_compile), str(tmp_path / str(jit_compile)), log=lines.append)
+        (first_losses[jit_compile],) = (
+            float(line.split("loss ")[1].split(",")[0]) for line in lines if "loss " in line
+        )
+    assert first_losses[True] == pytest.approx(first_losses[False], abs=2e-3)
