@@ -8,6 +8,7 @@ that are padded, a `picture` says where they are not; see `AdaptiveBlock.call`.
 from keras import ops
 
 from sact_tf import halting
+from sact_tf.layers.conditions import run_if
 from sact_tf.layers.unit_rules import NO_RULE, kept_of, run_unit, takes
 
 
@@ -98,7 +99,7 @@ def _continue(block, index, features, state, output, training, rule, picture):
 
     if block.model_type != "act_early_stopping":
         return execute()
-    return ops.cond(ops.any(halting.is_active(state, block.epsilon)), execute, skip)
+    return run_if(ops.any(halting.is_active(state, block.epsilon)), execute, skip, differentiated=bool(training))
 
 
 def _halt(block, index, features, state, kept, training, picture):

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from sact_tf.layers.conditions import run_if
+
 _NO_RULES = types.MappingProxyType({})
 _rules = contextvars.ContextVar("rules", default=_NO_RULES)
 
@@ -144,7 +146,7 @@ def run_unit(
 
     if kept is None:
         return execute()
-    return ops.cond(ops.any(kept), execute, lambda: ops.cast(skip_unit(unit, features, training), features.dtype))
+    return run_if(ops.any(kept), execute, lambda: ops.cast(skip_unit(unit, features, training), features.dtype))
 
 
 def _constant_unless(differentiated, features):

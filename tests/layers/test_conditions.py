@@ -1,0 +1,55 @@
+"""Units that run only where they are needed, in training steps that need much memory."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from sact_tf import config
+from sact_tf.layers.conditions import run_if
+from sact_tf.models.build import build_model
+from sact_tf.studies.lesion_resnet import fine_tuning
+from sact_tf.training.trainer import Trainer
+
+
+def test_a_unit_that_runs_in_no_step_of_a_large_batch_stops_no_run():
+    # TensorFlow issue 37740. Smaller batches, and smaller graphs around them, do not have it.
+    number = 256
+    changes = {"batch_size": number, "learning_rate": 0.01, "max_number_of_steps": 10}
+    plain = config.default_training_config("cifar10", {"model": "1_2_1", "model_type": "vanilla"}, **changes)
+    adaptive = build_model(dataclasses.replace(plain.model, model_type="sact"), 32)
+    for block in adaptive.blocks.values():
+        for variable in block.variables:
+            if "halting" in variable.path and "bias" in variable.path:
+                # All positions halt after the first unit.
+                variable.assign(tf.fill(variable.shape, 20.0))
+    rule = fine_tuning.rule_of("shuffled_maps", 0, adaptive=adaptive)
+    trainer = Trainer(plain, tf.distribute.get_strategy(), rule)
+    images = np.random.default_rng(0).normal(size=(number, 32, 32, 3)).astype("float32")
+    batch = {"image": tf.constant(images), "label": tf.constant(np.arange(number) % 10, tf.int64)}
+    for _ in range(2):
+        assert np.isfinite(float(trainer.train_step(batch)["loss"]))
+
+
+def test_one_of_two_is_executed_and_differentiated():
+    calls = tf.Variable(0)
+
+    def execute():
+        calls.assign_add(1)
+        return {"features": variable**2, "count": (variable, None)}
+
+    def skip():
+        return {"features": 3 * variable, "count": (variable, None)}
+
+    variable = tf.Variable(5.0)
+
+    @tf.function
+    def gradient(condition):
+        with tf.GradientTape() as tape:
+            result = run_if(condition, execute, skip)
+        return tape.gradient(result["features"], variable)
+
+    assert [float(gradient(tf.constant(condition))) for condition in (True, False, True)] == [10.0, 3.0, 10.0]
+    assert int(calls) == 2
+    assert float(run_if(tf.constant(True), execute, skip)["features"]) == 25.0
+    assert int(calls) == 3
