@@ -79,10 +79,6 @@ REFUSED = {
         lambda: tradeoff.run("runs/tradeoff", dataset="digit_scenes"),
         r"A tradeoff is for networks that classify, .* python -m sact_tf\.studies\.first_detection trains",
     ),
-    "engine": (
-        lambda: sact_tf.sparse.compile(detection.build_model(NETWORK)),
-        r"a detector is told the size of each picture too\. Call the detector itself.*, a FasterRCNN",
-    ),
     "cifar": (
         lambda: config.default_training_config("digit_scenes", {"network": "cifar"}),
         r"A detector takes network='imagenet' alone: .* Leave --network out, .* Received: network='cifar'",

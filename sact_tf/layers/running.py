@@ -111,7 +111,7 @@ def _halt(block, index, features, state, kept, training, picture):
             return halting.advance(state, None, block.epsilon)
         # Somebody's branch may compute in another dtype.
         branch = block.halting_branches[index]
-        probability = ops.cast(branch(features, training=training, **_given(branch, picture)), "float32")
+        probability = ops.cast(branch(features, training=training, **given_picture(branch, picture)), "float32")
         return halting.advance(state, probability, block.epsilon)
 
     def pass_by():
@@ -133,8 +133,12 @@ def _after_unit(block, index, picture):
     return picture if picture is None or stride == 1 else picture[:, ::stride, ::stride]
 
 
-def _given(layer, picture):
-    """The argument of a call by which units and branches are told where a map is no padding."""
+def given_picture(layer, picture):
+    """The argument of a call by which units and branches are told where a map is no padding, as a dict.
+
+    Raises:
+        ValueError: for a layer that is not to be told.
+    """
     if picture is None:
         return {}
     if not takes(layer, "picture"):
@@ -151,7 +155,7 @@ def _features_after(block, index, features, training, rule, mask=None, scale=Non
     )
     kept = kept_of(rule, index)
     unit = block.units[index]
-    given = _given(unit, picture)
+    given = given_picture(unit, picture)
     output = run_unit(unit, features, training, mask, kept, differentiated, scale, shortcut, **given)
     # The average is of one dtype, whatever those of the units are.
     return ops.cast(output, block.compute_dtype)

@@ -3,7 +3,7 @@
 `compile(model)` returns a function from images to what the model returns. It holds the weights as they are at that
 moment, batch normalization folded into them. The rooms, from the outside in:
 
-- `images`: which images an engine takes;
+- `images`, `detector_input`: which images an engine takes, and what a detector is told with them;
 - `blocks`: how a block is run; of everything else in a model, Keras' own code is run as it is;
 - `rows`: the positions that are still computed, as rows of a matrix, with a drawn example;
 - `units`, `branches`: residual units and halting branches on such rows, and on whole maps;
@@ -20,6 +20,7 @@ from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
 from sact_tf.models import FasterRCNN
 from sact_tf.sparse.blocks import make_runner
+from sact_tf.sparse.detector_input import DetectorInput
 from sact_tf.sparse.images import ImageInput
 
 __all__ = ["Engine", "compile"]
@@ -30,18 +31,20 @@ def compile(model, image_shape=None, image_dtype=None):
 
     Args:
         model: built Keras model from images `(batch, height, width, channels)`, one of `sact_tf.imagenet_resnet` or
-            `sact_tf.cifar_resnet` or any other that has `AdaptiveBlock`s of `BottleneckUnit`s or `BasicUnit`s.
+            `sact_tf.cifar_resnet` or any other that has `AdaptiveBlock`s of `BottleneckUnit`s or `BasicUnit`s; or a
+            `sact_tf.faster_rcnn`, whose engine takes the inputs of the detector.
         image_shape: `(height, width, channels)` of the images, `None` for any height or width; by default that of the
-            model's input, and for a subclassed model, which has none, any size.
+            model's input, and for a subclassed model, which has none, and a detector, any size.
         image_dtype: dtype of the images; by default that of the model's input, such as "uint8" for a model that scales
-            bytes by itself. A subclassed model has none: it is called on float32, or on integers as they come.
+            bytes by itself. A subclassed model has none: it is called on float32, or on integers as they come. That of
+            a detector is float32.
 
     Returns:
         `Engine`.
 
     Raises:
-        ValueError: if the model is a detector, is not built, has several inputs, has no `AdaptiveBlock`, or one with
-            units or branches that the engine does not know.
+        ValueError: if the model is not built, has several inputs and is no detector of ours, has no `AdaptiveBlock`, or
+            one with units or branches that the engine does not know.
     """
     return Engine(model, image_shape, image_dtype)
 
@@ -54,45 +57,39 @@ class Engine(tf.Module):
     changes, so a copy of it is the engine itself; for another process save it, see `sact_tf.export`.
 
     Attributes:
-        serve: the `tf.function` that it calls, for images of the model's input dtype (of `image_dtype`; else float32);
-            a SavedModel of the engine has it too.
+        serve: the `tf.function` that it calls, for images of the model's input dtype (of `image_dtype`; else float32),
+            of a detector for a dict of `images` and `image_size`; a SavedModel of the engine has it too.
     """
 
     def __init__(self, model, image_shape=None, image_dtype=None):
         super().__init__(name="engine")
-        if isinstance(model, FasterRCNN):
-            raise ValueError(
-                "The engine takes networks from images to what they say of them, and a detector is told the size of "
-                "each picture too. Call the detector itself, in a tf.function where it has to be fast. Received: "
-                f"'{model.name}', a FasterRCNN"
-            )
         blocks = find_blocks(model)
         if not blocks:
             raise ValueError(f"The engine speeds up AdaptiveBlocks, and '{model.name}' has none.")
-        self._input = ImageInput(model, image_shape, image_dtype)
+        kind_of_input = DetectorInput if isinstance(model, FasterRCNN) else ImageInput
+        self._input = kind_of_input(model, image_shape, image_dtype)
         runners = {id(block): make_runner(block) for block in blocks if block.built}
         inside = {id(variable) for block in blocks for variable in block.variables}
         values = [
             (variable, tf.constant(variable.numpy())) for variable in model.variables if id(variable) not in inside
         ]
 
-        def run(images):
+        def run(inputs):
             with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
-                return _without_empty_batches(functools.partial(model, training=False), images)
+                return _without_empty_batches(functools.partial(model, training=False), inputs)
 
         @functools.cache
-        def function_of(dtype):
-            signature = [tf.TensorSpec(self._input.spec.shape, dtype, name="images")]
-            return tf.function(run, input_signature=signature, autograph=False)
+        def function_of(kind):
+            return tf.function(run, input_signature=[self._input.signature(kind)], autograph=False)
 
         self._function_of = function_of
-        self.serve = function_of(self._input.spec.dtype)
+        self.serve = function_of(self._input.kind)
         self.serve.get_concrete_function()
 
-    def __call__(self, images):
+    def __call__(self, inputs):
         _refuse_xla()
-        images = self._input.convert(images)
-        return self._function_of(images.dtype)(images)
+        inputs, kind = self._input.convert(inputs)
+        return self._function_of(kind)(inputs)
 
     def __copy__(self):
         return self
@@ -118,15 +115,20 @@ def _refuse_xla():
         )
 
 
-def _without_empty_batches(function, images):
-    """`function(images)`, for no image at all too: then it is computed for a blank one, of which nothing is returned.
+def _without_empty_batches(function, inputs):
+    """`function(inputs)`, for no image at all too: then it is computed for a blank one, of which nothing is returned.
 
     TensorFlow's convolutions answer an empty batch in the shape of what entered them where oneDNN runs them, as it does
     by itself on processors with AVX-512.
     """
-    empty = tf.equal(tf.shape(images)[0], 0)
-    one = tf.concat([[1], tf.shape(images)[1:]], 0)
-    outputs = function(tf.cond(empty, lambda: tf.zeros(one, images.dtype), lambda: images))
+    shape = tf.shape(inputs["images"] if isinstance(inputs, dict) else inputs)
+    empty = tf.equal(shape[0], 0)
+
+    def blank(each):
+        # All of it is picture, where a detector is told of sizes.
+        return tf.zeros(tf.concat([[1], shape[1:]], 0), each.dtype) if each.shape.rank == 4 else shape[None, 1:3]
+
+    outputs = function(tf.cond(empty, lambda: tf.nest.map_structure(blank, inputs), lambda: inputs))
 
     def cut(value):
         # What has no axis of unknown length is not about images.

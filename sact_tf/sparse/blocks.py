@@ -1,9 +1,10 @@
 """How the engine runs a block: whole maps, whole images that leave when they halt, or single positions.
 
 `Engine` makes one runner for each block, by `make_runner`, and has the block's call done by it. A runner is a function
-of float32 features `(batch, height, width, channels)` that returns the dict of `AdaptiveBlock`. All of them go through
-the units in the same way: while anything is active, `_step` adds the residual of a unit, weighed by what is left of the
-halting probability, to the output so far, and `_halt` takes the unit into account in the `HaltingState`.
+of float32 features `(batch, height, width, channels)`, and of a `picture`, see `AdaptiveBlock.call`, that returns the
+dict of `AdaptiveBlock`. All of them go through the units in the same way: while anything is active, `_step` adds the
+residual of a unit, weighed by what is left of the halting probability, to the output so far, and `_halt` takes the unit
+into account in the `HaltingState`.
 
 | runner | blocks | what a unit computes |
 |---|---|---|
@@ -17,8 +18,9 @@ import tensorflow as tf
 
 from sact_tf import halting
 from sact_tf.layers import BasicUnit, GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers.running import given_picture
 from sact_tf.sparse import rows as row_sets
-from sact_tf.sparse.branches import FoldedGlobalBranch, FoldedSpatialBranch, fold_spatial_branches
+from sact_tf.sparse.branches import FoldedGlobalBranch, FoldedSpatialBranch, fold_spatial_branches, mean_of
 from sact_tf.sparse.rows import Grid
 from sact_tf.sparse.units import fold_unit
 
@@ -30,7 +32,7 @@ NARROW = 128
 
 
 def make_runner(block):
-    """Returns a function from a block's features to its outputs, as `AdaptiveBlock.call` returns them.
+    """Returns a function from a block's features, and maybe a `picture`, to what `AdaptiveBlock.call` returns of them.
 
     It computes in float32 whatever the block's dtype policy is, and returns features in the block's compute dtype.
 
@@ -40,8 +42,10 @@ def make_runner(block):
     _check_parts(block)
     runner = _kind_of_runner(block)(block)
 
-    def run(features):
-        outputs = runner(tf.cast(features, tf.float32))
+    def run(features, picture=None):
+        for unit in block.units:
+            given_picture(unit, picture)  # raises for a unit that takes none, as the block itself does
+        outputs = runner(tf.cast(features, tf.float32), picture)
         return {**outputs, "features": tf.cast(outputs["features"], block.compute_dtype)}
 
     return run
@@ -87,9 +91,10 @@ class VanillaRunner:
         scales = block.residual_scales(training=False)
         self.units = [fold_unit(unit, residual_scale=scale) for unit, scale in zip(block.units, scales, strict=True)]
 
-    def __call__(self, features):
+    def __call__(self, features, picture):
         for unit in self.units:
-            features = unit.on_map(features)
+            features = unit.on_map(features, picture)
+            picture = _after(unit, picture)
         return {"features": features}
 
 
@@ -106,15 +111,13 @@ class SpatialRunner:
         self.epsilon = block.epsilon
         self.reach = max(unit.reach for unit in self.units)
 
-    def __call__(self, features):
-        features = self.units[0].on_map(features)
-        grid = Grid(features, self.reach)
+    def __call__(self, features, picture):
+        features = self.units[0].on_map(features, picture)
+        grid = Grid(features, self.reach, _after(self.units[0], picture))
         columns, pooled = self.branches.start(features, grid)
         rows = row_sets.start(features, columns, grid)
-        # The border has halted from the start.
-        state = halting.initial_state((grid.size,))
-        inside = grid.scatter(grid.inside, tf.ones_like(grid.inside, tf.float32))
-        state = state._replace(cumulative_probability=1.0 - inside)
+        # Border and padding have halted from the start.
+        state = halting.initial_state((grid.size,), grid.is_picture)
         state, weight = self._halt(0, rows, pooled, state, grid)
         weights, halted = [weight], []
         for index in range(1, len(self.units)):
@@ -187,7 +190,8 @@ class MaskedRunner:
         self.branches = [FoldedSpatialBranch(branch) for branch in block.halting_branches]
         self.epsilon = block.epsilon
 
-    def __call__(self, features):
+    def __call__(self, features, picture):
+        del picture  # `BasicUnit` takes none
         features = self.units[0].on_map(features)
         state, weight = self._halt(0, features, halting.initial_state(tf.shape(features)[:3]))
         output, weights = features, [weight]
@@ -225,7 +229,8 @@ class MaskedRunner:
 class ImageRunner:
     """ACT: computes the images that are still active, each of them whole.
 
-    The halting state is `(batch,)`; `images`, int32, are the numbers of the images that the features are of.
+    The halting state is `(batch,)`; `images`, int32, are the numbers of the images that the features are of, and
+    `picture`, where maps are padded, is that of all images.
     """
 
     def __init__(self, block):
@@ -233,14 +238,15 @@ class ImageRunner:
         self.branches = [FoldedGlobalBranch(branch) for branch in block.halting_branches]
         self.epsilon = block.epsilon
 
-    def __call__(self, features):
-        features = self.units[0].on_map(features)
+    def __call__(self, features, picture):
+        features = self.units[0].on_map(features, picture)
+        picture = _after(self.units[0], picture)
         batch = tf.shape(features)[0]
         images = tf.range(batch)
-        state, weight = self._halt(0, features, images, halting.initial_state((batch,)))
+        state, weight = self._halt(0, features, images, halting.initial_state((batch,)), picture)
         output, weights, halted = features, [weight], []
         for index in range(1, len(self.units)):
-            features, output, images, state, weight, left = self._step(index, features, output, images, state)
+            features, output, images, state, weight, left = self._step(index, features, output, images, state, picture)
             weights.append(weight)
             halted.append(left)
         numbers, outputs = zip(*halted, (images, output), strict=True)
@@ -251,15 +257,15 @@ class ImageRunner:
             "halting_distribution": tf.stack(weights, -1),
         }
 
-    def _halt(self, index, features, images, state):
+    def _halt(self, index, features, images, state, picture):
         if index == len(self.units) - 1:
             return halting.advance(state, None, self.epsilon)
-        probability = tf.sigmoid(self.branches[index].logit(tf.reduce_mean(features, (1, 2))))
+        probability = tf.sigmoid(self.branches[index].logit(mean_of(features, _of_images(picture, images))))
         return halting.advance(
             state, tf.scatter_nd(images[:, None], probability, tf.shape(state.ponder_cost)), self.epsilon
         )
 
-    def _step(self, index, features, output, images, state):
+    def _step(self, index, features, output, images, state, picture):
         """Unit `index` > 0, unless every image has halted."""
         stays = tf.gather(halting.is_active(state, self.epsilon), images)
 
@@ -274,12 +280,21 @@ class ImageRunner:
         def run():
             x, y, numbers, *gone = tf.cond(tf.reduce_all(stays), everybody, leave)
             remaining = 1.0 - tf.gather(state.cumulative_probability, numbers)[:, None, None, None]
-            residual = self.units[index].residual_on_map(x)
+            residual = self.units[index].residual_on_map(x, _of_images(picture, numbers))
             x, y = x + residual, y + residual * remaining
-            after, weight = self._halt(index, x, numbers, state)
+            after, weight = self._halt(index, x, numbers, state, picture)
             return x, y, numbers, after, weight, tuple(gone)
 
         def skip():
             return features, output, images, state, tf.zeros_like(state.ponder_cost), (images[:0], output[:0])
 
         return tf.cond(tf.reduce_any(stays), run, skip)
+
+
+def _after(unit, picture):
+    """A `picture` at the size of what the unit returns."""
+    return picture if picture is None or unit.stride == 1 else picture[:, :: unit.stride, :: unit.stride]
+
+
+def _of_images(picture, images):
+    return None if picture is None else tf.gather(picture, images)

@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import Normalization, bias_of, constant, kernel_of
+from sact_tf.sparse.rows import area_of
 
 TAPS = 9
 
@@ -71,9 +73,9 @@ class LinearBranches:
         """
         rows = tf.reshape(features, (-1, features.shape[-1]))
         columns = tf.matmul(rows, self._first)
-        taps = columns[:, : TAPS * self._count] + self._shift
-        pooled = tf.reshape(columns[:, TAPS * self._count :], (grid.batch, -1, self._count))
-        return taps, tf.reduce_mean(pooled, 1) + self._pooled_shift
+        taps = grid.mask(columns[:, : TAPS * self._count] + self._shift)
+        pooled = tf.reshape(grid.mask(columns[:, TAPS * self._count :]), (grid.batch, -1, self._count))
+        return taps, tf.reduce_sum(pooled, 1) / grid.area + self._pooled_shift
 
     def advance(self, index, rows, pooled, residual, narrow, grid):
         """What they know after unit `index` > 0: the same, of the branches from `index` on.
@@ -90,9 +92,8 @@ class LinearBranches:
         later = self._count - index
         change = tf.matmul(narrow, self._steps[index])
         columns = rows.add(rows.columns[:, TAPS:], change[:, : TAPS * later])
-        area = tf.cast(grid.height * grid.width, tf.float32)
         sums = tf.math.unsorted_segment_sum(change[:, TAPS * later :], rows.images, grid.batch)
-        return columns, pooled[:, 1:] + sums / area
+        return columns, pooled[:, 1:] + sums / grid.area
 
     def logits(self, index, rows, pooled):
         """Logits `(own,)` of the halting probability after unit `index`; `rows` and `pooled` are those after it."""
@@ -104,7 +105,8 @@ class LinearBranches:
 class DirectBranches:
     """Branches with an activation after the normalization: their 3x3 kernels read the features.
 
-    Rows carry no columns, `(positions, 0)`; `pooled` is the image's mean features, `(batch, channels)`.
+    Rows carry no columns, `(positions, 0)`, or where maps are padded a column that is 1 in the picture and 0 in the
+    padding; `pooled` is the image's mean features, `(batch, channels)`.
     """
 
     def __init__(self, branches):
@@ -112,21 +114,23 @@ class DirectBranches:
 
     def start(self, features, grid):
         """See `LinearBranches`."""
-        del grid
         positions = tf.reduce_prod(tf.shape(features)[:3])
-        return tf.zeros((positions, 0)), tf.reduce_mean(features, (1, 2))
+        columns = grid.mask(tf.ones((positions, 0 if grid.picture is None else 1)))
+        return columns, mean_of(features, grid.picture)
 
     def advance(self, index, rows, pooled, residual, narrow, grid):
         """See `LinearBranches`."""
         del index, narrow
-        area = tf.cast(grid.height * grid.width, tf.float32)
         sums = tf.math.unsorted_segment_sum(residual, rows.images, grid.batch)
-        return rows.columns, pooled + sums / area
+        return rows.columns, pooled + sums / grid.area
 
     def logits(self, index, rows, pooled):
         """See `LinearBranches`."""
         branch = self._branches[index]
-        return _sum_taps(branch.columns(rows.features), rows) + tf.gather(branch.pooled_logit(pooled), rows.images)
+        columns = branch.columns(rows.features)
+        if rows.columns.shape[-1]:
+            columns = mask_residual(columns, rows.columns > 0.0)
+        return _sum_taps(columns, rows) + tf.gather(branch.pooled_logit(pooled), rows.images)
 
 
 class _DirectBranch:
@@ -176,6 +180,13 @@ class FoldedGlobalBranch:
         """Logits `(batch,)` from the mean features `(batch, channels)`."""
         normalized = mean * self.scale + self.shift
         return (tf.matmul(self.activation(normalized), self.kernel) + self.bias)[:, 0]
+
+
+def mean_of(features, picture=None):
+    """Mean features of each image, `(batch, channels)`, over the positions where `picture` is True."""
+    if picture is None:
+        return tf.reduce_mean(features, (1, 2))
+    return tf.reduce_sum(mask_residual(features, picture), (1, 2)) / area_of(features, picture)
 
 
 def _sum_taps(columns, rows):

@@ -18,6 +18,7 @@ class ImageInput:
 
     Attributes:
         spec: `tf.TensorSpec` of what the model is called on, `(None, height, width, channels)`.
+        kind: its dtype, see `convert`.
 
     Raises:
         ValueError: for a model that is not built or has several inputs.
@@ -28,20 +29,28 @@ class ImageInput:
         inputs = getattr(model, "inputs", None) or ()
         shape = _image_shape(model, inputs) if image_shape is None else tuple(image_shape)
         dtype = tf.as_dtype(image_dtype or (inputs[0].dtype if inputs else "float32"))
-        self.spec = tf.TensorSpec((None, *shape), dtype, name="images")
+        self.spec, self.kind = tf.TensorSpec((None, *shape), dtype, name="images"), dtype
         self._minimum_size = getattr(getattr(model, "backbone", model), "minimum_size", 1)
         # These two refuse integers, whose values are far out of their range. Keras converts them for other models.
         self._only_floats = isinstance(model, (Backbone, Classifier))
         self._as_they_come = not inputs and image_dtype is None
 
     def convert(self, images):
-        """Returns the images as a tensor that the model may be called on; raises ValueError if they do not fit."""
+        """The images as a tensor that the model may be called on, and its kind: its dtype.
+
+        Raises:
+            ValueError: if they do not fit.
+        """
         images = tf.convert_to_tensor(images)
         if not (self._has_a_shape_that_fits(images) and self._dtype_fits(images.dtype)):
             raise ValueError(self._complaint(images))
         if self._as_they_come and not images.dtype.is_floating:
-            return images
-        return tf.cast(images, self.spec.dtype)
+            return images, images.dtype
+        return tf.cast(images, self.kind), self.kind
+
+    def signature(self, kind):
+        """`tf.TensorSpec` of images of a kind."""
+        return tf.TensorSpec(self.spec.shape, kind, name="images")
 
     def _has_a_shape_that_fits(self, images):
         if images.shape.rank != 4 or not images.shape.is_compatible_with(self.spec.shape):

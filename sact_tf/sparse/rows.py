@@ -24,11 +24,16 @@ kernel read, counted from 1; 0 would be outside of the map, where a convolution 
 `branches`. Two 3x3 convolutions in a row (`units.FoldedBasic`) read two positions away: then the ring itself has a
 table, `ring_table`, and behind it come the positions that only the ring reads. So many positions wide is the `border`
 of the `Grid`, whose numbers, unlike those above, count the places around every map too.
+
+Where maps of pictures of unequal sizes are padded, padding is like what lies around a map: it has halted before it
+began, and no table has it. Whole maps have it as rows; the first `compact` takes it away.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from sact_tf.layers.residual_units import mask_residual
 
 # Row 0 of every gathered table: what a convolution reads outside of the image.
 _NOTHING = 1
@@ -43,14 +48,18 @@ class Grid:
     Args:
         features: `(batch, height, width, channels)`, the maps.
         border: int, width of the border in positions.
+        picture: bool `(batch, height, width, 1)`, False where maps are padded; `None` without padding.
 
     Attributes:
         batch, height, width: int32 scalars.
+        picture: as given.
+        area: float32 scalar or `(batch, 1)`, how many positions of an image are not padding, at least 1.
         size: int32 scalar, how many positions there are, borders included.
         inside: int32 `(batch * height * width,)`, numbers of the positions that are not border.
+        is_picture: bool `(size,)`, what is neither border nor padding.
     """
 
-    def __init__(self, features, border):
+    def __init__(self, features, border, picture=None):
         self.batch, self.height, self.width = tf.unstack(tf.shape(features)[:3])
         self.border = border
         self._row_length = self.width + 2 * border
@@ -59,6 +68,10 @@ class Grid:
         maps = tf.range(self.batch)[:, None, None] * self._map_length
         rows = (tf.range(self.height)[:, None] + border) * self._row_length
         self.inside = tf.reshape(maps + rows + tf.range(self.width) + border, (-1,))
+        self.picture = picture
+        self.area = area_of(features, picture)
+        of_picture = tf.ones_like(self.inside) if picture is None else tf.cast(tf.reshape(picture, (-1,)), tf.int32)
+        self.is_picture = self.scatter(self.inside, of_picture) > 0
 
     def offsets(self, distance):
         """What to add to a position's number for all positions at most so far away, row by row."""
@@ -68,6 +81,10 @@ class Grid:
     def scatter(self, numbers, values):
         """`(size,)`, zero but for `values` at the positions of these numbers."""
         return tf.scatter_nd(numbers[:, None], values, self.size[None])
+
+    def mask(self, rows):
+        """Rows of all positions, `(batch * height * width, k)`, zero where there is padding."""
+        return rows if self.picture is None else mask_residual(rows, tf.reshape(self.picture, (-1, 1)))
 
     def crop(self, values):
         """`(size, ...)` to `(batch, height, width, ...)`, without the borders."""
@@ -81,6 +98,13 @@ class Grid:
     def image_of(self, numbers):
         """Which image of the batch each position is in, int32."""
         return numbers // self._map_length
+
+
+def area_of(features, picture=None):
+    """How many positions of each image are not padding: float32 `(batch, 1)`, at least 1; a scalar without padding."""
+    if picture is None:
+        return tf.cast(tf.reduce_prod(tf.shape(features)[1:3]), tf.float32)
+    return tf.maximum(tf.reduce_sum(tf.cast(picture, tf.float32), (1, 2)), 1.0)
 
 
 class Rows(NamedTuple):
@@ -169,6 +193,8 @@ def compact(rows, active, grid):
     stays = tf.gather(active, rows.own_numbers)
     own, halted = _where(stays), _where(tf.logical_not(stays))
     others = tf.concat([halted, tf.range(tf.shape(rows.output)[0], tf.shape(rows.numbers)[0])], 0)
+    if grid.picture is not None:
+        others = tf.gather(others, _where(tf.gather(grid.is_picture, tf.gather(rows.numbers, others))))
     parts, others_numbers = [own], tf.gather(rows.numbers, others)
     for distance in range(1, grid.border + 1):
         near = tf.reduce_any(tf.gather(active, others_numbers[:, None] + grid.offsets(distance)), 1)

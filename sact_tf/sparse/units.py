@@ -2,13 +2,14 @@
 
 The runners in `blocks` call them: `on_map` for a block's first unit (and all of a `vanilla` block), `residual_on_map`
 for whole maps or images, `residual` for `Rows`. The words `own`, `table` and `ring` are explained in `rows`. All is
-float32.
+float32. A `picture`, bool `(batch, height, width, 1)`, is False where maps are padded: zeros are read there.
 """
 
 import numpy as np
 import tensorflow as tf
 
 from sact_tf.layers import BasicUnit, BottleneckUnit
+from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import (
     Clip,
     Kernel,
@@ -79,17 +80,21 @@ class FoldedBottleneck:
         # Its bias and that of the last convolution are added once.
         return Kernel(kernel[None, None], bias + bias_of(unit.shortcut) + last_bias)
 
-    def on_map(self, features):
+    def on_map(self, features, picture=None):
         """Features `(batch, height, width, channels)` after the unit."""
         clipped = self.clip(features)
-        narrow = self.middle.on_map(self.reduce.on_map(clipped), self.stride)
+        narrow = self._narrow(clipped, picture, self.stride)
         if self.shortcut is None:
             return features[:, :: self.stride, :: self.stride] + self.expand.on_map(narrow)
         return self.shortcut.on_map(clipped, self.stride) + tf.nn.conv2d(narrow, self.expand.kernel, 1, "SAME")
 
-    def residual_on_map(self, features):
+    def residual_on_map(self, features, picture=None):
         """What the unit adds to features `(batch, height, width, channels)`; stride 1 only."""
-        return self.expand.on_map(self.middle.on_map(self.reduce.on_map(self.clip(features))))
+        return self.expand.on_map(self._narrow(self.clip(features), picture))
+
+    def _narrow(self, clipped, picture, stride=1):
+        # The 3x3 convolution is the only one that reads neighbours.
+        return self.middle.on_map(mask_residual(self.reduce.on_map(clipped), picture), stride)
 
     def residual(self, rows, active, grid):
         """What the unit adds to the rows.
@@ -106,7 +111,7 @@ class FoldedBottleneck:
         reduced = self.reduce.on_rows(self.clip(rows.features))
 
         def everywhere():
-            narrow = self.middle.on_map(grid.to_map(reduced))
+            narrow = self.middle.on_map(mask_residual(grid.to_map(reduced), grid.picture))
             return tf.reshape(narrow, (-1, narrow.shape[-1]))
 
         def gathered():
@@ -139,8 +144,9 @@ class FoldedBasic:
     def _first_on_map(self, entered):
         return self.first.finish(tf.nn.conv2d(entered, self.first.kernel, self.stride, "SAME"))
 
-    def on_map(self, features):
-        """Features `(batch, height, width, channels)` after the unit."""
+    def on_map(self, features, picture=None):
+        """Features `(batch, height, width, channels)` after the unit; `BasicUnit` takes no picture."""
+        del picture
         entered = self._enter(features)
         residual = self.second.on_map(self._first_on_map(entered))
         if not self.has_shortcut:
@@ -152,8 +158,9 @@ class FoldedBasic:
             features = tf.nn.avg_pool2d(features, self.stride, self.stride, "SAME")
         return tf.pad(features, ((0, 0), (0, 0), (0, 0), (self.padding,) * 2)) if self.padding else features
 
-    def residual_on_map(self, features):
+    def residual_on_map(self, features, picture=None):
         """What the unit adds to features `(batch, height, width, channels)`; stride 1 only."""
+        del picture
         return self.second.on_map(self._first_on_map(self._enter(features)))
 
     def residual(self, rows, active, grid):

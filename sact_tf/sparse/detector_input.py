@@ -1,0 +1,54 @@
+"""What the engine of a detector takes: what the detector takes."""
+
+import tensorflow as tf
+
+from sact_tf.models.backbone import check_image_shape, check_images
+from sact_tf.models.detection_inputs import check_inputs
+
+
+class DetectorInput:
+    """Shapes of a detector's inputs, and the judgement of what is handed over; as `images.ImageInput`.
+
+    Args:
+        model: `FasterRCNN`.
+        image_shape: `(height, width, 3)` of the images, `None` for any height or width; `None` for any size.
+        image_dtype: `None` or "float32".
+
+    Attributes:
+        kind: of the inputs `images` and `image_size`, see `convert`.
+
+    Raises:
+        ValueError: for a shape that the extractor cannot take, or another dtype.
+    """
+
+    kind = ("image_size", "images")
+
+    def __init__(self, model, image_shape=None, image_dtype=None):
+        self._minimum_size = model.backbone.minimum_size
+        self._shape = check_image_shape((None, None, 3) if image_shape is None else image_shape, self._minimum_size)
+        if image_dtype is not None and tf.as_dtype(image_dtype) != tf.float32:
+            raise ValueError(
+                "The engine of a detector runs on float32 images, scaled as in training, to which it converts other "
+                f"floating point images. Leave `image_dtype` out. Received: image_dtype={image_dtype!r}"
+            )
+
+    def convert(self, inputs):
+        """What the detector may be called on, a dict of tensors, and its kind: the tuple of the names.
+
+        Raises:
+            ValueError: for what the detector would refuse, and images of another size than `image_shape`.
+        """
+        inputs = check_inputs(inputs)
+        images = inputs["images"]
+        check_images(images, self._minimum_size)
+        if not images.shape[1:].is_compatible_with(self._shape):
+            raise ValueError(
+                f"This engine was compiled for images of the shape {self._shape}; compile the detector without "
+                f"`image_shape` for any size. Received: shape={tuple(images.shape)}"
+            )
+        return {**inputs, "images": tf.cast(images, tf.float32)}, tuple(sorted(inputs))
+
+    def signature(self, kind):
+        """`tf.TensorSpec`s of inputs of a kind."""
+        sizes = {name: tf.TensorSpec((None, 2), tf.int32, name=name) for name in kind if name != "images"}
+        return {"images": tf.TensorSpec((None, *self._shape), tf.float32, name="images"), **sizes}
