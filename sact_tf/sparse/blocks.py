@@ -170,7 +170,7 @@ class SpatialRunner:
     def _collect(self, rows, state, weights, halted, grid):
         numbers, outputs = zip(*halted, (rows.own_numbers, rows.output), strict=True)
         order = grid.scatter(grid.inside, tf.range(tf.shape(grid.inside)[0]))
-        output = tf.dynamic_stitch([tf.gather(order, each) for each in numbers], outputs)
+        output = row_sets.stitch([tf.gather(order, each) for each in numbers], outputs)
         return {
             "features": grid.to_map(output),
             "ponder_cost": grid.crop(state.ponder_cost),
@@ -251,7 +251,7 @@ class ImageRunner:
             halted.append(left)
         numbers, outputs = zip(*halted, (images, output), strict=True)
         return {
-            "features": tf.dynamic_stitch(numbers, outputs),
+            "features": row_sets.stitch(numbers, outputs),
             "ponder_cost": state.ponder_cost,
             "num_units": state.num_units,
             "halting_distribution": tf.stack(weights, -1),

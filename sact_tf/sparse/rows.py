@@ -220,3 +220,14 @@ def compact(rows, active, grid):
 
 def _where(condition):
     return tf.cast(tf.where(condition)[:, 0], tf.int32)
+
+
+def stitch(numbers, values):
+    """Rows of all parts in one tensor, each row at its number; every number occurs once.
+
+    Args:
+        numbers: sequence of int32 `(part,)`.
+        values: sequence of as many `(part, ...)`.
+    """
+    # `tf.dynamic_stitch` copies with one thread, since the last of two rows of a number has to win.
+    return tf.raw_ops.ParallelDynamicStitch(indices=list(numbers), data=list(values))
