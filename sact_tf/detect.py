@@ -9,6 +9,7 @@ detector, the ponder map below; and one `detections.json` with all boxes in COCO
 its EXIF data says so.
 """
 
+import functools
 import json
 import os
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sact_tf import command_line, flops, visualize
+from sact_tf import command_line, flops, sparse, visualize
 from sact_tf.command_line import photographs, writing
 from sact_tf.data.padding import bucketed, pad_images
 from sact_tf.data.photographs import prepare, read_photograph, resize_for_detector
@@ -81,7 +82,7 @@ def detect(config, log=print_line):
     _check_output_dir(config, names)
     labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes, config.dataset)
     model = inference.load_model(config)
-    predict = predictor(model)
+    predict = predictor(model, config.engine)
     command_line.make_directory(config.output_dir, "output_dir")
     image_ids = {path: number for number, path in enumerate(names, 1)}
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in names])
@@ -104,11 +105,17 @@ def detect(config, log=print_line):
     return done, skipped
 
 
-def predictor(model):
-    """Function from a detector's inputs, of one photograph of any size, to its outputs with the extractor's FLOPs."""
+def predictor(model, engine):
+    """Function from a detector's inputs, of one photograph of any size, to its outputs with the extractor's FLOPs.
+
+    Args:
+        model: `FasterRCNN`.
+        engine: "sparse" computes active positions only, "masked" is the model itself.
+    """
+    forward = sparse.compile(model) if engine == "sparse" else functools.partial(model, training=False)
 
     def predict(inputs):
-        outputs = dict(model(inputs, training=False))
+        outputs = dict(forward(inputs))
         # The features are the bulk of it, and nobody looks at them.
         kept = {name: value for name, value in outputs.items() if name not in model.blocks}
         return {**kept, **flops.count(model, outputs)}

@@ -87,6 +87,15 @@ def test_boxes_are_in_pixels_of_the_file_in_the_form_that_coco_reads(found, work
     assert len(coco.loadRes(str(directory / "detections.json")).anns) == len(results)
 
 
+def test_the_masked_engine_finds_the_same(found, work, tmp_path):
+    fields = {"images_pattern": str(work / "photos" / "a.png"), "engine": "masked"}
+    done, _ = detect.detect(config_of(work, tmp_path, **fields), lambda line: None)
+    (masked,), (expected, _) = done.values(), found[0].values()
+    assert len(masked) == len(expected) > 3
+    for name in ("bbox", "score", "category_id"):
+        np.testing.assert_allclose([box[name] for box in masked], [box[name] for box in expected], atol=1e-2)
+
+
 def test_boxes_belong_to_the_picture_as_one_sees_it(found):
     upright, turned = found[0].values()
     assert [box["bbox"] for box in upright] == [box["bbox"] for box in turned]
@@ -163,6 +172,7 @@ def test_no_photographs_no_checkpoint_and_other_labels_are_named_before_anything
     [
         ({"dataset": "cluttered_digits"}, r"a network that classifies.*ponder_map.*dataset='cluttered_digits'"),
         ({"min_score": 50}, r"`min_score` must lie in \[0, 1\]\. Received: min_score=50"),
+        ({"engine": "dense"}, r"`engine` must be one of .*sparse.*masked.*'dense'"),
         ({"image_size": 0}, "`image_size` must be an int, at least 1"),
         ({"images_pattern": None}, "--images_pattern"),
         ({"output_dir": ""}, "--output_dir"),

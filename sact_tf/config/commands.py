@@ -198,6 +198,7 @@ class DetectConfig(CheckpointConfig):
         image_size: int, length in pixels that the shorter side is brought to.
         min_score: float in [0, 1]; boxes of a lower score are not drawn.
         labels: path of a text file with the name of each class, from class 1 on; None for numbers.
+        engine: one of `ENGINES`.
         overwrite: bool, whether what is in `output_dir` already may be replaced.
     """
 
@@ -206,10 +207,12 @@ class DetectConfig(CheckpointConfig):
     image_size: int
     min_score: float = 0.5
     labels: str | None = None
+    engine: str = "sparse"
     overwrite: bool = False
 
     def __post_init__(self):
         super().__post_init__()
+        check_choice("engine", self.engine, ENGINES)
         if check_dataset(self.dataset)["task"] != "detection":
             raise ValueError(
                 "Boxes are found by a detector, and this is a network that classifies. Give the --checkpoint_dir of a "
