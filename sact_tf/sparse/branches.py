@@ -75,7 +75,8 @@ class LinearBranches:
         columns = tf.matmul(rows, self._first)
         taps = grid.mask(columns[:, : TAPS * self._count] + self._shift)
         pooled = tf.reshape(grid.mask(columns[:, TAPS * self._count :]), (grid.batch, -1, self._count))
-        return taps, tf.reduce_sum(pooled, 1) / grid.area + self._pooled_shift
+        mean = tf.reduce_mean(pooled, 1) if grid.picture is None else tf.reduce_sum(pooled, 1) / grid.area
+        return taps, mean + self._pooled_shift
 
     def advance(self, index, rows, pooled, residual, narrow, grid):
         """What they know after unit `index` > 0: the same, of the branches from `index` on.
