@@ -190,3 +190,16 @@ def test_a_detector_starts_from_a_network_of_its_own_shape_alone(runs, tmp_path)
     cifar = save(sact_tf.cifar_resnet(1, "vanilla", 5, base_channels=2), tmp_path / "cifar")
     with pytest.raises(ValueError, match=r"Leave out --finetune_path, .*--model=1_2_1_1\)\. .* is of another network"):
         sact_tf.initialize_from(model, cifar)
+
+
+def test_a_detector_of_other_classes_says_how_it_starts_from_another(runs):
+    model = detection.build_model(dataclasses.replace(NETWORK, num_classes=7))
+    start = str(runs / "sact")
+    with pytest.raises(ValueError, match=r"All but the number of classes fits: .* --finetune_skip_logits"):
+        sact_tf.initialize_from(model, start)
+    before = model.class_dense.kernel.numpy()
+    sact_tf.initialize_from(model, start, skip_logits=True)
+    np.testing.assert_array_equal(model.class_dense.kernel, before)
+    started = detection.build_model(NETWORK)
+    sact_tf.initialize_from(started, start)
+    np.testing.assert_array_equal(model.proposal_conv.kernel, started.proposal_conv.kernel)

@@ -5,12 +5,11 @@ checkpoints too, so one piece of code reads either.
 """
 
 import os
-import re
 import warnings
 
 import tensorflow as tf
 
-from sact_tf.checkpoints import limits, slots
+from sact_tf.checkpoints import heads, limits, slots
 from sact_tf.checkpoints.names import check_backbone, named_variables, release_variables
 from sact_tf.checkpoints.writing import write_tensors
 
@@ -21,8 +20,6 @@ AVERAGES_KEY = "averages"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OPTIMIZER_SLOTS = ("/Momentum", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
 _HALTING_SCOPE = "/halting_proba/"
-_LOGITS_SCOPE = "/logits/"
-_UNIT = re.compile(r"resnet_v2/(block\d+)/unit_(\d+)/")
 # The release's variable, and ours, that hold how many steps a checkpoint was trained for.
 _GLOBAL_STEP = "global_step"
 _OUR_STEP = f"step{_VALUE}"
@@ -59,54 +56,19 @@ def initialize_from(model, path, skip_halting=True, skip_logits=False):
     What is skipped keeps the values that it has, those of initialization in a new model.
 
     Args:
-        model: `Classifier`.
+        model: `Classifier`, or `FasterRCNN`, which starts from a classifier too.
         path: as in `load_release_checkpoint`.
         skip_halting: bool; with False the checkpoint must have the halting branches as well.
-        skip_logits: bool; with True the last layer, which the logits come from, is left out too, so that the model may
-            have another number of classes than the checkpoint.
+        skip_logits: bool; with True the last layer, which the logits come from, is left out too (of a detector the
+            scores and boxes of classes), so that the model may have another number of classes than the checkpoint.
 
     Raises:
         FileNotFoundError, ValueError: as in `load_release_checkpoint`.
     """
     check_backbone(model)
-    skipped = [_HALTING_SCOPE] * bool(skip_halting) + _unlike_heads(model, path, skip_logits)
-    _restore(model, path, keep=lambda name: not any(scope in name for scope in skipped))
-
-
-def _unlike_heads(model, path, skip_logits):
-    """Scopes of what a head starts afresh with: its last layers, or all that the other kind of network does not have.
-
-    A detector begins from a classifier with its backbone alone, and from a detector with everything.
-    """
-    if not hasattr(model, "HEAD_SCOPES"):
-        return [_LOGITS_SCOPE] * bool(skip_logits)
     _, keys = open_checkpoint(path)
-    _check_start(model, keys, path)
-    own = any(name.startswith(model.HEAD_SCOPES) for name in keys)
-    scopes = model.CLASS_SCOPES if own and skip_logits else () if own else (*model.HEAD_SCOPES, _LOGITS_SCOPE)
-    return [*scopes, "seed_generator"]
-
-
-def _check_start(model, keys, path):
-    """Raises ValueError unless a detector's blocks can start from a checkpoint's variables, given by their names."""
-    found = {}
-    for block, unit in (match.groups() for match in map(_UNIT.match, keys) if match):
-        found[block] = max(found.get(block, 0), int(unit))
-    wanted = {name: len(block.units) for name, block in model.backbone.blocks.items()}
-    if found == wanted:
-        return
-    ours = "_".join(map(str, wanted.values()))
-    accepted = "A detector starts from a checkpoint of the ImageNet network with the same units in each block"
-    if set(found) != set(wanted):
-        raise ValueError(
-            f"{accepted}, a classifier's or a detector's. Leave out --finetune_path, or give that of such a network "
-            f"(--network=imagenet --model={ours}). Received: {path}, which is of another network"
-        )
-    theirs = "_".join(str(found[name]) for name in wanted)
-    raise ValueError(
-        f"{accepted}. Give --model={theirs}, or another --finetune_path. Received: {path}, with {theirs} units, for a "
-        f"detector with {ours}"
-    )
+    skipped = [_HALTING_SCOPE] * bool(skip_halting) + heads.scopes_left_out(model, keys, path, skip_logits)
+    _restore(model, path, keep=lambda name: not any(scope in name for scope in skipped))
 
 
 def _restore(model, path, keep):
@@ -126,9 +88,10 @@ def _restore(model, path, keep):
         listed = "\n".join(
             f"{len(names)} {problem}:\n  " + "\n  ".join(names) for problem, names in problems.items() if names
         )
+        way_out = _way_out(problems, heads.class_scopes(model))
         raise ValueError(
             f"The checkpoint {path} does not fit the model '{model.name}': it was written by another network, or by "
-            f"one with another model_type, number of units, channels or classes. {_way_out(problems)} Variables\n"
+            f"one with another model_type, number of units, channels or classes. {way_out} Variables\n"
             f"{listed}"
         )
     values = {name: _read(reader, keys[name], path) for name in wanted}
@@ -136,13 +99,13 @@ def _restore(model, path, keep):
         variable.assign(values[name])
 
 
-def _way_out(problems):
+def _way_out(problems, class_scopes):
     *others, misshapen = problems.values()
-    if misshapen and not any(others) and all(_LOGITS_SCOPE in name for name in misshapen):
+    if misshapen and not any(others) and all(any(scope in name for scope in class_scopes) for name in misshapen):
         return (
             "All but the number of classes fits: to fine-tune for other classes use `initialize_from` with "
-            "`skip_logits=True` (train.py --finetune_path with --finetune_skip_logits), which leaves the last layer as "
-            "it is."
+            "`skip_logits=True` (train.py --finetune_path with --finetune_skip_logits), which leaves what depends on "
+            "it as it is."
         )
     return (
         "Build the model with the arguments that it was trained with; to start an adaptive model from a plain one use "
