@@ -1,15 +1,12 @@
 """Classes of files of pictures: what a SavedModel of a classifier answers to, besides images."""
 
-import os
-
 import tensorflow as tf
 
-from sact_tf import visualize
-from sact_tf.data import decoding, pipeline, preprocessing
+from sact_tf.data import pipeline, preprocessing
+from sact_tf.tasks.served_files import costs, decode, label_table
 
 # How many classes `classify_jpeg` names.
 TOP = 5
-LABELS_FILE = "labels.txt"
 _JPEGS = tf.TensorSpec((None,), tf.string, name="jpegs")
 
 
@@ -37,7 +34,7 @@ def signatures(model, predict, dataset, image_size, labels, directory):
     Returns:
         `(functions, resources)`: dict from a signature's name to a `tf.function`, and what has to be saved with them.
     """
-    table = _label_table(labels, directory)
+    table = label_table(labels, directory)
     return {"classify_jpeg": _classifier(model, predict, dataset, image_size, table)}, {"label_table": table}
 
 
@@ -54,44 +51,19 @@ def _classifier(model, predict, dataset, image_size, table):
         answer = {"classes": classes, "scores": scores, "flops": outputs["flops"]}
         if table is not None:
             answer["labels"] = table.lookup(tf.cast(classes, tf.int64))
-        return {**answer, **_costs(model.backbone.model_type, outputs, image_size)}
+        return {**answer, **costs(model, outputs, (image_size, image_size))}
 
     return classify_jpeg
-
-
-def _costs(model_type, outputs, image_size):
-    if model_type == "vanilla":
-        return {}
-    if model_type == "sact":
-        return {"ponder_map": visualize.ponder_map(outputs, (image_size, image_size))}
-    return {"ponder_cost": tf.add_n([cost for name, cost in outputs.items() if name.endswith("/ponder_cost")])}
 
 
 def _preparation(dataset, image_size):
     """Function from the bytes of one image to what the network takes, as evaluation on `dataset` has it."""
     if dataset == "imagenet":
-        return lambda encoded: preprocessing.central_image(_decode(encoded), image_size)
+        return lambda encoded: preprocessing.central_image(decode(encoded), image_size)
     standardize = preprocessing.cifar_evaluation_image if dataset == "cifar10" else pipeline.to_unit_range
 
     def prepare(encoded):
         # The images of these data sets have the right size; those leave `resize` as they were.
-        return standardize(preprocessing.resize(_decode(encoded), image_size, "bilinear"))
+        return standardize(preprocessing.resize(decode(encoded), image_size, "bilinear"))
 
     return prepare
-
-
-def _decode(encoded):
-    return decoding.upright(preprocessing.decode_image(encoded), encoded)
-
-
-def _label_table(labels, directory):
-    """Table from classes to texts, whose file becomes an asset of the SavedModel; None without labels."""
-    if labels is None:
-        return None
-    path = os.path.join(directory, LABELS_FILE)
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{label}\n" for label in labels)
-    lines = tf.lookup.TextFileInitializer(
-        path, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
-    )
-    return tf.lookup.StaticHashTable(lines, default_value="")
