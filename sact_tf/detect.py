@@ -26,12 +26,11 @@ from sact_tf.detection import scoring
 from sact_tf.evaluation import inference
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
+from sact_tf.tasks.detect_jpeg import BUCKET
 from sact_tf.visualize.detections import detection_figure
 
 BOXES_FILE = "detections.json"
 ENDING = "_detections.png"
-# A multiple of the extractor's strides: each position of a map stands for as many pixels as any other.
-_BUCKET = 32
 _SIZES = tf.TensorSpec((1, 2), tf.int32)
 _SIGNATURE = {
     "images": tf.TensorSpec((1, None, None, 3), tf.float32),
@@ -137,7 +136,7 @@ def find(model, predict, image, original_size, dataset):
         `Found`.
     """
     height, width = image.shape[:2]
-    padded = [bucketed(side, _BUCKET) for side in (height, width)]
+    padded = [bucketed(side, BUCKET) for side in (height, width)]
     inputs = {
         "images": pad_images(tf.convert_to_tensor(prepare(image, dataset)), padded)[None],
         "image_size": tf.constant([[height, width]]),

@@ -69,12 +69,16 @@ def define_export_flags():
     define_path("output_dir", None, "Directory to write; for TensorFlow Serving models/<name>/<version>.")
     flags.DEFINE_enum("format", "saved_model", list(configs.EXPORT_FORMATS), "What to write.")
     flags.DEFINE_enum(
-        "engine", None, list(configs.ENGINES), "How a SavedModel computes: active positions only (default), or all."
+        "engine",
+        None,
+        list(configs.ENGINES),
+        "How a SavedModel computes: active positions only (default), or all, as of detectors for now.",
     )
     define_path(
         "labels",
         None,
-        "Text file with the name of each class, a line each; ImageNet's may lack class 0.",
+        "Text file with the name of each class, a line each; ImageNet's may lack class 0, a detector's begins with "
+        "class 1 (by default the names of its data set).",
     )
     flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
 

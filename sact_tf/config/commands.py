@@ -12,6 +12,12 @@ EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
 ENGINES = ("sparse", "masked")
 
 
+def engines_of(dataset):
+    """Those of `ENGINES` that a SavedModel of a network on a data set can have, the default first."""
+    # `sact_tf.sparse.compile` takes no detectors yet.
+    return ("masked",) if check_dataset(dataset)["task"] == "detection" else ENGINES
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """A trained network: which, and which of its checkpoints.
@@ -114,11 +120,14 @@ class ExportConfig(CheckpointConfig):
     """An export of a network; see `CheckpointConfig`.
 
     Attributes:
-        image_size: int, height and width in pixels that a SavedModel brings JPEGs to.
+        image_size: int, height and width in pixels that a SavedModel brings files to; of a detector, the shorter side.
         output_dir: directory to write.
-        format: one of `EXPORT_FORMATS`.
-        engine: one of `ENGINES` for a SavedModel, None for the other formats, in which nothing is executed.
-        labels: path of a text file with the name of each class, for a SavedModel; None for none.
+        format: one of `EXPORT_FORMATS`; "release" is for networks that classify.
+        engine: one of `engines_of` the data set for a SavedModel, None for the other formats, in which nothing is
+            executed.
+        labels: path of a text file with the name of each class, for a SavedModel; None for none, or of a detector for
+            the names that its data set gives its classes, where that is at hand.
+        dataset_dir: directory of the data set; None for its default, or where it needs none.
         overwrite: bool, whether an export that is in `output_dir` already may be replaced.
     """
 
@@ -127,20 +136,29 @@ class ExportConfig(CheckpointConfig):
     format: str = "saved_model"
     engine: str | None = None
     labels: str | None = None
+    dataset_dir: str | None = None
     overwrite: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         check_choice("format", self.format, EXPORT_FORMATS)
-        if self.format in ("saved_model", "release"):
+        if self.format == "release":
             refuse_detector(
-                self.dataset, f"format={self.format!r}", "Give --format=keras or --format=weights, which Keras reads."
+                self.dataset,
+                "format='release'",
+                "Give --format=saved_model, or --format=keras or --format=weights, which Keras reads.",
             )
         check_positive(self, "image_size")
         if not self.output_dir:
             raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
         if self.format == "saved_model":
             check_choice("engine", self.engine, ENGINES)
+            if self.engine not in engines_of(self.dataset):
+                refuse_detector(
+                    self.dataset,
+                    f"engine={self.engine!r}",
+                    "Leave --engine out, or give --engine=masked: the answers are the same.",
+                )
             return
         for name in ("engine", "labels"):
             if getattr(self, name) is not None:

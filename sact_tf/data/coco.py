@@ -53,11 +53,16 @@ def open_split(directory, split, image_size, log=None):
 
 def num_classes_of(directory):
     """Number of classes of the data in a directory, the background not included; None if there is nothing."""
+    found = categories_of(directory)
+    return len(found) if found else None
+
+
+def categories_of(directory):
+    """`Categories` of the data in a directory, of all splits together; None if there is nothing."""
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     paths = _all_annotations(directory)
     found = _merged({path: _quick_categories(path) for path in paths}) if paths else None
-    found = found or detection_files.label_map(directory)
-    return len(found) if found else None
+    return found or detection_files.label_map(directory)
 
 
 def looked_for(directory, split):

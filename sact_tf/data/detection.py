@@ -57,8 +57,13 @@ def open_digit_scenes(split, image_size, num_examples):
     """
     # Touches every file and checks every argument, so that a mistake shows now and not in the first step.
     digit_scenes.render(split, 0, 0, image_size)
+    return Source(num_examples, _scenes_reader(split, image_size), categories_of_digit_scenes())
+
+
+def categories_of_digit_scenes():
+    """The ten digits as `Categories`: class 1 is the digit 0."""
     digits = range(digit_scenes.NUM_CLASSES)
-    return Source(num_examples, _scenes_reader(split, image_size), Categories(tuple(digits), tuple(map(str, digits))))
+    return Categories(tuple(digits), tuple(map(str, digits)))
 
 
 def _scenes_reader(split, image_size):

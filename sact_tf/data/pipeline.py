@@ -67,6 +67,15 @@ def num_classes_of(dataset, dataset_dir):
     return None
 
 
+def categories_of(dataset, dataset_dir):
+    """The `Categories` of a data set of detection, arguments as in `num_classes_of`; None where nothing is noted."""
+    return (
+        detection.categories_of_digit_scenes()
+        if dataset == "digit_scenes"
+        else _ON_DISK[dataset].categories_of(dataset_dir)
+    )
+
+
 def training_batches(
     source, batch_size, seed, first_step, worker=0, num_workers=1, skip_bad_records=0, log=None, skipped_path=None
 ):

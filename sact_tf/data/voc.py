@@ -53,10 +53,15 @@ def open_split(directory, split, image_size, log=None):
 
 def num_classes_of(directory):
     """Number of classes of the data in a directory, the background not included; None if there is nothing."""
+    found = categories_of(directory)
+    return len(found) if found else None
+
+
+def categories_of(directory):
+    """`Categories` of the data in a directory, of all splits together; None if there is nothing."""
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     folder = os.path.join(_place(directory), "Annotations")
-    found = _categories(_read_all(folder)) if os.path.isdir(folder) else detection_files.label_map(directory)
-    return len(found) if found else None
+    return _categories(_read_all(folder)) if os.path.isdir(folder) else detection_files.label_map(directory)
 
 
 def looked_for(directory, split):

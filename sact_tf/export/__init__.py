@@ -8,6 +8,7 @@ import warnings
 
 from sact_tf import checkpoints
 from sact_tf.checkpoints import limits
+from sact_tf.config import check_dataset
 from sact_tf.export import saved_model
 from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
 from sact_tf.progress import print_line
@@ -40,16 +41,24 @@ def export(config, log=print_line):
     """
     started = time.monotonic()
     prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
-    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes, config.dataset, log)
+    labels = _labels(config, log)
     with whole_directory(config.output_dir, config.overwrite) as directory:
         log(f"Reading {prefix}")
         model = _load(config, prefix)
         name = _WRITERS[config.format](model, config, directory, prefix, labels, log)
-        _describe(config, directory, prefix)
+        _describe(model, config, directory, prefix)
         size = _size(directory)
     path = os.path.join(config.output_dir, name) if name else config.output_dir
     log(f"Exported in {time.monotonic() - started:.0f} s, {size / 1e6:.1f} MB: {path}")
     return path
+
+
+def _labels(config, log):
+    task, num_classes = task_of(config.dataset), config.model.num_classes
+    labels = task.read_labels(config.labels, num_classes, config.dataset, log)
+    if labels is None and config.format == "saved_model" and hasattr(task, "known_labels"):
+        return task.known_labels(num_classes, config.dataset, config.dataset_dir, log)
+    return labels
 
 
 def _load(config, prefix):
@@ -114,10 +123,13 @@ _WRITERS = {
 }
 
 
-def _describe(config, directory, prefix):
+def _describe(model, config, directory, prefix):
     """Writes what somebody who finds the directory will ask."""
+    task = task_of(config.dataset)
     facts = {
         **dataclasses.asdict(config),
+        "task": check_dataset(config.dataset)["task"],
+        **(task.facts(model, config.image_size) if hasattr(task, "facts") else {}),
         "checkpoint": os.path.basename(prefix),
         "global_step": checkpoints.global_step(prefix),
         "sact_tf": __version__,

@@ -17,17 +17,19 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
     """Writes a model as a SavedModel with the signatures of its task and one for images.
 
     `serving_default` takes `images`, float32 `(batch, height, width, 3)` of any size, as the network takes them
-    ([-1, 1], or standardized each by itself for CIFAR-10), and returns the flat dict of the model with `flops` and
-    `<block>/flops`, int64 `(batch,)`.
+    ([-1, 1], or standardized each by itself for CIFAR-10), and of a detector `image_size`, int32 `(batch, 2)`, height
+    and width of the picture in each. It returns the flat dict of the model with `flops` and `<block>/flops`, int64
+    `(batch,)`.
 
-    The others take files as they are; for classification see `sact_tf.tasks.classify_jpeg.signatures`.
+    The others take files as they are; see `sact_tf.tasks.classify_jpeg.signatures` and
+    `sact_tf.tasks.detect_jpeg.signatures`.
 
     Args:
         model: for images of any size.
         directory: where to; an existing one is written into.
         engine: "sparse" computes active positions only, "masked" is the model itself.
         dataset: a key of `sact_tf.config.DATASETS`, whose evaluation prepares the JPEGs.
-        image_size: int, height and width that JPEGs are brought to.
+        image_size: int, height and width that JPEGs are brought to; of a detector, the shorter side.
         labels: list of texts that the task read, or None.
         log: called with a line of text before each part of the work, or None.
 
@@ -37,8 +39,9 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
     log = log or (lambda text: None)
     check_image_shape((image_size, image_size, 3), model.backbone.minimum_size)
     with tempfile.TemporaryDirectory() as temporary:
-        predict = _predictor(model, engine)
-        others, resources = task_of(dataset).signatures(model, predict, dataset, image_size, labels, temporary)
+        task = task_of(dataset)
+        predict = _predictor(model, engine, task)
+        others, resources = task.signatures(model, predict, dataset, image_size, labels, temporary)
         functions = {"serving_default": predict, **others}
         signatures = {}
         for name, function in functions.items():
@@ -52,13 +55,18 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
         tf.saved_model.save(module, directory, signatures)
 
 
-def _predictor(model, engine):
-    """`tf.function` from images to the model's dict with FLOPs, whose errors name what is wrong with the images."""
-    forward = sparse.compile(model) if engine == "sparse" else _masked(model)
+def _predictor(model, engine, task):
+    """`tf.function` from images, and whatever else the task's models are called on, to the model's dict with FLOPs.
 
-    @tf.function(input_signature=[_IMAGES], autograph=False)
-    def predict(images):
-        outputs = dict(forward(_checked(images, model.backbone.minimum_size)))
+    Its errors name what is wrong with the inputs.
+    """
+    forward = sparse.compile(model) if engine == "sparse" else _masked(model)
+    others = getattr(task, "SERVED_INPUTS", ())
+
+    @tf.function(input_signature=[_IMAGES, *others], autograph=False)
+    def predict(images, *rest):
+        inputs = _checked(images, model.backbone.minimum_size)
+        outputs = dict(forward(task.served_inputs(model, inputs, *rest) if others else inputs))
         return {**outputs, **flops.count(model, outputs)}
 
     return predict
@@ -75,9 +83,9 @@ def _masked(model):
         for name, variable in named_variables(model).items()
     ]
 
-    def forward(images):
+    def forward(inputs):
         with keras.StatelessScope(state_mapping=frozen):
-            return model(images, training=False)
+            return model(inputs, training=False)
 
     return forward
 

@@ -7,9 +7,12 @@ from sact_tf import visualize
 from sact_tf.data import pipeline
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
+from sact_tf.tasks.detect_jpeg import SERVED_INPUTS, facts, known_labels, served_inputs, signatures
 from sact_tf.tasks.found_boxes import SURE, Detections, Findings, marks_of
 from sact_tf.tasks.label_files import read_lines
 from sact_tf.visualize.detections import detection_gallery
+
+__all__ = ["SERVED_INPUTS", "facts", "known_labels", "served_inputs", "signatures"]
 
 PROGRESS = ("box_classification", "region_objectness")
 SCORE = ("DetectionBoxes_Precision/mAP", "mAP")
