@@ -55,56 +55,76 @@ def run(
     Raises:
         ValueError: for an unknown kind of network, and before anything is trained.
     """
-    unknown = [kind for kind in model_types if kind not in ("act", "sact")]
-    if unknown or not vanilla_models:
-        raise ValueError(
-            "tradeoff takes the model types act and sact and at least one plain depth. "
-            f"Received: model_types={list(model_types)}, vanilla_models={list(vanilla_models)}"
-        )
+    _check(model_types, vanilla_models)
     configs.refuse_detector(
         dataset, "A tradeoff", "python -m sact_tf.studies.first_detection trains detectors of several --tau."
     )
-    start = os.path.join(run_dir, f"vanilla_{vanilla_models[-1]}")
-    adaptive = {**changes, **{name: value for name, value in (adaptive or {}).items() if value is not None}}
-    found = pipeline.num_classes_of(dataset, changes.get("dataset_dir"))
-    own = {"num_classes": found} if found else {}
-    planned = []
-    for depth in vanilla_models:
-        config = configs.default_training_config(
-            dataset, {"model": depth, "model_type": "vanilla", **own}, max_number_of_steps=steps, **changes
-        )
-        planned.append((f"vanilla_{depth}", None, config))
-    for tau in taus:
-        for kind in model_types:
-            config = configs.default_training_config(
-                dataset,
-                {"model": vanilla_models[-1], "model_type": kind, "tau": tau, **own},
-                max_number_of_steps=adaptive_steps,
-                finetune_path=start,
-                **adaptive,
-            )
-            planned.append((f"{kind}_{tau:g}", tau, config))
+    start = os.path.join(run_dir, _plain_name(vanilla_models[-1]))
+    changes = {"max_number_of_steps": steps, **changes}
+    adaptive = {name: value for name, value in (adaptive or {}).items() if value is not None}
+    adaptive = {**changes, "max_number_of_steps": adaptive_steps, "finetune_path": start, **adaptive}
+    own = _own_classes(dataset, changes)
+    planned = _plan_plain(dataset, vanilla_models, own, changes)
+    planned += _plan_adaptive(dataset, {"model": vanilla_models[-1], **own}, taus, model_types, adaptive)
     rows, path = [], os.path.join(run_dir, "tradeoff")
-    for number, (name, tau, config) in enumerate(planned, 1):
+    for number, (name, config) in enumerate(planned, 1):
         log(f"== {number}/{len(planned)} {name}: {config.max_number_of_steps} steps of {config.batch_size} images")
-        metrics = runs.train_and_evaluate(config, os.path.join(run_dir, name), num_examples, log)
-        rows.append(
-            {
-                "run": name,
-                "model_type": config.model.model_type,
-                "model": config.model.model,
-                "tau": "" if tau is None else tau,
-                "steps": config.max_number_of_steps,
-                "flops": metrics[runs.FLOPS],
-                **runs.score(config.dataset, metrics),
-            }
-        )
+        rows.append(_row(name, config, runs.train_and_evaluate(config, os.path.join(run_dir, name), num_examples, log)))
         runs.write_table(f"{path}.csv", rows)
         runs.save_figure(charts.tradeoff(rows, list(rows[0])[-1]), path)
     for line in table(rows):
         log(line)
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
+
+
+def _check(model_types, vanilla_models):
+    unknown = [kind for kind in model_types if kind not in ("act", "sact")]
+    if unknown or not vanilla_models:
+        raise ValueError(
+            "tradeoff takes the model types act and sact and at least one plain depth. "
+            f"Received: model_types={list(model_types)}, vanilla_models={list(vanilla_models)}"
+        )
+
+
+def _plain_name(depth):
+    return f"vanilla_{depth}"
+
+
+def _plan_plain(dataset, depths, network, changes):
+    """List of `(name, TrainingConfig)` of a plain network of each depth."""
+    models = [{**network, "model": depth, "model_type": "vanilla"} for depth in depths]
+    return [
+        (_plain_name(model["model"]), configs.default_training_config(dataset, model, **changes)) for model in models
+    ]
+
+
+def _plan_adaptive(dataset, network, taus, model_types, changes):
+    """List of `(name, TrainingConfig)` of the adaptive networks, kinds side by side for each tau."""
+    models = [{**network, "model_type": kind, "tau": tau} for tau in taus for kind in model_types]
+    return [
+        (f"{model['model_type']}_{model['tau']:g}", configs.default_training_config(dataset, model, **changes))
+        for model in models
+    ]
+
+
+def _own_classes(dataset, changes):
+    """The number of classes of data of one's own, as a dict of that `ModelConfig` field; empty if nothing says it."""
+    found = pipeline.num_classes_of(dataset, changes.get("dataset_dir"))
+    return {"num_classes": found} if found else {}
+
+
+def _row(name, config, metrics):
+    plain = config.model.model_type == "vanilla"
+    return {
+        "run": name,
+        "model_type": config.model.model_type,
+        "model": config.model.model,
+        "tau": "" if plain else config.model.tau,
+        "steps": config.max_number_of_steps,
+        "flops": metrics[runs.FLOPS],
+        **runs.score(config.dataset, metrics),
+    }
 
 
 def table(rows):
