@@ -13,7 +13,7 @@ import tensorflow as tf
 import sact_tf
 from sact_tf import checkpoints, command_line, config, export
 from sact_tf.command_line import configurations
-from sact_tf.studies import baseline, tradeoff
+from sact_tf.studies import baseline
 from sact_tf.studies.lesion.checks import check_data
 from sact_tf.studies.lesion_resnet import inputs
 from sact_tf.studies.stochastic_depth import plan
@@ -74,10 +74,6 @@ REFUSED = {
     "stochastic depth": (
         lambda: plan.plan(["1_1_1_1"], [0.5], [0], "digit_scenes"),
         r"A study of stochastic depth is for networks that classify, .* Give a --dataset of classes",
-    ),
-    "tradeoff": (
-        lambda: tradeoff.run("runs/tradeoff", dataset="digit_scenes"),
-        r"A tradeoff is for networks that classify, .* python -m sact_tf\.studies\.first_detection trains",
     ),
     "cifar": (
         lambda: config.default_training_config("digit_scenes", {"network": "cifar"}),

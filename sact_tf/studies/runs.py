@@ -22,6 +22,11 @@ def score(dataset, metrics):
     return {name: metrics[metric]}
 
 
+def flops_name(dataset):
+    """What the FLOPs are called that networks on a data set are compared by."""
+    return getattr(task_of(dataset), "FLOPS_NAME", "FLOPs")
+
+
 def train_and_evaluate(config, directory, num_examples=None, log=print_line):
     """Metrics of a run on the held-out split, which is trained first, or further, as far as that was not done.
 

@@ -1,6 +1,10 @@
 """Accuracy against FLOPs: plain networks of several depths beside ACT and SACT with several weights of the ponder cost.
 
   python -m sact_tf.studies.tradeoff --run_dir=runs/tradeoff
+  python -m sact_tf.studies.tradeoff --dataset=digit_scenes --run_dir=runs/scenes_tradeoff
+
+On a data set of boxes the networks are detectors: mAP against the FLOPs of their extractors, which are plain with fewer
+units in blocks 1 to 3, ACT or SACT.
 
 Adaptive networks start from the deepest plain one, so that a short training is enough. Writes a directory for each run,
 `tradeoff.csv`, `tradeoff.png` and `tradeoff.svg`, anew after each run. Started again, it goes on where it was stopped.
@@ -12,106 +16,84 @@ from absl import flags
 
 from sact_tf import command_line
 from sact_tf import config as configs
-from sact_tf.data import pipeline
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
+from sact_tf.studies.tradeoff_plan import plan, recipe_of
 from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
+# Columns of the table that detectors alone have, by the metric that each is.
+_OF_DETECTORS = {
+    "Region Proposals Flops/mean": "region_proposals_flops",
+    "Head Flops/mean": "head_flops",
+    "DetectionBoxes_Precision/mAP@.50IOU": "mAP@.50IOU",
+}
 
 
 def run(
     run_dir,
-    vanilla_models=("1", "2", "3", "5"),
-    taus=(0.02, 0.04, 0.08, 0.16),
+    vanilla_models=None,
+    taus=None,
     model_types=("act", "sact"),
     dataset="cluttered_digits",
     steps=None,
-    adaptive_steps=600,
+    adaptive_steps=None,
     num_examples=None,
     log=print_line,
     adaptive=None,
+    network=None,
     **changes,
 ):
     """Trains and evaluates all networks, one after the other.
+
+    What is not said is as `tradeoff_plan.recipe_of` the data set has it.
 
     Args:
         run_dir: directory for everything that is written.
         vanilla_models: depths of the plain networks, as for `--model`; the last is what adaptive ones are made of.
         taus: floats > 0, weights of the ponder cost.
         model_types: adaptive kinds, "act" or "sact".
-        dataset: name of a data set.
-        steps: int, of each plain training; None for the data set's.
+        dataset: name of a data set, of classes or of boxes.
+        steps: int, of each plain training.
         adaptive_steps: int, of each adaptive training.
         num_examples: int, held-out images to evaluate on; None for all.
         log: called with lines of text.
         adaptive: dict of `TrainingConfig` fields of the adaptive runs, such as a smaller `learning_rate`, or None.
+        network: dict of `ModelConfig` fields of all networks that differ from the data set's defaults, or None.
         **changes: other `TrainingConfig` fields of all runs, where `adaptive` does not say otherwise.
 
     Returns:
         list of dicts, the rows of `tradeoff.csv`: FLOPs are means over the images, a multiplication and an addition
-        being two; the last column is the score of the task, a part of 1.
+        being two, and of a detector those of its extractor; the last column is the score of the task, a part of 1.
 
     Raises:
         ValueError: for an unknown kind of network, and before anything is trained.
     """
-    _check(model_types, vanilla_models)
-    configs.refuse_detector(
-        dataset, "A tradeoff", "python -m sact_tf.studies.first_detection trains detectors of several --tau."
-    )
-    start = os.path.join(run_dir, _plain_name(vanilla_models[-1]))
-    changes = {"max_number_of_steps": steps, **changes}
-    adaptive = {name: value for name, value in (adaptive or {}).items() if value is not None}
-    adaptive = {**changes, "max_number_of_steps": adaptive_steps, "finetune_path": start, **adaptive}
-    own = _own_classes(dataset, changes)
-    planned = _plan_plain(dataset, vanilla_models, own, changes)
-    planned += _plan_adaptive(dataset, {"model": vanilla_models[-1], **own}, taus, model_types, adaptive)
+    recipe = recipe_of(dataset)
+    changes = _given(changes)
+    plain = {**recipe.plain, **changes, **_given({"max_number_of_steps": steps})}
+    adaptive = {
+        **recipe.adaptive,
+        **changes,
+        **_given(adaptive or {}),
+        **_given({"max_number_of_steps": adaptive_steps}),
+    }
+    depths, taus = vanilla_models or recipe.depths, recipe.taus if taus is None else taus
+    planned = plan(run_dir, dataset, depths, taus, model_types, network or {}, plain, adaptive)
     rows, path = [], os.path.join(run_dir, "tradeoff")
     for number, (name, config) in enumerate(planned, 1):
         log(f"== {number}/{len(planned)} {name}: {config.max_number_of_steps} steps of {config.batch_size} images")
         rows.append(_row(name, config, runs.train_and_evaluate(config, os.path.join(run_dir, name), num_examples, log)))
         runs.write_table(f"{path}.csv", rows)
-        runs.save_figure(charts.tradeoff(rows, list(rows[0])[-1]), path)
-    for line in table(rows):
+        runs.save_figure(charts.tradeoff(rows, list(rows[0])[-1], runs.flops_name(dataset)), path)
+    for line in table(rows, dataset):
         log(line)
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
 
 
-def _check(model_types, vanilla_models):
-    unknown = [kind for kind in model_types if kind not in ("act", "sact")]
-    if unknown or not vanilla_models:
-        raise ValueError(
-            "tradeoff takes the model types act and sact and at least one plain depth. "
-            f"Received: model_types={list(model_types)}, vanilla_models={list(vanilla_models)}"
-        )
-
-
-def _plain_name(depth):
-    return f"vanilla_{depth}"
-
-
-def _plan_plain(dataset, depths, network, changes):
-    """List of `(name, TrainingConfig)` of a plain network of each depth."""
-    models = [{**network, "model": depth, "model_type": "vanilla"} for depth in depths]
-    return [
-        (_plain_name(model["model"]), configs.default_training_config(dataset, model, **changes)) for model in models
-    ]
-
-
-def _plan_adaptive(dataset, network, taus, model_types, changes):
-    """List of `(name, TrainingConfig)` of the adaptive networks, kinds side by side for each tau."""
-    models = [{**network, "model_type": kind, "tau": tau} for tau in taus for kind in model_types]
-    return [
-        (f"{model['model_type']}_{model['tau']:g}", configs.default_training_config(dataset, model, **changes))
-        for model in models
-    ]
-
-
-def _own_classes(dataset, changes):
-    """The number of classes of data of one's own, as a dict of that `ModelConfig` field; empty if nothing says it."""
-    found = pipeline.num_classes_of(dataset, changes.get("dataset_dir"))
-    return {"num_classes": found} if found else {}
+def _given(fields):
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _row(name, config, metrics):
@@ -122,18 +104,21 @@ def _row(name, config, metrics):
         "model": config.model.model,
         "tau": "" if plain else config.model.tau,
         "steps": config.max_number_of_steps,
+        **{column: metrics[metric] for metric, column in _OF_DETECTORS.items() if metric in metrics},
         "flops": metrics[runs.FLOPS],
         **runs.score(config.dataset, metrics),
     }
 
 
-def table(rows):
-    """Lines of a Markdown table."""
-    name = list(rows[0])[-1]
-    yield f"| network | FLOPs, millions | {name} |"
-    yield "|---|---|---|"
+def table(rows, dataset):
+    """Lines of a Markdown table; of detectors with the share of what the deepest plain one spends."""
+    name, full = list(rows[0])[-1], [row["flops"] for row in rows if row["model_type"] == "vanilla"][-1]
+    detectors = configs.check_dataset(dataset)["task"] == "detection"
+    yield f"| network | {runs.flops_name(dataset)}, millions |{' of the deepest |' if detectors else ''} {name} |"
+    yield "|---|---|---|---|" if detectors else "|---|---|---|"
     for row in rows:
-        yield f"| {row['run']} | {row['flops'] / 1e6:.1f} | {row[name]:.2%} |"
+        share = f" {row['flops'] / full:.1%} |" if detectors else ""
+        yield f"| {row['run']} | {row['flops'] / 1e6:.1f} |{share} {row[name]:.2%} |"
 
 
 def main():
@@ -141,7 +126,7 @@ def main():
     run(
         FLAGS.run_dir,
         FLAGS.vanilla_models,
-        [_tau(text) for text in FLAGS.taus],
+        None if FLAGS.taus is None else [_tau(text) for text in FLAGS.taus],
         FLAGS.model_types,
         FLAGS.dataset,
         FLAGS.steps,
@@ -164,21 +149,30 @@ def _tau(text):
         raise ValueError(f"--taus takes numbers separated by commas. Received: {text!r}") from None
 
 
+# Where flags say nothing, for their help.
+_DEFAULTS = "By default 1,2,3,5, of detectors a third, two thirds and all of the units of blocks 1 to 3."
+
 if __name__ == "__main__":
     command_line.define_path("run_dir", "runs/tradeoff", "Directory for everything that is written.")
-    flags.DEFINE_list("vanilla_models", ["1", "2", "3", "5"], "Depths of plain networks; the last becomes adaptive.")
-    flags.DEFINE_list("taus", ["0.02", "0.04", "0.08", "0.16"], "Weights of the ponder cost.")
+    flags.DEFINE_list("vanilla_models", None, f"Depths of plain networks; the last becomes adaptive. {_DEFAULTS}")
+    flags.DEFINE_list("taus", None, "Weights of the ponder cost. By default 0.02,0.04,0.08,0.16, of detectors fewer.")
     flags.DEFINE_list("model_types", ["act", "sact"], "Adaptive kinds: act, sact.")
-    flags.DEFINE_string("dataset", "cluttered_digits", "Data set: cluttered_digits, cifar10 or imagenet.")
+    flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set, of classes or of boxes.")
     command_line.define_path("dataset_dir", None, "Directory of the data set, if it is not the embedded one.")
-    flags.DEFINE_integer("steps", None, "Steps of each plain training; the data set's by default.")
-    flags.DEFINE_integer("adaptive_steps", 600, "Steps of each adaptive training, which starts from a plain network.")
+    flags.DEFINE_integer("steps", None, "Steps of each plain training; the recipe's by default.")
+    flags.DEFINE_integer(
+        "adaptive_steps",
+        None,
+        "Steps of each adaptive training, which starts from a plain one. By default 600, of detectors the recipe's.",
+    )
     flags.DEFINE_integer("batch_size", None, "Images of a step; the data set's by default.")
     flags.DEFINE_float("learning_rate", None, "At the first step; the data set's by default.")
     flags.DEFINE_string("learning_rate_schedule", None, "As of train.py; the data set's by default.")
     flags.DEFINE_integer("warmup_steps", None, "Steps over which the learning rate rises from zero.")
-    flags.DEFINE_float("adaptive_learning_rate", None, "Of adaptive networks; that of the plain ones by default.")
-    flags.DEFINE_integer("adaptive_warmup_steps", None, "Of adaptive networks; that of the plain ones by default.")
+    flags.DEFINE_float(
+        "adaptive_learning_rate", None, "Of adaptive networks; by default --learning_rate, or the recipe's."
+    )
+    flags.DEFINE_integer("adaptive_warmup_steps", None, "Of adaptive networks; by default --warmup_steps.")
     flags.DEFINE_integer("seed", None, "Of weights and of the order of the images.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
     command_line.run(main)

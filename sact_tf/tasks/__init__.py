@@ -20,7 +20,7 @@ A task is an object with these functions, as a rule a module of this room; the d
 - `inputs(batch)`, of a model that is called on more than `batch["image"]`.
 - `findings(model)`: object that is given each batch, `add(batch, outputs)`, and shows in `sections()` what it found, as
   `Chart`s, `Table`s and `Picture`s of a report. `KEPT` names the outputs that it, `captions` and `marks` read.
-  `FLOPS_NOTE`, a sentence, says what FLOPs are counted where it is not all of the network's.
+  `FLOPS_NAME`, a noun, and `FLOPS_NOTE`, a sentence, say which FLOPs are counted where it is not all of the network's.
 - `captions(batch, outputs)`: a text for each image of a batch.
 - `marks(batch, outputs)`, of a task whose pictures have something drawn on them: an entry for each image of a batch,
   and `gallery(entries)`: a picture of the images of a `Record`, which has the marks of each, and its caption.

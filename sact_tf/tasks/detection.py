@@ -17,6 +17,7 @@ __all__ = ["SERVED_INPUTS", "facts", "known_labels", "served_inputs", "signature
 PROGRESS = ("box_classification", "region_objectness")
 SCORE = ("DetectionBoxes_Precision/mAP", "mAP")
 KEPT = ("boxes", "scores", "classes", "num_detections")
+FLOPS_NAME = "extractor FLOPs"
 FLOPS_NOTE = "They are those of the extractor; region proposals and head are among the metrics below."
 # Which boxes a step learns from is drawn, by the seed and the step of the run.
 DRAWS = True

@@ -13,11 +13,13 @@ STYLES = {
 
 
 @plain_text
-def tradeoff(rows, score="accuracy"):
+def tradeoff(rows, score="accuracy", flops="FLOPs"):
     """Accuracy against FLOPs, a curve for each kind of network.
 
     Args:
         rows: dicts with `model_type`, `model`, `tau`, `flops` and what `score` names, a part of 1.
+        score: what people call it.
+        flops: what people call the FLOPs.
     """
     from matplotlib.patheffects import withStroke
 
@@ -36,7 +38,7 @@ def tradeoff(rows, score="accuracy"):
             text = axes.annotate(note, place, xytext=(5, below), textcoords="offset points", fontsize=7, color=colour)
             text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     axes.margins(x=0.1, y=0.08)
-    axes.set(xlabel="FLOPs per image, millions", ylabel=f"{score}, %")
+    axes.set(xlabel=f"{flops} per image, millions", ylabel=f"{score}, %")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return figure
