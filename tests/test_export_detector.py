@@ -108,7 +108,11 @@ def directory(work):
         output_dir=str(work / "served" / "1"),
         labels=str(work / "labels.txt"),
     )
-    return export.export(config, log=lambda text: None)
+    lines = []
+    path = export.export(config, lines.append)
+    assert lines[0] == "Labels: 3 lines, the first of them class 1"
+    assert lines[2:5] == ["Tracing serving_default", "Tracing detect_jpeg", "Writing the SavedModel"]
+    return path
 
 
 @pytest.fixture(scope="module")

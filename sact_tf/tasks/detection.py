@@ -52,12 +52,13 @@ def read_labels(path, num_classes, dataset, log=None):
     Args:
         path: of a text file, or None.
         num_classes: int, without the background.
-        dataset, log: not asked for.
+        dataset: not asked for.
+        log: called with a line of text that says how the lines were read, or None.
 
     Raises:
         OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
     """
-    del dataset, log
+    del dataset
     if path is None:
         return None
     lines = read_lines(path)
@@ -66,6 +67,8 @@ def read_labels(path, num_classes, dataset, log=None):
             f"The labels must be one line a class, {num_classes} in all, from class 1 on, without the background. "
             f"Received: {len(lines)} lines in {path}"
         )
+    if log:
+        log(f"Labels: {len(lines)} lines, the first of them class 1")
     return lines
 
 
