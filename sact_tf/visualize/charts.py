@@ -40,7 +40,7 @@ def tradeoff(rows, score="accuracy", flops="FLOPs"):
     axes.margins(x=0.1, y=0.08)
     axes.set(xlabel=f"{flops} per image, millions", ylabel=f"{score}, %")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     return figure
 
 
