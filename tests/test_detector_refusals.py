@@ -62,10 +62,6 @@ REFUSED = {
         lambda: config.MapExportConfig(**split_of(export_path="maps.h5")),
         r"An HDF5 file of maps is for networks that classify, .*sact_tf\.detect draws the maps.*eval\.py --report_dir",
     ),
-    "saved_model": (
-        lambda: config.ExportConfig(**CHECKPOINT, image_size=64, output_dir="y", engine="sparse"),
-        r"engine='sparse' is for networks that classify, .* Leave --engine out, or give --engine=masked",
-    ),
     "release": (
         lambda: config.ExportConfig(**CHECKPOINT, image_size=64, output_dir="y", format="release"),
         r"format='release' is for networks that classify, .* Give --format=saved_model, or --format=keras or ",
@@ -153,17 +149,6 @@ def test_commands_find_out_by_the_run_that_it_is_a_detector(monkeypatch, runs):
     with_flags(monkeypatch, command_line.define_detect_flags, *words, "--min_score=0.25")
     found = command_line.detect_config()
     assert (found.dataset, found.image_size, found.min_score, found.model) == ("digit_scenes", 128, 0.25, NETWORK)
-
-
-def test_a_saved_model_of_a_detector_computes_every_position_unless_told_otherwise(monkeypatch, runs):
-    words = (f"--checkpoint_dir={runs / 'sact'}", "--output_dir=y")
-    with_flags(monkeypatch, command_line.define_export_flags, *words)
-    asked = command_line.export_config()
-    assert (asked.format, asked.engine, asked.dataset, asked.image_size) == (
-        "saved_model", "masked", "digit_scenes", 128
-    )  # fmt: skip
-    with_flags(monkeypatch, command_line.define_export_flags, *words, "--format=keras")
-    assert command_line.export_config().engine is None
 
 
 @pytest.mark.parametrize("format_", ["keras", "weights"])

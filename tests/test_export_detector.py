@@ -96,16 +96,16 @@ def work(tmp_path_factory, model, make_images):
     return folder
 
 
-@pytest.fixture(scope="module")
-def directory(work):
-    """Of the SavedModel, with labels."""
+@pytest.fixture(scope="module", params=["masked", "sparse"])
+def directory(request, work):
+    """Of the SavedModel of an engine, with labels."""
     config = ExportConfig(
         model=NETWORK,
         dataset="digit_scenes",
         image_size=SIZE,
-        engine="masked",
+        engine=request.param,
         checkpoint_dir=str(work / "run"),
-        output_dir=str(work / "served" / "1"),
+        output_dir=str(work / request.param / "1"),
         labels=str(work / "labels.txt"),
     )
     lines = []
@@ -137,12 +137,14 @@ def test_images_with_their_sizes_get_what_the_model_says(answers, work, model):
     assert ours["num_detections"].min() > 3
     for name, value in theirs.items():
         assert (ours[name].dtype, ours[name].shape) == (value.numpy().dtype, tuple(value.shape)), name
-        np.testing.assert_allclose(ours[name], value, rtol=1e-4, atol=1e-3, err_msg=name)
+        # What the features are where there is no picture is nobody's business.
+        picture = (theirs[f"{name}/num_units"].numpy() > 0)[..., None] if name in model.blocks else True
+        np.testing.assert_allclose(ours[name] * picture, value * picture, rtol=1e-4, atol=1e-3, err_msg=name)
     assert not ours["block3/num_units"][0, :, 5:].any(), "what is no picture has no units"
 
 
 def test_files_get_what_the_detect_command_says_each_as_if_it_were_alone(answers, work, model):
-    predict = detect.predictor(model)
+    predict = detect.predictor(model, "masked")
     for number, path in enumerate(sorted((work / "photos").iterdir())):
         image = read_photograph(str(path))
         resized = resize_for_detector(image, SIZE, model.backbone.minimum_size)
@@ -179,8 +181,9 @@ def test_it_is_of_tensorflows_operations_alone_with_weights_that_are_frozen_and_
     assert "CropAndResize" in operations and not [name for name in operations if "PyFunc" in name]
     kinds = {node.user_object.identifier for node in proto.meta_graphs[0].object_graph_def.nodes}
     assert not [kind for kind in kinds if "keras" in kind]
-    assert len(answers["trainable"]) == len([name for name in named_variables(model) if "seed" not in name])
     assert not answers["trainable"].any()
+    if "masked" in directory:
+        assert len(answers["trainable"]) == len([name for name in named_variables(model) if "seed" not in name])
 
 
 def test_whoever_finds_the_directory_is_told_what_it_is(directory):

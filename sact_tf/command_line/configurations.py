@@ -53,9 +53,8 @@ def split_config(checkpoint_dir):
 
 def export_config():
     """The `ExportConfig` that the flags ask for; see `evaluation_config`."""
-    dataset, defaults = _run_and_defaults()
-    engine = FLAGS.engine or (configs.engines_of(dataset)[0] if FLAGS.format == "saved_model" else None)
-    return _configuration(configs.ExportConfig, dataset, defaults, engine=engine)
+    engine = FLAGS.engine or ("sparse" if FLAGS.format == "saved_model" else None)
+    return _configuration(configs.ExportConfig, *_run_and_defaults(), engine=engine)
 
 
 def ponder_map_config():

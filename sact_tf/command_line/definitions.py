@@ -72,7 +72,7 @@ def define_export_flags():
         "engine",
         None,
         list(configs.ENGINES),
-        "How a SavedModel computes: active positions only (default), or all, as of detectors for now.",
+        "How a SavedModel computes: active positions only (default), or all.",
     )
     define_path(
         "labels",

@@ -10,7 +10,6 @@ from sact_tf.config.commands import (
     MapExportConfig,
     PonderMapConfig,
     SplitConfig,
-    engines_of,
 )
 from sact_tf.config.models import (
     DTYPES,
@@ -70,7 +69,6 @@ __all__ = [
     "cifar_units",
     "default_training_config",
     "differences",
-    "engines_of",
     "imagenet_units",
     "read_config",
     "refuse_detector",

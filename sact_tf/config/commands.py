@@ -12,12 +12,6 @@ EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
 ENGINES = ("sparse", "masked")
 
 
-def engines_of(dataset):
-    """Those of `ENGINES` that a SavedModel of a network on a data set can have, the default first."""
-    # `sact_tf.sparse.compile` takes no detectors yet.
-    return ("masked",) if check_dataset(dataset)["task"] == "detection" else ENGINES
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
     """A trained network: which, and which of its checkpoints.
@@ -123,8 +117,7 @@ class ExportConfig(CheckpointConfig):
         image_size: int, height and width in pixels that a SavedModel brings files to; of a detector, the shorter side.
         output_dir: directory to write.
         format: one of `EXPORT_FORMATS`; "release" is for networks that classify.
-        engine: one of `engines_of` the data set for a SavedModel, None for the other formats, in which nothing is
-            executed.
+        engine: one of `ENGINES` for a SavedModel, None for the other formats, in which nothing is executed.
         labels: path of a text file with the name of each class, for a SavedModel; None for none, or of a detector for
             the names that its data set gives its classes, where that is at hand.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
@@ -153,12 +146,6 @@ class ExportConfig(CheckpointConfig):
             raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
         if self.format == "saved_model":
             check_choice("engine", self.engine, ENGINES)
-            if self.engine not in engines_of(self.dataset):
-                refuse_detector(
-                    self.dataset,
-                    f"engine={self.engine!r}",
-                    "Leave --engine out, or give --engine=masked: the answers are the same.",
-                )
             return
         for name in ("engine", "labels"):
             if getattr(self, name) is not None:
