@@ -21,7 +21,7 @@ ROOMS = [
     {"sparse"},
     {"models"},
     {"flops"},
-    {"detection"},
+    {"detection", "saliency"},
     {"layers"},
     {"halting"},
     {"losses"},

@@ -1,0 +1,138 @@
+"""The maps that metrics compare: of fixations, of predictions, and of what is known without a network."""
+
+import numpy as np
+
+# Of a Gaussian, in standard deviations: SciPy's own default, and that of the reference figures.
+_TRUNCATE = 4.0
+# Windows of local contrast, as a part of the picture's height.
+_CONTRAST_SIGMA = 1 / 50
+_LUMINANCE = (0.299, 0.587, 0.114)
+# Blurring leaves so much of rounding behind, of what is constant.
+_ROUNDING = 1e-9
+
+
+def fixation_map(points, height, width):
+    """Marks the pixels that points are in.
+
+    Args:
+        points: `(n, 2)`, x and y in pixels from 0 at the left and the top; the pixel is the number rounded down.
+        height, width: ints, of the picture in pixels.
+
+    Returns:
+        `(fixated, outside)`: bool array `(height, width)`, and how many points are not in the picture, int; what is no
+        number is outside as well.
+    """
+    points = np.asarray(points, np.float64).reshape(-1, 2)
+    inside = (points >= 0).all(1) & (points < (width, height)).all(1)
+    columns, rows = np.floor(points[inside]).astype(int).T
+    fixated = np.zeros((height, width), bool)
+    fixated[rows, columns] = True
+    return fixated, int(np.sum(~inside))
+
+
+def fixation_density(fixation_map, sigma):
+    """A map of fixations, blurred: where people look, rather than looked.
+
+    Args:
+        fixation_map: `(height, width)`, non-zero where somebody looked.
+        sigma: float > 0, of the Gaussian, in pixels; outside of the picture is nothing.
+
+    Returns:
+        float64 `(height, width)`; its sum is the number of pixels, less what lies beyond the border.
+    """
+    rows, columns = np.nonzero(fixation_map)
+    # A Gaussian is a product of one along each axis, and most of the map is zero: a small matrix product.
+    height, width = np.shape(fixation_map)
+    return _gaussians(rows, height, sigma) @ _gaussians(columns, width, sigma).T
+
+
+def blur(values, sigma):
+    """A map blurred by a Gaussian with reflected borders, as SciPy has it.
+
+    Args:
+        values: `(height, width)`.
+        sigma: float >= 0, in pixels; 0 leaves the map as it is.
+
+    Returns:
+        float64 `(height, width)`. What was constant stays so, without rounding.
+    """
+    from scipy import ndimage
+
+    values = np.asarray(values, np.float64)
+    if sigma == 0 or values.min() == values.max():
+        return values
+    return ndimage.gaussian_filter(values, sigma, mode="reflect", truncate=_TRUNCATE)
+
+
+def scaled(values):
+    """A map brought to [0, 1], float64; zeros where it has no contrast but that of rounding."""
+    values = np.asarray(values, np.float64)
+    least, most = values.min(), values.max()
+    if most - least <= _ROUNDING * max(abs(least), abs(most)):
+        return np.zeros_like(values)
+    return (values - least) / (most - least)
+
+
+def centre_prior(height, width, sigma=None):
+    """A Gaussian in the middle of the picture, where people look most, whatever is in it.
+
+    Args:
+        height, width: ints, pixels.
+        sigma: float, in pixels, the same in both directions; a quarter of the height by default.
+
+    Returns:
+        float64 `(height, width)`, at most 1.
+    """
+    sigma = height / 4 if sigma is None else sigma
+    rows, columns = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
+    return np.exp(-(rows[:, None] ** 2 + columns**2) / (2 * sigma**2))
+
+
+def mix(saliency_map, prior, centre_weight):
+    """`(1 - centre_weight) * saliency_map + centre_weight * prior`, both in [0, 1], float64 `(height, width)`."""
+    return (1 - centre_weight) * np.asarray(saliency_map, np.float64) + centre_weight * np.asarray(prior, np.float64)
+
+
+def contrast(image):
+    """Local contrast, a map without learning: the standard deviation of luminance in a Gaussian window.
+
+    Args:
+        image: `(height, width, 3)`, red, green and blue, floats or uint8. The window has a sigma of a fiftieth of the
+            height.
+
+    Returns:
+        float64 `(height, width)`, at least 0.
+    """
+    luminance = np.asarray(image, np.float64) @ _LUMINANCE
+    sigma = _CONTRAST_SIGMA * len(luminance)
+    mean = blur(luminance, sigma)
+    return np.sqrt(np.maximum(blur(luminance**2, sigma) - mean**2, 0))
+
+
+def reduce_map(values, height, width):
+    """A map at a smaller size, each of whose pixels is the mean of those that it stands for.
+
+    Args:
+        values: `(h, w)`, numbers.
+        height, width: ints, at most `h` and `w`.
+
+    Returns:
+        float64 `(height, width)`.
+    """
+    values = np.asarray(values, np.float64)
+    for axis, length in ((0, height), (1, width)):
+        edges = np.arange(length + 1) * values.shape[axis] // length
+        counts = np.diff(edges).reshape((-1, 1) if axis == 0 else (1, -1))
+        values = np.add.reduceat(values, edges[:-1], axis=axis) / counts
+    return values
+
+
+def _gaussians(centres, length, sigma):
+    """The Gaussian around each of some places along an axis, cut off and of sum 1 before; float64 `(length, n)`."""
+    if not sigma > 0:
+        raise ValueError(f"`sigma` must be a number of pixels above 0. Received: sigma={sigma!r}")
+    radius = int(_TRUNCATE * sigma + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    distance = np.arange(length)[:, None] - np.asarray(centres)
+    near = np.abs(distance) <= radius
+    return np.where(near, (kernel / kernel.sum())[np.where(near, distance + radius, 0)], 0.0)
