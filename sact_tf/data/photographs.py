@@ -19,7 +19,7 @@ class BadPhotograph(ValueError):
     """A file that no map can be made of; the message says why, without its name."""
 
 
-def read_photograph(path, image_size=None, minimum_size=1):
+def read_photograph(path, image_size=None, minimum_size=1, upright=True):
     """Reads a JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF file, upright; `pictures.read_picture` says what of it.
 
     A JPEG of grey or RGB is decoded by TensorFlow, as the images that networks are trained on: other decoders round
@@ -30,6 +30,7 @@ def read_photograph(path, image_size=None, minimum_size=1):
         image_size: int, length in pixels that the longer edge is brought to, as the release does it (bicubic of
             TensorFlow 1); None to leave it.
         minimum_size: int, height and width in pixels that the image must have in the end.
+        upright: bool; False leaves it as it is in the file, whatever its EXIF data says.
 
     Returns:
         float32 array `(height, width, 3)`, red, green and blue in [0, 1]; resizing may go beyond by a little.
@@ -37,7 +38,7 @@ def read_photograph(path, image_size=None, minimum_size=1):
     Raises:
         BadPhotograph: if the file cannot be read or decoded, or the image is too small.
     """
-    pixels = _pixels(path)
+    pixels = _pixels(path) if upright else _turned_back(path, _pixels(path))
     size = pixels.shape[:2] if image_size is None else resized_shape(*pixels.shape[:2], image_size)
     if min(size) < minimum_size:
         enough = math.ceil(minimum_size * max(pixels.shape[:2]) / min(pixels.shape[:2]))
@@ -98,6 +99,15 @@ def _pixels(path):
     except tf.errors.OpError as error:
         reason = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", error.message, flags=re.DOTALL).strip(" .")[:_MAX_MESSAGE]
         raise BadPhotograph(f"it is no whole JPEG file: {ascii(reason)[1:-1]}") from error
+    return np.ascontiguousarray(pictures.UPRIGHT.get(number, lambda image: image)(pixels))
+
+
+def _turned_back(path, pixels):
+    """Pixels of a file that was read upright as they are stored."""
+    with pictures.opened(path) as picture:
+        number = pictures.orientation(picture)
+    # The two quarter turns undo each other, all others themselves.
+    number = {6: 8, 8: 6}.get(number, number)
     return np.ascontiguousarray(pictures.UPRIGHT.get(number, lambda image: image)(pixels))
 
 
