@@ -68,6 +68,14 @@ def detect_config():
     return _configuration(configs.DetectConfig, *_run_and_defaults())
 
 
+def saliency_config():
+    """The `SaliencyConfig` that the flags ask for; see `evaluation_config`."""
+    dataset, defaults = _run_and_defaults()
+    # As `ponder_map` and `detect` take photographs.
+    size = _flag("image_size", defaults if defaults["task"] == "detection" else {})
+    return _configuration(configs.SaliencyConfig, dataset, defaults, image_size=size)
+
+
 def _split_configuration(kind, dataset, defaults, **fixed):
     return _configuration(kind, dataset, defaults, batch_size=_flag("eval_batch_size", defaults), **fixed)
 
@@ -116,7 +124,7 @@ def _run_and_defaults(checkpoint_dir=None):
     directory = _directory_of(checkpoint_dir)
     if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
         run = configs.read_config(directory)
-        chosen = FLAGS["dataset"].present or FLAGS.experiment
+        chosen = _dataset_flag().present or FLAGS.experiment
         dataset = dataset if chosen else run.dataset
         _check_same_task(directory, run.dataset, dataset)
         defaults = {**configs.check_dataset(dataset), **dataclasses.asdict(run.model), "image_size": run.image_size}
@@ -132,21 +140,28 @@ def _check_same_task(directory, trained_on, dataset):
     if tasks[0] != tasks[1]:
         raise ValueError(
             f"The run in {directory} was trained on {trained_on}, a data set of {tasks[0]}, and {dataset} is one of "
-            f"{tasks[1]}. Leave out --dataset, or give another --checkpoint_dir. Received: --dataset={dataset}"
+            f"{tasks[1]}. Leave out --{_dataset_flag().name}, or give another --checkpoint_dir. Received: "
+            f"--{_dataset_flag().name}={dataset}"
         )
 
 
 def _dataset_and_defaults():
     """The data set, and a dict of what flags that are not given stand for; an experiment's settings come first."""
+    flag = _dataset_flag()
     if not FLAGS.experiment:
-        return FLAGS.dataset, configs.check_dataset(FLAGS.dataset)
+        return flag.value, configs.check_dataset(flag.value)
     experiment = configs.EXPERIMENTS[FLAGS.experiment]
-    if FLAGS["dataset"].present and FLAGS.dataset != experiment.dataset:
+    if flag.present and flag.value != experiment.dataset:
         raise ValueError(
-            f"--experiment={FLAGS.experiment} is a run on {experiment.dataset}. Leave out --dataset, or give no "
-            f"--experiment. Received: --dataset={FLAGS.dataset}"
+            f"--experiment={FLAGS.experiment} is a run on {experiment.dataset}. Leave out --{flag.name}, or give no "
+            f"--experiment. Received: --{flag.name}={flag.value}"
         )
     return experiment.dataset, {**configs.check_dataset(experiment.dataset), **experiment.settings}
+
+
+def _dataset_flag():
+    """The flag that names the data set of the network."""
+    return FLAGS["trained_on" if "trained_on" in FLAGS else "dataset"]
 
 
 def _directory_of(checkpoint_dir):

@@ -4,20 +4,27 @@ from absl import flags
 
 from sact_tf import config as configs
 from sact_tf.command_line.paths import define_path
+from sact_tf.data.fixations import FORMATS
 from sact_tf.training.strategies import STRATEGIES
 
 # A flag belongs to the command that asks for it here, so that its --help lists it.
 flags.disclaim_key_flags()
 
 
-def define_model_flags(image_size="Height and width of the images in pixels.", dataset="cluttered_digits"):
+def define_model_flags(
+    image_size="Height and width of the images in pixels.", dataset="cluttered_digits", trained_on=False
+):
     """Flags that all commands with a network share. A flag that is not given takes the data set's default.
 
     Args:
         image_size: text, what `--image_size` is to the command.
         dataset: name of the data set that stands where neither `--dataset` nor a run says which.
+        trained_on: bool, whether that flag is `--trained_on`, for a command whose `--dataset` is another one.
     """
-    flags.DEFINE_enum("dataset", dataset, list(configs.DATASETS), "Data set; sets the defaults below.")
+    if trained_on:
+        flags.DEFINE_enum("trained_on", dataset, list(configs.DATASETS), "What a network without a run learned from.")
+    else:
+        flags.DEFINE_enum("dataset", dataset, list(configs.DATASETS), "Data set; sets the defaults below.")
     flags.DEFINE_enum("experiment", None, list(configs.EXPERIMENTS), f"Run of the release. {_published()}")
     define_path("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
     flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
@@ -95,6 +102,19 @@ def define_detect_flags():
     flags.DEFINE_float("min_score", 0.5, "Boxes of a lower score are not drawn; detections.json has all of them.")
     define_path("labels", None, "Text file with the name of each class, a line each, from class 1 on.")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+
+
+def define_saliency_flags():
+    """Flags of the study of saliency alone."""
+    _define_checkpoint_flags()
+    flags.DEFINE_enum("dataset", None, list(FORMATS), "Form of the pictures and fixations.")
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    flags.DEFINE_integer("num_images", None, "Pictures, evenly from all of them; by default all.")
+    flags.DEFINE_list("sigmas", None, "Blurs to choose from, in pixels of the pictures: 0,10,20,30,40,60,80,100.")
+    flags.DEFINE_list("centre_weights", None, "Weights of the centre prior to choose from; by default 0,0.1,...,1.")
+    flags.DEFINE_float("density_sigma", None, "Blur of fixations, pixels; 24 of osie, 35 of cat2000, else width * .03.")
+    flags.DEFINE_integer("shuffles", 5, "Other pictures' maps that are tried on each picture.")
+    define_path("run_dir", "runs/saliency", "Directory for everything that is written.")
 
 
 def _define_photograph_flags():

@@ -9,6 +9,7 @@ from sact_tf.config.commands import (
     ExportConfig,
     MapExportConfig,
     PonderMapConfig,
+    SaliencyConfig,
     SplitConfig,
 )
 from sact_tf.config.models import (
@@ -58,6 +59,7 @@ __all__ = [
     "MapExportConfig",
     "ModelConfig",
     "PonderMapConfig",
+    "SaliencyConfig",
     "SplitConfig",
     "TrainingConfig",
     "check_dataset",

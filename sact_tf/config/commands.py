@@ -181,11 +181,7 @@ class PonderMapConfig(CheckpointConfig):
             "python -m sact_tf.ponder_map",
             "python -m sact_tf.detect draws the maps of a detector, with its boxes.",
         )
-        if self.model.model_type != "sact":
-            raise ValueError(
-                "Only model_type='sact' decides by position and has ponder maps. Give a checkpoint of such a network, "
-                f"or its --model_type. Received: model_type={self.model.model_type!r}"
-            )
+        _check_has_maps(self.model)
         if self.image_size is not None:
             check_positive(self, "image_size")
         for name in ("images_pattern", "output_dir"):
@@ -231,3 +227,33 @@ class DetectConfig(CheckpointConfig):
         for name in ("images_pattern", "output_dir"):
             if not getattr(self, name):
                 raise ValueError(f"`{name}` is missing. Give --{name}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SaliencyConfig(CheckpointConfig):
+    """Ponder maps of a network of model_type "sact", or of a detector's extractor, for pictures that people looked at.
+
+    Attributes:
+        image_size: int, length in pixels that the longer edge is brought to, of a detector the shorter one; None to
+            leave it.
+        engine: one of `ENGINES`, for networks that classify.
+    """
+
+    image_size: int | None = None
+    engine: str = "sparse"
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_choice("engine", self.engine, ENGINES)
+        _check_has_maps(self.model)
+        if self.image_size is not None:
+            check_positive(self, "image_size")
+
+
+def _check_has_maps(model):
+    """Raises ValueError for a network that does not decide by position."""
+    if model.model_type != "sact":
+        raise ValueError(
+            "Only model_type='sact' decides by position and has ponder maps. Give a checkpoint of such a network, "
+            f"or its --model_type. Received: model_type={model.model_type!r}"
+        )
