@@ -6,6 +6,7 @@ import re
 from sact_tf.progress import one_line
 
 MAX_ENTRIES = 12
+_CONVERT = ", or make a data set from images with python -m sact_tf.data.convert"
 PACKED = (".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz", ".zst")
 
 
@@ -40,12 +41,13 @@ def latest_version(directory, name, is_whole=lambda place: True, log=None):
     return chosen
 
 
-def nothing_found(directory, looked_for):
+def nothing_found(directory, looked_for, convertible=True):
     """Returns the error for a directory without a data set.
 
     Args:
         directory: path.
         looked_for: dict from the name of a format to the first file that it would have.
+        convertible: bool, whether such data can be made from images.
     """
     wanted = "\n".join(f"  {form}: {path}" for form, path in looked_for.items())
     if not os.path.isdir(directory):
@@ -61,5 +63,5 @@ def nothing_found(directory, looked_for):
     found = ", ".join(entries[:MAX_ENTRIES]) + (", ..." if len(entries) > MAX_ENTRIES else "")
     return FileNotFoundError(
         f"{directory} holds none of the formats that can be read. Looked for\n{wanted}\nFound: {found or 'nothing'}. "
-        f"{hint} another --dataset_dir, or make a data set from images with python -m sact_tf.data.convert."
+        f"{hint} another --dataset_dir{_CONVERT * convertible}."
     )

@@ -26,6 +26,7 @@ def read(directory, log):
         raise nothing_found(
             directory,
             {"CAT2000's training set": stimuli, "its fixations, which the test set has not": locations},
+            convertible=False,
         )
     paths, maps = _files(stimuli, (".jpg", ".jpeg", ".png")), _files(locations, (".mat",))
     check_pairs(stimuli, locations, paths, maps)

@@ -29,7 +29,7 @@ def read(directory, log):
     kinds = [path for path in (maps, points) if os.path.exists(path)]
     if not os.path.isdir(images) or not kinds:
         looked_for = {"pictures": images, "their fixations, as maps": maps, "or as points": points}
-        raise nothing_found(directory, looked_for)
+        raise nothing_found(directory, looked_for, convertible=False)
     if len(kinds) > 1:
         raise ValueError(f"{one_line(directory)} has both {_MAPS} and {_POINTS}. Take one of them away.")
     paths = _pictures_below(images)

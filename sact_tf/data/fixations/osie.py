@@ -28,7 +28,7 @@ def read(directory, log):
     path = next(filter(os.path.exists, candidates), None)
     if path is None or not os.path.isdir(stimuli):
         looked_for = {"OSIE's pictures": stimuli, "its fixations as published": candidates[0]}
-        raise nothing_found(directory, {**looked_for, "its fixations as JSON": candidates[-1]})
+        raise nothing_found(directory, {**looked_for, "its fixations as JSON": candidates[-1]}, convertible=False)
     log(f"Fixations: {one_line(path)}")
     fixations = _from_json(path) if path.endswith(".json") else _from_matlab(path)
     names = [name for name in os.listdir(stimuli) if os.path.splitext(name)[1].lower() in _PICTURES]

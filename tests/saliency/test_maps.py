@@ -1,0 +1,64 @@
+"""The maps that metrics compare."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from sact_tf import saliency
+
+
+def test_points_mark_the_pixel_that_they_are_in_and_those_outside_are_counted():
+    points = [(0, 0), (2.9, 1.9), (2.1, 1.0), (3.0, 0), (0, 2), (-0.1, 1), (np.nan, 1), (1, np.inf)]
+    fixated, outside = saliency.fixation_map(points, height=2, width=3)
+    assert fixated.tolist() == [[True, False, False], [False, False, True]]
+    assert outside == 5
+    fixated, outside = saliency.fixation_map([], 2, 3)
+    assert fixated.shape == (2, 3) and not fixated.any() and outside == 0
+
+
+def test_density_is_scipys_blur_with_nothing_outside():
+    fixated = np.random.default_rng(1).uniform(size=(31, 17)) < 0.05
+    for sigma in (0.7, 2.5, 9.0):
+        expected = ndimage.gaussian_filter(fixated.astype(float), sigma, mode="constant")
+        np.testing.assert_allclose(saliency.fixation_density(fixated, sigma), expected, 0, 1e-15)
+    assert not saliency.fixation_density(np.zeros((4, 5)), 2).any()
+    with pytest.raises(ValueError, match="above 0"):
+        saliency.fixation_density(fixated, 0)
+
+
+def test_blur_keeps_the_mean_at_reflected_borders_and_what_is_constant():
+    values = np.random.default_rng(2).uniform(size=(20, 30))
+    assert saliency.blur(values, 4).mean() == pytest.approx(values.mean())
+    np.testing.assert_array_equal(saliency.blur(values, 0), values)
+    np.testing.assert_array_equal(saliency.blur(np.full((20, 30), 0.3), 4), np.full((20, 30), 0.3))
+
+
+def test_scaling_makes_no_contrast_out_of_rounding():
+    assert saliency.scaled([[2.0, 3.0, 6.0]]).tolist() == [[0, 0.25, 1]]
+    noise = 12.3 + np.random.default_rng(0).uniform(size=(5, 6)) * 1e-13
+    assert not saliency.scaled(noise).any()
+    assert not saliency.scaled(np.zeros((3, 4))).any()
+
+
+def test_prior_is_highest_in_the_middle_and_equally_wide_both_ways():
+    prior = saliency.centre_prior(9, 13)
+    assert prior.max() == prior[4, 6] == 1
+    assert prior[4, 9] == pytest.approx(prior[7, 6]) == pytest.approx(np.exp(-9 / (2 * (9 / 4) ** 2)))
+    assert saliency.mix([[0.0, 1.0]], [[1.0, 0.5]], 0.25).tolist() == [[0.25, 0.875]]
+
+
+def test_contrast_is_where_luminance_changes():
+    image = np.zeros((100, 120, 3))
+    image[:, 60:] = 1.0
+    values = saliency.contrast(image)
+    assert values[50].argmax() in (59, 60) and values[50, 59] == pytest.approx(0.5, abs=0.05)
+    assert values[:, :40].max() < 1e-6
+    # Of equal luminance, another colour is none.
+    assert saliency.contrast(np.full((100, 120, 3), 77, np.uint8)).max() < 1e-6
+
+
+def test_reduced_map_has_means():
+    values = np.arange(24.0).reshape(4, 6)
+    assert saliency.reduce_map(values, 2, 2).tolist() == [[4, 7], [16, 19]]
+    np.testing.assert_array_equal(saliency.reduce_map(values, 4, 6), values)
+    assert saliency.reduce_map(np.ones((7, 5)), 3, 2).tolist() == [[1, 1]] * 3
