@@ -110,6 +110,7 @@ def define_saliency_flags():
     flags.DEFINE_enum("dataset", None, list(FORMATS), "Form of the pictures and fixations.")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
     flags.DEFINE_integer("num_images", None, "Pictures, evenly from all of them; by default all.")
+    flags.DEFINE_integer("score_size", None, "Longer edge that maps are scored at; by default that of the pictures.")
     flags.DEFINE_list("sigmas", None, "Blurs to choose from, in pixels of the pictures: 0,10,20,30,40,60,80,100.")
     flags.DEFINE_list("centre_weights", None, "Weights of the centre prior to choose from; by default 0,0.1,...,1.")
     flags.DEFINE_float("density_sigma", None, "Blur of fixations, pixels; 24 of osie, 35 of cat2000, else width * .03.")

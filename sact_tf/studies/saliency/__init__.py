@@ -31,6 +31,7 @@ def run(
     density_sigma=None,
     shuffles=5,
     num_images=None,
+    score_size=None,
     log=print_line,
 ):
     """Scores the maps of a network, and what stands beside them; writes tables, figures and what they say.
@@ -46,6 +47,7 @@ def run(
         density_sigma: float > 0, the blur of fixations in pixels; None for that of the data set.
         shuffles: int, other pictures' maps that are tried on each picture.
         num_images: int, pictures, evenly from all; None for all.
+        score_size: int, pixels of the longer edge that maps are scored at; None for the pictures' own size.
         log: called with lines of text.
 
     Returns:
@@ -62,6 +64,7 @@ def run(
         density_sigma,
         shuffles,
         num_images,
+        score_size,
     )
     data = read_fixations(form, dataset_dir, log)
     pictures = pictures_of(data.images, num_images)

@@ -30,6 +30,7 @@ def main():
         density_sigma=FLAGS.density_sigma,
         shuffles=FLAGS.shuffles,
         num_images=FLAGS.num_images,
+        score_size=FLAGS.score_size,
     )
 
 

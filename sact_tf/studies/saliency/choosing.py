@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sact_tf import saliency
-from sact_tf.studies.saliency.pictures import HALVES, with_progress
+from sact_tf.studies.saliency.pictures import CHOICE_SIZE, HALVES, with_progress
 
 # What a map without contrast is worth in the choice.
 _CHANCE = 0.5
@@ -48,7 +48,7 @@ def choose(pictures, kinds, settings, store, log):
         for picture in pictures
     ]
     missing = [place for place, name in enumerate(names) if store.read(name, **more[place]) is None]
-    for place in with_progress(missing, "blurs and weights tried on", log):
+    for place in with_progress(missing, "blurs and weights tried on pictures", log):
         picture = pictures[place]
         found = {kind: _areas(picture, make(picture), settings) for kind, make in kinds.items()}
         store.write(names[place], found, **more[place])
@@ -62,7 +62,7 @@ def choose(pictures, kinds, settings, store, log):
 
 def _areas(picture, values, settings):
     """AUC-Judd of a map for each blur (rows) and for no prior and each weight of it (columns), lists of floats."""
-    height, width = picture.choice_size()
+    height, width = picture.size(CHOICE_SIZE)
     share = height / picture.viewed.height
     reduced = saliency.reduce_map(values, height, width)
     fixated, prior = picture.fixated(height, width), saliency.centre_prior(height, width)

@@ -53,11 +53,12 @@ class Picture(NamedTuple):
         except BadPhotograph as error:
             raise ValueError(f"{one_line(self.viewed.path)} cannot be looked at: {error}.") from error
 
-    def choice_size(self):
-        """Height and width, ints, that parameters are chosen at."""
+    def size(self, longest=None):
+        """Height and width, ints; with the longer edge brought to `longest` pixels if it has more."""
         size = self.viewed.height, self.viewed.width
-        share = min(1.0, CHOICE_SIZE / max(size))
-        return tuple(max(1, round(side * share)) for side in size)
+        if longest is None or max(size) <= longest:
+            return size
+        return tuple(max(1, round(side * longest / max(size))) for side in size)
 
 
 def pictures_of(images, num_images=None):

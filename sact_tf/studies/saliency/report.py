@@ -5,8 +5,9 @@ import os
 import numpy as np
 
 from sact_tf import saliency
+from sact_tf.command_line.photographs import usable
 from sact_tf.studies import pairs, runs
-from sact_tf.studies.saliency.pictures import HALVES
+from sact_tf.studies.saliency.pictures import CHOICE_SIZE, HALVES
 from sact_tf.studies.saliency.scoring import OBSERVER, PRIOR, SHUFFLED, SHUFFLED_KIND, WITH_PRIOR
 from sact_tf.visualize import saliency_charts
 
@@ -69,8 +70,8 @@ def picture_rows(pictures, scores, choices):
             mixed = name.endswith(WITH_PRIOR)
             rows.append(
                 {
-                    "image": viewed.name,
-                    "group": viewed.group,
+                    "image": usable(viewed.name),
+                    "group": usable(viewed.group),
                     "half": picture.half,
                     "fixations": len(viewed.points),
                     "map": name,
@@ -146,7 +147,7 @@ def collapse(network, pictures):
     """Sentence on what the network spent, and on maps that show nothing."""
     flat, shares, units = 0, [], []
     for picture in pictures:
-        height, width = picture.choice_size()
+        height, width = picture.size(CHOICE_SIZE)
         values = network.of(picture, SHUFFLED_KIND, height, width)
         flat += bool(np.ptp(values) <= 1e-6 * np.abs(values).max())
         share, by_block = network.spent(picture)
@@ -199,4 +200,6 @@ def extremes(areas):
 def _shown(pictures, scores, scorer, kind, place):
     picture = pictures[place]
     title = f"{picture.viewed.name}, {scores[place][kind]['auc_judd']:.3f}"
-    return picture.image(), picture.viewed.points, scorer.prediction(place, kind), title
+    values = scorer.prediction(place, kind)
+    points = picture.viewed.points
+    return picture.image(), points, values, title

@@ -44,22 +44,33 @@ class Scorer:
     def prediction(self, place, kind):
         """The map of a kind alone as it is scored, float64 `(height, width)` in [0, 1]."""
         picture = self._pictures[place]
-        choice = self._choices[picture.half][kind]
-        return saliency.scaled(saliency.blur(self._kinds[kind](picture), choice.alone))
+        (height, width), share = self._size(picture)
+        values = saliency.reduce_map(self._kinds[kind](picture), height, width)
+        return saliency.scaled(saliency.blur(values, share * self._choices[picture.half][kind].alone))
+
+    def _size(self, picture):
+        """Height and width that a picture is scored at, and how many of these pixels are one of its own."""
+        size = picture.size(self._settings.score_size)
+        return size, size[0] / picture.viewed.height
+
+    def _density_sigma(self, picture):
+        return self._size(picture)[1] * self._settings.density_of(picture.viewed.width)
 
     def _scores(self, place):
         picture = self._pictures[place]
-        height, width = picture.viewed.height, picture.viewed.width
-        fixated, prior = picture.fixated(), saliency.centre_prior(height, width)
-        density = saliency.fixation_density(fixated, self._settings.density_of(width))
+        (height, width), share = self._size(picture)
+        fixated, prior = picture.fixated(height, width), saliency.centre_prior(height, width)
+        density = saliency.fixation_density(fixated, self._density_sigma(picture))
 
         def score(values):
             return saliency.score(values, fixated, density, prior)
 
         rows = {CONSTANT: score(np.ones((height, width))), PRIOR: score(prior)}
         for kind, make in self._kinds.items():
-            choice, values = self._choices[picture.half][kind], make(picture)
-            blurred = {sigma: saliency.scaled(saliency.blur(values, sigma)) for sigma in {choice.alone, choice.sigma}}
+            choice, values = self._choices[picture.half][kind], saliency.reduce_map(make(picture), height, width)
+            blurred = {
+                sigma: saliency.scaled(saliency.blur(values, share * sigma)) for sigma in {choice.alone, choice.sigma}
+            }
             rows[kind] = score(blurred[choice.alone])
             rows[kind + WITH_PRIOR] = score(saliency.mix(blurred[choice.sigma], prior, choice.centre_weight))
         rows.update(self._shuffled(place, prior, score))
@@ -69,11 +80,12 @@ class Scorer:
     def _shuffled(self, place, prior, score):
         if not self._network:
             return {}
-        choice = self._choices[self._pictures[place].half][SHUFFLED_KIND]
+        picture = self._pictures[place]
+        choice, share = self._choices[picture.half][SHUFFLED_KIND], self._size(picture)[1]
         alone, mixed = [], []
         for other in self._others[place]:
-            alone.append(score(self._other(other, prior.shape, choice.alone)))
-            blurred = self._other(other, prior.shape, choice.sigma)
+            alone.append(score(self._other(other, prior.shape, share * choice.alone)))
+            blurred = self._other(other, prior.shape, share * choice.sigma)
             mixed.append(score(saliency.mix(blurred, prior, choice.centre_weight)))
         return {SHUFFLED: _mean(alone), SHUFFLED + WITH_PRIOR: _mean(mixed)}
 
@@ -89,10 +101,11 @@ class Scorer:
 
     def _observers(self, picture, prior):
         """How well the others of a picture predict each of its observers."""
-        points = [observer for observer in picture.viewed.observers if len(observer)]
+        share = prior.shape[1] / picture.viewed.width, prior.shape[0] / picture.viewed.height
+        points = [observer * share for observer in picture.viewed.observers if len(observer)]
         if len(points) < _FEWEST_OBSERVERS:
             return {}
-        scores, sigma = [], self._settings.density_of(prior.shape[1])
+        scores, sigma = [], self._density_sigma(picture)
         for place, own in enumerate(points):
             others = np.concatenate(points[:place] + points[place + 1 :])
             predicted = saliency.fixation_density(saliency.fixation_map(others, *prior.shape)[0], sigma)
@@ -113,7 +126,8 @@ class Scorer:
             "picture": [picture.digest, picture.fixated_digest],
             "others": [self._pictures[other].digest for other in self._others.get(place, [])],
             "choices": self._choices[picture.half],
-            "density_sigma": self._settings.density_of(picture.viewed.width),
+            "density_sigma": self._density_sigma(picture),
+            "size": self._size(picture)[0],
         }
 
     def _read(self, place):

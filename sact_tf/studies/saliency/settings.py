@@ -23,6 +23,7 @@ class Settings:
         density_sigma: float, pixels, the blur of fixations; None for the data set's.
         shuffles: int, other pictures' maps that are tried on each picture.
         num_images: int, pictures, evenly from all; None for all.
+        score_size: int, pixels of the longer edge that maps are scored at; None for the pictures' own size.
     """
 
     form: str
@@ -31,6 +32,7 @@ class Settings:
     density_sigma: float | None
     shuffles: int
     num_images: int | None
+    score_size: int | None = None
 
     def __post_init__(self):
         _check_numbers("sigmas", self.sigmas, 0, math.inf)
@@ -39,13 +41,13 @@ class Settings:
             _check_numbers("density_sigma", [self.density_sigma], 0, math.inf)
             if self.density_sigma == 0:
                 raise ValueError("`density_sigma` must be above 0: a density is fixations that are blurred.")
-        for name, least in (("shuffles", 1), ("num_images", 4)):
+        for name, least in (("shuffles", 1), ("num_images", 4), ("score_size", 16)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise ValueError(f"`{name}` must be an int, at least {least}. Received: {name}={value!r}")
 
     def density_of(self, width):
-        """The blur of fixations on a picture of a width, float, pixels."""
+        """The blur of fixations on a picture of a width, float, in its pixels."""
         return self.density_sigma or DENSITY_SIGMAS.get(self.form) or _DENSITY_SHARE * width
 
 
