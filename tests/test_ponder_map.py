@@ -230,3 +230,45 @@ def test_photographs_are_scaled_as_the_networks_images_were():
     np.testing.assert_allclose(photographs.prepare(image, "imagenet"), image * 2 - 1, atol=1e-6)
     standardized = photographs.prepare(image, "cifar10").numpy()
     assert standardized.mean() == pytest.approx(0, abs=1e-5) and standardized.std() == pytest.approx(1, rel=1e-5)
+
+
+def test_maps_of_units_on_one_scale_and_a_sheet_from_the_least_to_the_most(work, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a$b$.png", "c.png"):
+        photograph("chelsea.png").resize((96, 64) if name == "c.png" else (64, 96)).save(photos / name)
+    Image.new("RGB", (70, 70)).save(photos / "black.png")
+    config = config_of(work, tmp_path / "maps", images_pattern=str(photos), by="num_units", normalize=False, sheet=True)
+    lines = []
+    done, _ = ponder_map.write_maps(config, lines.append)
+    for figures in done.values():
+        assert float(figures[0]).is_integer() and 3 <= figures[0] <= figures[2] <= 7
+    assert "num units min" in lines[0]
+    # Of 7 units, the colours go from 0 to 7: no photograph reaches the first one.
+    first = np.array(visualize.colour(0.0, 0, 7)) * 255
+    for path in done:
+        name = pathlib.Path(path).stem
+        pixels = np.asarray(Image.open(tmp_path / "maps" / f"{name}_ponder.png"), float)
+        assert np.abs(pixels - first).sum(-1).min() > 10
+    sheet = Image.open(tmp_path / "maps" / "sheet_1.png")
+    assert sheet.size == (3 * 168 + 8, 152) and lines[-1].endswith("sheet_1.png")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        ponder_map.write_maps(config, lines.append)
+
+
+def test_sheets_hold_pictures_in_the_order_given(monkeypatch):
+    monkeypatch.setattr(visualize.sheets, "_ON_A_SHEET", 9)
+    entries = [
+        (visualize.sheets.thumbnail(np.full((40, 20, 3), 25 * place, np.uint8)), "x" * 90) for place in range(10)
+    ]
+    first, second = visualize.sheets.pages(entries)
+    assert first.shape == (2 * 144 + 8, 8 * 168 + 8, 3) and second.shape == (152, 176, 3)
+    centres = [first[8 + 60 + row * 144, 8 + 80 + column * 168, 0] for row in range(2) for column in range(8)]
+    assert centres == [25 * place for place in range(9)] + [255] * 7
+    # The line stays below its picture.
+    assert (first[8:128, 168:176] == 255).all() and first[130:142, 8:168].min() < 100
+
+
+def test_what_maps_are_of_is_one_of_two(work, tmp_path):
+    with pytest.raises(ValueError, match="`by` must be one of"):
+        config_of(work, tmp_path, by="flops")

@@ -93,6 +93,9 @@ def define_export_flags():
 def define_ponder_map_flags():
     """Flags of maps of photographs alone."""
     _define_photograph_flags()
+    flags.DEFINE_enum("by", "ponder_cost", list(configs.MAP_FIGURES), "What the maps are of.")
+    flags.DEFINE_boolean("normalize", True, "Colours of each photograph's own range, or from 0 to the most possible.")
+    flags.DEFINE_boolean("sheet", False, "All photographs on sheets too, from the least to the most computation.")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
 
 

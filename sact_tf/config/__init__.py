@@ -3,6 +3,7 @@
 from sact_tf.config.commands import (
     ENGINES,
     EXPORT_FORMATS,
+    MAP_FIGURES,
     CheckpointConfig,
     DetectConfig,
     EvaluationConfig,
@@ -49,6 +50,7 @@ __all__ = [
     "EXPERIMENTS",
     "EXPORT_FORMATS",
     "IMAGENET_UNITS",
+    "MAP_FIGURES",
     "MODEL_TYPES",
     "SCHEDULES",
     "CheckpointConfig",

@@ -10,6 +10,7 @@ from sact_tf.config.recipes import check_dataset, check_task_settings, refuse_de
 EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
 # "sparse" computes active positions only, "masked" every position.
 ENGINES = ("sparse", "masked")
+MAP_FIGURES = ("ponder_cost", "num_units")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,10 @@ class PonderMapConfig(CheckpointConfig):
         image_size: int, length in pixels that the longer edge is brought to; None to leave it.
         engine: one of `ENGINES`.
         overwrite: bool, whether pictures that are in `output_dir` already may be replaced.
+        by: one of `MAP_FIGURES`, what the maps are of.
+        normalize: bool, whether colours go from the least to the most of each photograph, or from 0 to the most that
+            can be, the same for all.
+        sheet: bool, whether all photographs are shown on sheets too, sorted by computation.
     """
 
     images_pattern: str
@@ -172,6 +177,9 @@ class PonderMapConfig(CheckpointConfig):
     image_size: int | None = None
     engine: str = "sparse"
     overwrite: bool = False
+    by: str = "ponder_cost"
+    normalize: bool = True
+    sheet: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -181,6 +189,7 @@ class PonderMapConfig(CheckpointConfig):
             "python -m sact_tf.ponder_map",
             "python -m sact_tf.detect draws the maps of a detector, with its boxes.",
         )
+        check_choice("by", self.by, MAP_FIGURES)
         _check_has_maps(self.model)
         if self.image_size is not None:
             check_positive(self, "image_size")

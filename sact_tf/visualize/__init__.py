@@ -5,6 +5,7 @@ returns arrays; `charts` draws curves and histograms and returns Matplotlib figu
 Nobody else draws.
 """
 
+from sact_tf.visualize import sheets
 from sact_tf.visualize.charts import chart_svg, save_chart
 from sact_tf.visualize.figures import colour_bar, gallery, ponder_figure, save_gallery
 from sact_tf.visualize.maps import (
@@ -37,6 +38,7 @@ __all__ = [
     "save_chart",
     "save_gallery",
     "scale_images",
+    "sheets",
     "to_bytes",
     "write_distributions",
     "write_pictures",

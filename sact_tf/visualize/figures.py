@@ -10,6 +10,7 @@ from sact_tf.visualize.maps import overlay, to_bytes
 from sact_tf.visualize.plain_text import plain_text
 
 LABEL = "ponder cost: residual units run, plus remainder"
+LABELS = {"ponder_cost": LABEL, "num_units": "residual units run"}
 # Of one picture in a composed figure, in inches; very wide and very tall photographs stay within.
 _PANEL_WIDTH, _PANEL_HEIGHTS = 3.0, (0.7, 5.0)
 _DPI = 120
@@ -18,31 +19,36 @@ _TITLE_SIZE, _CHARACTERS_PER_INCH, _TITLE_LINES = 11, 72 / (11 * 0.55), 4
 
 
 @plain_text
-def ponder_figure(image, maps, title=""):
+def ponder_figure(image, maps, title="", figure_of="ponder_cost", limits=None):
     """Composes a photograph, its overlay, its ponder map and the maps of the blocks under labelled colour bars.
 
     Args:
         image: float `(height, width, 3)` in [0, 1], or uint8.
-        maps: dict from a block's name to its ponder cost, float `(height, width)`, in residual units; see
-            `block_maps`.
+        maps: dict from a block's name to its map, float `(height, width)`, in residual units; see `block_maps`.
         title: text above.
+        figure_of: "ponder_cost" or "num_units", what the maps are of.
+        limits: pair of `(first, last)`, the values of the first and the last colour, of the sum and of the blocks; None
+            for the least and the most of these maps.
 
     Returns:
         uint8 array `(figure height, figure width, 3)`.
     """
     maps = {name: np.asarray(value) for name, value in maps.items()}
     total = sum(maps.values())
-    limits = total.min(), total.max()
+    if limits is None:
+        of_blocks = min(value.min() for value in maps.values()), max(value.max() for value in maps.values())
+        limits = (total.min(), total.max()), of_blocks
+    of_sum, of_blocks = limits
     pictures = {
         "image": to_bytes(image),
-        "overlay": to_bytes(overlay(image, total, 0.6, limits[1], limits[0], "viridis")),
+        "overlay": to_bytes(overlay(image, total, 0.6, of_sum[1], of_sum[0], "viridis")),
         "sum of the blocks": total,
     }
     figure = _new_figure(*_size(total.shape, (len(pictures), len(maps))))
     figure.suptitle(_wrap(title, figure.get_figwidth()), fontsize=_TITLE_SIZE)
     above, below = figure.subfigures(2, 1)
-    _row(above, pictures, limits)
-    _row(below, maps, (min(value.min() for value in maps.values()), max(value.max() for value in maps.values())))
+    _row(above, pictures, of_sum, LABELS[figure_of])
+    _row(below, maps, of_blocks, LABELS[figure_of])
     return _render(figure)
 
 
@@ -60,13 +66,13 @@ def _size(shape, counts):
     return width * max(counts), 2 * (panel + 0.9) + 0.4
 
 
-def _row(figure, pictures, limits):
+def _row(figure, pictures, limits, label):
     """Draws pictures, uint8 `(height, width, 3)` or maps, beside each other."""
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
         drawn = _show(axis, picture, limits)
         axis.set_title(printable(name), fontsize=10)
-    _add_colour_bar(figure, drawn, axes)
+    _add_colour_bar(figure, drawn, axes, label)
 
 
 def _show(axis, picture, limits):
@@ -76,10 +82,10 @@ def _show(axis, picture, limits):
     return axis.imshow(picture, cmap="viridis", vmin=limits[0], vmax=limits[1], interpolation="nearest")
 
 
-def _add_colour_bar(figure, drawn, axes):
+def _add_colour_bar(figure, drawn, axes, label=LABEL):
     # Below: beside wide photographs, which are low, a label would be longer than the row is high.
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.5, aspect=45, pad=0.04)
-    bar.set_label(LABEL, fontsize=9)
+    bar.set_label(label, fontsize=9)
     bar.ax.tick_params(labelsize=9)
     bar.outline.set_visible(False)
 
