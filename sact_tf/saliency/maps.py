@@ -40,10 +40,22 @@ def fixation_density(fixation_map, sigma):
     Returns:
         float64 `(height, width)`; its sum is the number of pixels, less what lies beyond the border.
     """
-    rows, columns = np.nonzero(fixation_map)
-    # A Gaussian is a product of one along each axis, and most of the map is zero: a small matrix product.
-    height, width = np.shape(fixation_map)
-    return _gaussians(rows, height, sigma) @ _gaussians(columns, width, sigma).T
+    if not sigma > 0:
+        raise ValueError(f"`sigma` must be a number of pixels above 0. Received: sigma={sigma!r}")
+    fixated = np.asarray(fixation_map) != 0
+    rows, columns = np.nonzero(fixated)
+    if len(rows) > len(fixated):
+        from scipy import ndimage
+
+        return ndimage.gaussian_filter(fixated.astype(np.float64), sigma, mode="constant", truncate=_TRUNCATE)
+    # Of few fixations, most of the map is zero, and it is quicker to add up the Gaussians of each.
+    radius = int(_TRUNCATE * sigma + 0.5)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    density = np.zeros(np.add(fixated.shape, 2 * radius))
+    for row, column in zip(rows, columns, strict=True):
+        density[row : row + len(kernel), column : column + len(kernel)] += kernel[:, None] * kernel
+    return density[radius : radius + fixated.shape[0], radius : radius + fixated.shape[1]]
 
 
 def blur(values, sigma):
@@ -125,14 +137,3 @@ def reduce_map(values, height, width):
         counts = np.diff(edges).reshape((-1, 1) if axis == 0 else (1, -1))
         values = np.add.reduceat(values, edges[:-1], axis=axis) / counts
     return values
-
-
-def _gaussians(centres, length, sigma):
-    """The Gaussian around each of some places along an axis, cut off and of sum 1 before; float64 `(length, n)`."""
-    if not sigma > 0:
-        raise ValueError(f"`sigma` must be a number of pixels above 0. Received: sigma={sigma!r}")
-    radius = int(_TRUNCATE * sigma + 0.5)
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    distance = np.arange(length)[:, None] - np.asarray(centres)
-    near = np.abs(distance) <= radius
-    return np.where(near, (kernel / kernel.sum())[np.where(near, distance + radius, 0)], 0.0)

@@ -29,7 +29,8 @@ def auc_judd(saliency_map, fixation_map):
     Raises:
         ValueError: for maps of different sizes, or a map with NaN or infinity.
     """
-    several = np.ndim(fixation_map) == 3
+    fixation_map = np.asarray(fixation_map)
+    several = fixation_map.ndim == 3
     if several and len(fixation_map) == 0:
         return np.zeros(0)
     values, first = _pair(saliency_map, fixation_map[0] if several else fixation_map)
@@ -38,7 +39,7 @@ def auc_judd(saliency_map, fixation_map):
     ordered = np.sort(values, axis=None)
     if not several:
         return _area(ordered, values[first])
-    return np.array([_area(ordered, values[_pair(values, each)[1]]) for each in fixation_map])
+    return np.array([_area(ordered, values[np.asarray(each) != 0]) for each in fixation_map])
 
 
 def nss(saliency_map, fixation_map):
@@ -68,7 +69,8 @@ def cc(saliency_map, density):
     if _is_constant(values) or _is_constant(density):
         return float("nan")
     values, density = values - values.mean(), density - density.mean()
-    return float(np.vdot(values, density) / np.sqrt(np.vdot(values, values) * np.vdot(density, density)))
+    variances = np.sum(values**2) * np.sum(density**2)
+    return float(np.sum(values * density) / np.sqrt(variances))
 
 
 def similarity(saliency_map, density):
@@ -171,5 +173,5 @@ def _pair(saliency_map, other, kind=bool):
         )
     other = other != 0 if kind is bool else other.astype(np.float64)
     if not np.isfinite(values).all() or not np.isfinite(other).all():
-        raise ValueError("A saliency map must be finite, and this one has NaN or infinity in it.")
+        raise ValueError("A saliency map and a density must be finite, and one has NaN or infinity in it.")
     return values, other

@@ -1,5 +1,7 @@
 """The maps that metrics compare."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -17,13 +19,16 @@ def test_points_mark_the_pixel_that_they_are_in_and_those_outside_are_counted():
 
 
 def test_density_is_scipys_blur_with_nothing_outside():
-    fixated = np.random.default_rng(1).uniform(size=(31, 17)) < 0.05
-    for sigma in (0.7, 2.5, 9.0):
+    values = np.random.default_rng(1).uniform(size=(31, 17))
+    # Few fixations, and more than are added up one by one.
+    few, many = values < 0.05, values < 0.5
+    assert few.sum() < 31 < many.sum()
+    for sigma, fixated in itertools.product((0.7, 2.5, 9.0), (few, many)):
         expected = ndimage.gaussian_filter(fixated.astype(float), sigma, mode="constant")
         np.testing.assert_allclose(saliency.fixation_density(fixated, sigma), expected, 0, 1e-15)
     assert not saliency.fixation_density(np.zeros((4, 5)), 2).any()
     with pytest.raises(ValueError, match="above 0"):
-        saliency.fixation_density(fixated, 0)
+        saliency.fixation_density(few, 0)
 
 
 def test_blur_keeps_the_mean_at_reflected_borders_and_what_is_constant():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sact_tf import checkpoints, detect, ponder_map, saliency
 from sact_tf.config import ModelConfig, SaliencyConfig
-from sact_tf.data.fixations import read_fixations
+from sact_tf.data.fixations import Fixations, read_fixations
 from sact_tf.data.photographs import read_photograph, resize_for_detector
 from sact_tf.evaluation import inference
 from sact_tf.models.build import build_model
@@ -144,7 +144,10 @@ def test_files_have_every_picture_and_what_was_chosen_for_it_on_the_other_half(s
     halves = {row["image"]: row["half"] for row in table}
     assert [halves[name] for name in SHOWN] == ["first", "first", "second", "first", "second", "second"]
     text = (directory / "saliency.txt").read_text()
-    assert "6 pictures; 72 fixations on 6; 1 of 73 lay outside" in text and "mean units by block: block_1" in text
+    assert (
+        "6 of 6 pictures with 72 fixations; left out are 1 fixations that lie outside" in text
+        and "mean units by block: block_1" in text
+    )
     assert lines.count("pictures scored 6/6") == lines.count("maps of pictures 6/6") == 1
     assert "<svg" in (directory / "saliency.svg").read_text()
     for name in ("saliency.png", "saliency_images.png"):
@@ -232,6 +235,7 @@ def test_the_command_takes_a_release_checkpoint_and_goes_without_one(run_script,
         (["--dataset_dir=x"], "--dataset is needed: cat2000, osie or folder"),
         (["--dataset=osie"], "--dataset_dir is needed"),
         (["--dataset=osie", "--dataset_dir=none"], "There is no directory none"),
+        (["--dataset=osie", "--dataset_dir=x", "--checkpoint_dir=nothing"], "nothing"),
         (["--dataset=osie", "--sigmas=big"], "--sigmas takes numbers separated by commas. Received: big"),
     ],
 )
@@ -283,6 +287,20 @@ def test_a_map_without_contrast_is_counted_and_scores_nothing(maps, pictures, mo
     scores = [{"ponder_cost": {"auc_judd": np.nan}, scoring.PRIOR: {"auc_judd": 0.5}}] * 3
     assert report.extremes(report.values_of(scores, "ponder_cost", "auc_judd")) == {}
     assert report.difference(scores, "ponder_cost", scoring.PRIOR) is None
+
+
+def test_a_map_that_the_choice_leaves_out_is_said_to_have_no_part():
+    none, some = choosing.Choice(1.0, 0.0, 1.0), choosing.Choice(1.0, 0.0, 0.5)
+    noise = 1e-13 * np.random.default_rng(0).normal(size=8)
+    scores = [{scoring.PRIOR: {"auc_judd": 0.7}, "contrast + prior": {"auc_judd": 0.7 + each}} for each in noise]
+    data = Fixations([None] * 8, True, [], 0, 90)
+
+    def told(*chosen):
+        choices = {half: {"contrast": choice} for half, choice in zip(("first", "second"), chosen, strict=True)}
+        return report.paragraphs(data, scores, choices, None)[-1]
+
+    assert told(none, none).startswith("contrast has no part in contrast + prior")
+    assert told(none, some).endswith("+0.0000 ± 0.0000, within 2 standard errors of none; p of the sign test 1.")
 
 
 def test_best_middle_and_worst_are_in_order():

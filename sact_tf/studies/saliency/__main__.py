@@ -9,7 +9,7 @@ again, it goes on where it was stopped. Without `--checkpoint_dir` it scores wha
 
 from absl import flags
 
-from sact_tf import command_line
+from sact_tf import checkpoints, command_line
 from sact_tf.studies import saliency
 
 FLAGS = flags.FLAGS
@@ -17,7 +17,11 @@ FLAGS = flags.FLAGS
 
 def main():
     """Flags to one call."""
-    config = command_line.saliency_config() if FLAGS.checkpoint_dir else None
+    config = None
+    if FLAGS.checkpoint_dir:
+        # First: without a run, the network would be taken for another one, and what is said be of that.
+        checkpoints.checkpoint_prefix(FLAGS.checkpoint_dir)
+        config = command_line.saliency_config()
     if not FLAGS.dataset:
         raise ValueError("--dataset is needed: cat2000, osie or folder, the form of the pictures and fixations.")
     saliency.run(

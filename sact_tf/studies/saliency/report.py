@@ -40,7 +40,8 @@ def difference(scores, name, other, metric="auc_judd"):
         there are none.
     """
     both = np.stack([values_of(scores, each, metric) for each in (name, other)])
-    both = both[:, np.isfinite(both).all(0)]
+    # Rounding, where both are the same map, is no difference.
+    both = np.round(both[:, np.isfinite(both).all(0)], 9)
     if not both.size:
         return None
     compared = pairs.compare(both[:1], both[1])
@@ -106,12 +107,12 @@ def paragraphs(data, scores, choices, spent):
         scores, choices: as above.
         spent: what `collapse` returned, or None without a network.
     """
-    total = sum(len(each.points) for each in data.images)
+    total = data.total - data.outside
     texts = [
-        f"{len(scores)} pictures; {total} fixations on {len(data.images)}; {data.outside} of {data.total} lay outside "
-        f"and were left out, as were {len(data.without)} pictures without any."
+        f"{len(scores)} of {len(data.images)} pictures with {total} fixations; left out are {data.outside} fixations "
+        f"that lie outside and {len(data.without)} pictures without any."
     ]
-    for kind in next(iter(choices.values())):
+    for kind in choices[HALVES[0]]:
         chosen = [
             f"on the {half} half {choice.alone:g} pixels alone, {choice.sigma:g} pixels and centre weight "
             f"{choice.centre_weight:g} with the prior"
@@ -121,8 +122,17 @@ def paragraphs(data, scores, choices, spent):
         texts.append(f"{kind}, chosen on the other half: {'; '.join(chosen)}.")
     if spent:
         texts.append(spent)
-    compared = [(kind + WITH_PRIOR, PRIOR) for kind in next(iter(choices.values()))]
-    compared += [(SHUFFLED_KIND, SHUFFLED), (SHUFFLED_KIND + WITH_PRIOR, SHUFFLED + WITH_PRIOR)]
+    compared = []
+    for kind in choices[HALVES[0]]:
+        if all(choices[half][kind].centre_weight == 1 for half in HALVES):
+            texts.append(
+                f"{kind} has no part in {kind}{WITH_PRIOR}: with any of it the other half was predicted worse."
+            )
+            continue
+        compared.append((kind + WITH_PRIOR, PRIOR))
+        if kind == SHUFFLED_KIND:
+            compared.append((kind + WITH_PRIOR, SHUFFLED + WITH_PRIOR))
+    compared.append((SHUFFLED_KIND, SHUFFLED))
     texts += [text for names in compared if (text := _comparison(scores, *names))]
     if not data.observers_known:
         texts.append(f"It is not known whose fixations are whose, so there is no row of {OBSERVER}.")
@@ -135,11 +145,12 @@ def _comparison(scores, name, other):
         return None
     mean, error, p = found
     if abs(mean) <= _ERRORS * error or (mean == 0 and error == 0):
-        verdict = "no difference that is more than chance"
+        verdict = f"within {_ERRORS} standard errors of none"
     else:
-        verdict = "better than chance would have it" if mean > 0 else "worse than chance would have it"
+        verdict = f"{'better' if mean > 0 else 'worse'} by more than {_ERRORS} standard errors"
     return (
-        f"AUC-Judd of {name} minus {other}, by pictures: {mean:+.4f} ± {error:.4f}, p {p:.2g} (sign test): {verdict}."
+        f"AUC-Judd of {name} minus that of {other}, over the same pictures: {mean:+.4f} ± {error:.4f}, {verdict}; "
+        f"p of the sign test {p:.2g}."
     )
 
 
