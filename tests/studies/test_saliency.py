@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import os
+import time
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ from sact_tf.studies import saliency as study
 from sact_tf.studies.saliency import choosing, network, report, scoring
 from sact_tf.studies.saliency.pictures import pictures_of
 from sact_tf.studies.saliency.settings import Settings
+from sact_tf.studies.store import Store
 from sact_tf.tasks import detection
 from sact_tf.visualize.enlarging import enlarge
 
@@ -301,6 +303,32 @@ def test_a_map_that_the_choice_leaves_out_is_said_to_have_no_part():
 
     assert told(none, none).startswith("contrast has no part in contrast + prior")
     assert told(none, some).endswith("+0.0000 ± 0.0000, within 2 standard errors of none; p of the sign test 1.")
+
+
+def test_a_map_without_contrast_scores_as_the_constant_one(pictures, tmp_path):
+    settings = Settings("folder", (2.0,), (0.0,), None, 1, None)
+    choices = {half: {"flat": choosing.Choice(2.0, 2.0, 0.0)} for half in ("first", "second")}
+    kinds = {"flat": lambda picture: np.full(picture.size(), 3.3)}
+    scorer = scoring.Scorer(pictures, kinds, None, choices, settings, Store(str(tmp_path), {}))
+    for scores in scorer.score(lambda line: None):
+        np.testing.assert_equal(scores["flat"], scores[scoring.CONSTANT])
+        np.testing.assert_equal(scores["flat + prior"], scores[scoring.CONSTANT])
+        assert scores["flat"]["kl_divergence"] < 5
+
+
+def test_a_killed_study_goes_on(start_script, run_script, work, tmp_path):
+    command = ["-m", "sact_tf.studies.saliency", "--dataset=folder", f"--dataset_dir={work / 'data'}"]
+    command += ["--sigmas=0,3", f"--run_dir={tmp_path}"]
+    process, deadline = start_script(*command), time.monotonic() + 120
+    while not list(tmp_path.glob("scores_*/scores_*.json")) and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(9)
+    process.communicate()
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("scores_*/*.json")}
+    returncode, output, errors = run_script(*command)
+    assert returncode == 0, errors
+    assert "blurs and weights tried" not in output and "| centre prior | 6 |" in output
+    assert {path: path.stat().st_mtime_ns for path in made} == made
 
 
 def test_best_middle_and_worst_are_in_order():

@@ -18,7 +18,7 @@ from sact_tf.studies.saliency.settings import CENTRE_WEIGHTS, SIGMAS, Settings
 from sact_tf.studies.store import Store
 
 # Raised with every change of what is computed, so that nothing is taken for the same that is not.
-_VERSION = 1
+_VERSION = 2
 
 
 def run(

@@ -18,7 +18,7 @@ FLAGS = flags.FLAGS
 def main():
     """Flags to one call."""
     config = None
-    if FLAGS.checkpoint_dir:
+    if FLAGS.checkpoint_dir is not None:
         # First: without a run, the network would be taken for another one, and what is said be of that.
         checkpoints.checkpoint_prefix(FLAGS.checkpoint_dir)
         config = command_line.saliency_config()

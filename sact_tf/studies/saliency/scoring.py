@@ -63,7 +63,8 @@ class Scorer:
         density = saliency.fixation_density(fixated, self._density_sigma(picture))
 
         def score(values):
-            return saliency.score(values, fixated, density, prior)
+            # A map without contrast, which scaling makes zero, says as much as a constant one.
+            return saliency.score(values if values.any() else np.ones_like(values), fixated, density, prior)
 
         rows = {CONSTANT: score(np.ones((height, width))), PRIOR: score(prior)}
         for kind, make in self._kinds.items():
