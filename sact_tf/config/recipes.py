@@ -48,7 +48,7 @@ DATASETS = {
         "learning_rate_schedule": "cosine",
         "warmup_steps": 100,
         "clip_norm": 10.0,
-        "max_number_of_steps": 2_000,
+        "max_number_of_steps": 1_400,
         "num_train_examples": 100_000,
         "num_examples": 500,
         "split_name": "test",

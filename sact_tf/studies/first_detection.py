@@ -24,8 +24,8 @@ FLAGS = flags.FLAGS
 DATASET = "digit_scenes"
 # What the two steps of the recipe change in the data set's defaults.
 VANILLA = {}
-SACT = {"max_number_of_steps": 500, "learning_rate": 0.01}
-TAUS = (0.02, 0.05)
+SACT = {"max_number_of_steps": 900, "learning_rate": 0.03}
+TAUS = (0.03, 0.06)
 NUM_PICTURES = 6
 # Boxes of a lower score are not drawn.
 DRAWN_SCORE = 0.5
