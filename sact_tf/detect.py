@@ -79,7 +79,7 @@ def detect(config, log=print_line):
     """
     names = photographs.name_outputs(photographs.find_photographs(config.images_pattern))
     _check_output_dir(config, names)
-    labels = task_of(config.dataset).read_labels(config.labels, config.model.num_classes, config.dataset)
+    labels = _labels(config, log)
     model = inference.load_model(config)
     predict = predictor(model, config.engine)
     command_line.make_directory(config.output_dir, "output_dir")
@@ -102,6 +102,13 @@ def detect(config, log=print_line):
     _write_boxes(config.output_dir, [box for boxes in done.values() for box in boxes])
     log(f"Boxes of {len(done)} photographs: {os.path.join(config.output_dir, BOXES_FILE)}")
     return done, skipped
+
+
+def _labels(config, log):
+    """Names of the classes from class 1 on: of the file, else of the data set where it is at hand; None for numbers."""
+    task, num_classes = task_of(config.dataset), config.model.num_classes
+    labels = task.read_labels(config.labels, num_classes, config.dataset)
+    return task.known_labels(num_classes, config.dataset, config.dataset_dir, log) if labels is None else labels
 
 
 def predictor(model, engine):

@@ -1,5 +1,6 @@
 """Boxes of photographs: in pixels of the file as one sees it, all of them in one file, and what is refused."""
 
+import dataclasses
 import json
 import os
 
@@ -62,10 +63,13 @@ def test_files_that_cannot_be_looked_at_are_named_and_do_not_stop_the_others(fou
     done, skipped, directory, lines = found
     assert [os.path.basename(path) for path in done] == ["a.png", "b.png"]
     assert [os.path.basename(path) for path in skipped] == ["strip.png", "text.png"]
-    assert "a.png 50 x 76: " in lines[0] and " boxes of score 0 or more; " in lines[0]
-    assert lines[0].endswith("of all units everywhere") and "FLOPs of the extractor, 100.0%" not in lines[0]
-    assert "strip.png skipped: it would be 3 pixels high and 68 wide" in lines[2]
-    assert lines[3].split(" skipped: ")[1].startswith("it is no picture in a format")
+    # The network has another number of classes than the data set, which names them otherwise.
+    reason = "digit_scenes has 10 classes where it lies now, and the network 3"
+    assert lines[0] == f"Labels: none, {reason}. Give --labels for names"
+    assert "a.png 50 x 76: " in lines[1] and " boxes of score 0 or more; " in lines[1]
+    assert lines[1].endswith("of all units everywhere") and "FLOPs of the extractor, 100.0%" not in lines[1]
+    assert "strip.png skipped: it would be 3 pixels high and 68 wide" in lines[3]
+    assert lines[4].split(" skipped: ")[1].startswith("it is no picture in a format")
     assert sorted(os.listdir(directory)) == ["a_detections.png", "b_detections.png", "detections.json"]
 
 
@@ -133,6 +137,13 @@ def test_the_best_boxes_are_drawn_with_their_names_and_all_are_written(small, wo
     assert len(json.loads((tmp_path / "1" / "detections.json").read_text())) == 3
     detect.detect(config_of(work, tmp_path / "2", **fields), lines.append)
     assert small[1][0][1] == ["3 0.90", "1 0.50"]
+
+
+def test_classes_have_the_names_of_the_data_set_that_the_network_was_trained_on(work, tmp_path):
+    ten = dataclasses.replace(config_of(work, tmp_path), model=dataclasses.replace(NETWORK, num_classes=10))
+    lines = []
+    assert detect._labels(ten, lines.append) == list("0123456789")
+    assert lines == ["Labels: the names of digit_scenes, from class 1 on: 0, 1, 2, 3, 4, ..."]
 
 
 def test_boxes_that_are_there_are_replaced_only_when_told_to(small, work, tmp_path):

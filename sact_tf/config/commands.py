@@ -207,7 +207,8 @@ class DetectConfig(CheckpointConfig):
         output_dir: directory for the pictures and the boxes.
         image_size: int, length in pixels that the shorter side is brought to.
         min_score: float in [0, 1]; boxes of a lower score are not drawn.
-        labels: path of a text file with the name of each class, from class 1 on; None for numbers.
+        labels: path of a text file with the name of each class, from class 1 on; None for those of the data set.
+        dataset_dir: directory of the data set, whose classes have names; None for its default.
         engine: one of `ENGINES`.
         overwrite: bool, whether what is in `output_dir` already may be replaced.
     """
@@ -217,6 +218,7 @@ class DetectConfig(CheckpointConfig):
     image_size: int
     min_score: float = 0.5
     labels: str | None = None
+    dataset_dir: str | None = None
     engine: str = "sparse"
     overwrite: bool = False
 
