@@ -11,6 +11,8 @@ from sact_tf.tasks.served_files import costs, decode, label_table
 BUCKET = 32
 # What `serving_default` takes beside `images`.
 SERVED_INPUTS = (tf.TensorSpec((None, 2), tf.int32, name="image_size"),)
+# Classes of a line of the log.
+_NAMED = 5
 _JPEGS = tf.TensorSpec((None,), tf.string, name="jpegs")
 _PICTURE = tf.TensorSpec((None, None, 3), tf.float32)
 # Outputs of the model that the answer has as they are.
@@ -123,7 +125,8 @@ def known_labels(num_classes, dataset, dataset_dir, log=None):
     if reason is not None:
         log(f"Labels: none, {reason}. Give --labels for names")
         return None
-    log(f"Labels: the names of {dataset}, from class 1 on: {', '.join(categories.names[:5])}, ...")
+    more = ["..."] * (len(categories.names) > _NAMED)
+    log(f"Labels: the names of {dataset}, from class 1 on: {', '.join([*categories.names[:_NAMED], *more])}")
     return [class_names.escaped(name) for name in categories.names]
 
 
