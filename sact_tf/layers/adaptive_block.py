@@ -15,6 +15,7 @@ from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import make_halting_branches
 from sact_tf.layers.parts import knows_its_shape
 from sact_tf.layers.survival import check_survival_probabilities, draw_survival
+from sact_tf.layers.threshold import HasThreshold
 from sact_tf.layers.time_distributed import ShapesByName
 from sact_tf.layers.unit_rules import NO_RULE, check_kept, rule_of, takes
 from sact_tf.losses import PonderWeight
@@ -40,7 +41,7 @@ def run_blocks_by(runners):
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
+class AdaptiveBlock(HasThreshold, KeepsFrozenParts, keras.layers.Layer):
     """Residual units in sequence, with adaptive computation time (Figurnov et al., CVPR 2017, section 3).
 
     Maps features `(batch, height, width, channels)` to a dict:
@@ -93,7 +94,6 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
         self._ponder_weight = PonderWeight(ponder_weight)
         self._traced_without_weight = False
         self._first_cannot_be_skipped = False
-        halting.check_epsilon(epsilon)
         self.epsilon = epsilon
         self.units = _check_units(units, model_type)
         self.halting_branches = _halting_branches(halting_branches, model_type, len(self.units))
@@ -229,7 +229,7 @@ class AdaptiveBlock(KeepsFrozenParts, keras.layers.Layer):
             "units": [keras.saving.serialize_keras_object(unit) for unit in self.units],
             "model_type": self.model_type,
             "ponder_weight": self.ponder_weight,
-            "epsilon": self.epsilon,
+            "epsilon": self.own_epsilon,
             "halting_branches": [keras.saving.serialize_keras_object(branch) for branch in self.halting_branches],
             "survival_probabilities": self.survival_probabilities,
         }

@@ -1,0 +1,92 @@
+"""Blocks that halt at another threshold than their own, for a call, a trace or an engine."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sact_tf import cifar_resnet, halting, sparse
+from sact_tf.layers import AdaptiveBlock, BasicUnit, halting_at
+
+KINDS = ["act_early_stopping", "sact"]
+# Units of ACT in each block at these thresholds, by hand.
+UNITS = {0.01: [3, 4, 2], 0.4: [3, 3, 2], 0.75: [1, 1, 1]}
+
+
+def network(model_type, spread_halting):
+    keras.utils.set_random_seed(4)
+    model = cifar_resnet("3_4_2", model_type, base_channels=4, image_shape=(12, 16, 3))
+    # Of ACT, every unit has the halting probability sigmoid(-1) = 0.269.
+    return spread_halting(model, bias=-1.0, gain=6.0 if model_type == "sact" else 0.0)
+
+
+def own(model, epsilon):
+    """The network, made to halt there from now on; what was traced before keeps what it has."""
+    for block in model.blocks.values():
+        block.epsilon = epsilon
+    return model
+
+
+def assert_equal(outputs, expected):
+    for name, value in expected.items():
+        np.testing.assert_allclose(outputs[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("model_type", KINDS)
+@pytest.mark.parametrize("engine", [False, True])
+def test_one_function_halts_at_whatever_value_its_variable_has(model_type, engine, spread_halting, make_images):
+    images = make_images(2, 12, 16)
+    model = network(model_type, spread_halting)
+    epsilon = tf.Variable(0.01, dtype=tf.float32)
+    with halting_at(epsilon):
+        function = sparse.compile(model) if engine else tf.function(model, autograph=False)
+        function(images)
+    traced, spent = {}, []
+    for value in UNITS:
+        epsilon.assign(value)
+        traced[value] = function(images)
+    for value, outputs in traced.items():
+        assert_equal(outputs, own(model, value)(images))
+        units = [float(tf.reduce_mean(tf.cast(outputs[f"{name}/num_units"], tf.float32))) for name in model.blocks]
+        spent.append(sum(units))
+        if model_type != "sact":
+            assert units == UNITS[value]
+    assert spent[0] > spent[1] > spent[2]
+
+
+def test_a_float_holds_for_calls_within_and_for_all_blocks(spread_halting, make_images):
+    images = make_images(2, 12, 16)
+    model = network("sact", spread_halting)
+    before = model(images)
+    with halting_at(0.5):
+        within = model(images)
+    assert_equal(model(images), before)
+    assert_equal(within, own(model, 0.5)(images))
+
+
+def test_a_variable_is_the_same_threshold_as_a_float():
+    # 1 - epsilon is computed in float64 of a float, in float32 of a variable.
+    assert np.float32(1.0 - halting.EPSILON) == np.float32(1.0) - np.float32(halting.EPSILON)
+    values = np.linspace(0.001, 0.999, 999)
+    of_floats, of_variables = (1.0 - values).astype("float32"), np.float32(1.0) - values.astype("float32")
+    assert np.abs(of_floats - of_variables).max() <= np.finfo("float32").eps / 2
+
+
+def test_a_block_keeps_its_own_and_is_saved_with_it():
+    block = AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "sact", epsilon=0.2)
+    with halting_at(tf.Variable(0.3)):
+        assert float(block.epsilon) == pytest.approx(0.3)
+        assert block.get_config()["epsilon"] == block.own_epsilon == 0.2
+    assert block.epsilon == 0.2
+    block.epsilon = 0.25
+    assert AdaptiveBlock.from_config(block.get_config()).epsilon == 0.25
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.1, 1.5, float("nan"), "0.1", None])
+def test_what_is_no_threshold_is_refused(value):
+    block = AdaptiveBlock([BasicUnit(4)], "sact")
+    with pytest.raises(ValueError, match=rf"`epsilon` must lie strictly between 0 and 1.*{halting.EPSILON}"):
+        block.epsilon = value
+    with pytest.raises(ValueError, match="`epsilon` must lie strictly between 0 and 1"), halting_at(value):
+        pass
+    assert block.epsilon == halting.EPSILON
