@@ -14,6 +14,7 @@ from pycocotools.coco import COCO
 from sact_tf import checkpoints, detect
 from sact_tf.config import DetectConfig, ModelConfig
 from sact_tf.data.photographs import BadPhotograph, resize_for_detector
+from sact_tf.evaluation.finding import Found
 from sact_tf.tasks import detection
 from sact_tf.visualize.detections import detection_figure
 
@@ -115,7 +116,7 @@ def small(monkeypatch):
         return np.zeros((1, 1, 3))
 
     boxes = np.array([[0, 0, 25, 38], [10, 4, 50, 76], [1, 1, 2, 2]], "float32")
-    three = detect.Found(boxes, np.array([0.9, 0.5, 0.25], "float32"), np.array([3, 1, 1]), None, 1, 4)
+    three = Found(boxes, np.array([0.9, 0.5, 0.25], "float32"), np.array([3, 1, 1]), None, 1, 4)
     monkeypatch.setattr(detect, "detection_figure", draw)
     monkeypatch.setattr(detect, "find", lambda *arguments: three)
     return drawn

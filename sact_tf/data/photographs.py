@@ -19,14 +19,14 @@ class BadPhotograph(ValueError):
     """A file that no map can be made of; the message says why, without its name."""
 
 
-def read_photograph(path, image_size=None, minimum_size=1, upright=True):
+def read_photograph(source, image_size=None, minimum_size=1, upright=True):
     """Reads a JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF file, upright; `pictures.read_picture` says what of it.
 
     A JPEG of grey or RGB is decoded by TensorFlow, as the images that networks are trained on: other decoders round
     differently.
 
     Args:
-        path: of the file.
+        source: path of the file, or its bytes.
         image_size: int, length in pixels that the longer edge is brought to, as the release does it (bicubic of
             TensorFlow 1); None to leave it.
         minimum_size: int, height and width in pixels that the image must have in the end.
@@ -38,7 +38,7 @@ def read_photograph(path, image_size=None, minimum_size=1, upright=True):
     Raises:
         BadPhotograph: if the file cannot be read or decoded, or the image is too small.
     """
-    pixels = _pixels(path) if upright else _turned_back(path, _pixels(path))
+    pixels = _pixels(source) if upright else _turned_back(source, _pixels(source))
     size = pixels.shape[:2] if image_size is None else resized_shape(*pixels.shape[:2], image_size)
     if min(size) < minimum_size:
         enough = math.ceil(minimum_size * max(pixels.shape[:2]) / min(pixels.shape[:2]))
@@ -84,16 +84,16 @@ def resized_shape(height, width, image_size):
     return (image_size, shorter) if height >= width else (shorter, image_size)
 
 
-def _pixels(path):
+def _pixels(source):
     """uint8 `(height, width, 3)` of a file."""
-    _check_file(path)
+    if not isinstance(source, bytes):
+        _check_file(source)
     try:
-        with pictures.opened(path) as picture:
+        with pictures.opened(source) as picture:
             if picture.format not in ("JPEG", "MPO") or picture.mode not in ("RGB", "L"):
                 return pictures.pixels_of(picture)
             number = pictures.orientation(picture)
-        with open(path, "rb") as file:
-            pixels = preprocessing.decode_image(tf.constant(file.read())).numpy()
+        pixels = preprocessing.decode_image(tf.constant(_content(source))).numpy()
     except pictures.BadPicture as error:
         raise BadPhotograph(str(error)) from error
     except tf.errors.OpError as error:
@@ -102,9 +102,16 @@ def _pixels(path):
     return np.ascontiguousarray(pictures.UPRIGHT.get(number, lambda image: image)(pixels))
 
 
-def _turned_back(path, pixels):
+def _content(source):
+    if isinstance(source, bytes):
+        return source
+    with open(source, "rb") as file:
+        return file.read()
+
+
+def _turned_back(source, pixels):
     """Pixels of a file that was read upright as they are stored."""
-    with pictures.opened(path) as picture:
+    with pictures.opened(source) as picture:
         number = pictures.orientation(picture)
     # The two quarter turns undo each other, all others themselves.
     number = {6: 8, 8: 6}.get(number, number)
