@@ -8,6 +8,7 @@ from absl import app, logging
 
 from sact_tf import processor
 from sact_tf.command_line.configurations import (
+    demo_config,
     detect_config,
     evaluation_config,
     export_config,
@@ -20,6 +21,7 @@ from sact_tf.command_line.configurations import (
     training_config,
 )
 from sact_tf.command_line.definitions import (
+    define_demo_flags,
     define_detect_flags,
     define_evaluation_flags,
     define_export_flags,
@@ -36,6 +38,7 @@ from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
 __all__ = [
+    "define_demo_flags",
     "define_detect_flags",
     "define_evaluation_flags",
     "define_export_flags",
@@ -47,6 +50,7 @@ __all__ = [
     "define_saliency_flags",
     "define_split_flags",
     "define_training_flags",
+    "demo_config",
     "detect_config",
     "evaluation_config",
     "export_config",

@@ -70,10 +70,19 @@ def detect_config():
 
 def saliency_config():
     """The `SaliencyConfig` that the flags ask for; see `evaluation_config`."""
+    return _photograph_configuration(configs.SaliencyConfig)
+
+
+def demo_config():
+    """The `DemoConfig` that the flags ask for; see `evaluation_config`."""
+    return _photograph_configuration(configs.DemoConfig)
+
+
+def _photograph_configuration(kind):
+    """A configuration for photographs of a classifier or a detector, as `ponder_map` and `detect` take them."""
     dataset, defaults = _run_and_defaults()
-    # As `ponder_map` and `detect` take photographs.
     size = _flag("image_size", defaults if defaults["task"] == "detection" else {})
-    return _configuration(configs.SaliencyConfig, dataset, defaults, image_size=size)
+    return _configuration(kind, dataset, defaults, image_size=size)
 
 
 def _split_configuration(kind, dataset, defaults, **fixed):

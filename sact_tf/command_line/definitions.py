@@ -107,6 +107,14 @@ def define_detect_flags():
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
 
 
+def define_demo_flags():
+    """Flags of the page to play with alone."""
+    _define_checkpoint_flags()
+    define_path("labels", None, "Text file with a name a line; by default the names of the data set, if known.")
+    flags.DEFINE_string("host", "127.0.0.1", "Interface to serve on; any other than this lets other machines in.")
+    flags.DEFINE_integer("port", 8077, "Port to serve on; 0 for any that is free.")
+
+
 def define_saliency_flags():
     """Flags of the study of saliency alone."""
     _define_checkpoint_flags()

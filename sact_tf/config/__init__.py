@@ -13,6 +13,7 @@ from sact_tf.config.commands import (
     SaliencyConfig,
     SplitConfig,
 )
+from sact_tf.config.demo import DemoConfig
 from sact_tf.config.models import (
     DTYPES,
     IMAGENET_UNITS,
@@ -54,6 +55,7 @@ __all__ = [
     "MODEL_TYPES",
     "SCHEDULES",
     "CheckpointConfig",
+    "DemoConfig",
     "DetectConfig",
     "EvaluationConfig",
     "Experiment",

@@ -1,0 +1,16 @@
+"""The command: flags to configuration to one call."""
+
+from sact_tf import command_line, demo
+
+
+def main():
+    """Serves the page until Ctrl-C."""
+    demo.serve(command_line.demo_config())
+
+
+if __name__ == "__main__":
+    command_line.define_model_flags(
+        image_size="Length in pixels to resize the longer edge to, of a detector the shorter; the page can change it."
+    )
+    command_line.define_demo_flags()
+    command_line.run(main)
