@@ -1,10 +1,13 @@
-"""The command: flags to configuration to one call."""
+"""Serves a page in the browser to play with a network: what it sees on a photograph, what it spends where, how fast.
+
+python -m sact_tf.demo --checkpoint_dir=runs/sact
+"""
 
 from sact_tf import command_line, demo
 
 
 def main():
-    """Serves the page until Ctrl-C."""
+    """Flags to configuration to one call."""
     demo.serve(command_line.demo_config())
 
 

@@ -2,6 +2,7 @@
 
 const EPSILONS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99];
 const WAIT = 120; // milliseconds after a slider has moved last
+const LISTED = 10; // boxes beside the picture
 const element = (id) => document.getElementById(id);
 let about = null;
 let file = null;
@@ -190,7 +191,9 @@ function showClasses() {
 
 function showBoxes() {
   const kept = shown.boxes.filter((each) => each.score >= element("score").value / 100);
-  element("found").replaceChildren(...kept.map((each) => bar(each.name, each.score, each.score.toFixed(2))));
+  element("found").replaceChildren(
+    ...kept.slice(0, LISTED).map((each) => bar(each.name, each.score, each.score.toFixed(2))));
+  if (kept.length > LISTED) element("found").append(make("li", `and ${kept.length - LISTED} more`));
   if (!kept.length) element("found").append(make("li", "No box of this score or more."));
   element("boxes").replaceChildren(...kept.map(({ name, score, box: [top, left, bottom, right] }) => {
     const drawn = make("div", undefined, "box");
