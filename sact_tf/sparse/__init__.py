@@ -6,8 +6,10 @@ moment, batch normalization folded into them. The rooms, from the outside in:
 - `images`, `detector_input`: which images an engine takes, and what a detector is told with them;
 - `blocks`: how a block is run; of everything else in a model, Keras' own code is run as it is;
 - `rows`: the positions that are still computed, as rows of a matrix, with a drawn example;
-- `units`, `branches`: residual units and halting branches on such rows, and on whole maps;
-- `folding`: batch normalization folded into kernels, once, when a model is compiled.
+- `units`, `branches`: residual units and halting branches on such rows, and on whole maps; `tensors` is their smallest
+  parts;
+- `description`, `folding`: what a block is, with batch normalization folded into its kernels, once, when a model is
+  compiled: plain figures, which know nothing of TensorFlow.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""How the engine runs a block: whole maps, whole images that leave when they halt, or single positions.
+"""How the engine runs a block in TensorFlow: whole maps, whole images that leave when they halt, or single positions.
 
 `Engine` makes one runner for each block, by `make_runner`, and has the block's call done by it. A runner is a function
 of float32 features `(batch, height, width, channels)`, and of a `picture`, see `AdaptiveBlock.call`, that returns the
@@ -17,12 +17,13 @@ into account in the `HaltingState`.
 import tensorflow as tf
 
 from sact_tf import halting
-from sact_tf.layers import BasicUnit, GlobalHaltingBranch, SpatialHaltingBranch
 from sact_tf.layers.running import given_picture
 from sact_tf.sparse import rows as row_sets
-from sact_tf.sparse.branches import FoldedGlobalBranch, FoldedSpatialBranch, fold_spatial_branches, mean_of
+from sact_tf.sparse.branches import GlobalBranch, SpatialBranch, make_spatial_branches, mean_of
+from sact_tf.sparse.description import describe
+from sact_tf.sparse.folding import Basic
 from sact_tf.sparse.rows import Grid
-from sact_tf.sparse.units import fold_unit
+from sact_tf.sparse.units import make_unit
 
 # Halted rows are taken away once less than this part of the rows is active: to move the others costs about as much as
 # a tenth of a unit.
@@ -39,8 +40,8 @@ def make_runner(block):
     Raises:
         ValueError: for a block with units or branches that the engine does not know.
     """
-    _check_parts(block)
-    runner = _kind_of_runner(block)(block)
+    description = describe(block)
+    runner = _kind_of_runner(description)(description)
 
     def run(features, picture=None):
         for unit in block.units:
@@ -51,45 +52,19 @@ def make_runner(block):
     return run
 
 
-def _kind_of_runner(block):
-    if block.model_type == "sact":
+def _kind_of_runner(description):
+    if description.model_type == "sact":
         # A bottleneck gathers few channels for many; only two wide convolutions in a row gather what they compute.
-        narrow = all(isinstance(unit, BasicUnit) and unit.filters < NARROW for unit in block.units)
+        narrow = all(isinstance(unit, Basic) and len(unit.second.bias) < NARROW for unit in description.units)
         return MaskedRunner if narrow else SpatialRunner
-    return {"vanilla": VanillaRunner}.get(block.model_type, ImageRunner)
-
-
-def _check_parts(block):
-    branch_kind = SpatialHaltingBranch if block.model_type == "sact" else GlobalHaltingBranch
-    for branch in block.halting_branches:
-        # A subclass may compute something else.
-        if type(branch).call is not branch_kind.call:
-            raise ValueError(
-                f"The engine knows no halting branches of a {block.model_type} block but {branch_kind.__name__}. "
-                f"Received: {type(branch).__name__} in block '{block.name}'. Run the model itself."
-            )
-    for unit in block.units if block.model_type != "vanilla" else ():
-        if not getattr(unit, "has_shortcut", True):
-            raise ValueError(
-                "The engine needs units with a shortcut in a block that halts. Received: "
-                f"'{unit.name}' in block '{block.name}' with has_shortcut=False"
-            )
-    for unit in block.units[1:] if block.model_type != "vanilla" else ():
-        stride, activated = getattr(unit, "stride", 1), getattr(unit, "activated_shortcut", False)
-        if stride != 1 or activated:
-            raise ValueError(
-                "The engine needs units after the first that only add to their input: stride=1 and "
-                f"activated_shortcut=False. Received: '{unit.name}' in block '{block.name}' with stride={stride} and "
-                f"activated_shortcut={activated}"
-            )
+    return {"vanilla": VanillaRunner}.get(description.model_type, ImageRunner)
 
 
 class VanillaRunner:
     """No halting: folded units in sequence."""
 
-    def __init__(self, block):
-        scales = block.residual_scales(training=False)
-        self.units = [fold_unit(unit, residual_scale=scale) for unit, scale in zip(block.units, scales, strict=True)]
+    def __init__(self, description):
+        self.units = [make_unit(unit) for unit in description.units]
 
     def __call__(self, features, picture):
         for unit in self.units:
@@ -105,10 +80,10 @@ class SpatialRunner:
     start. Halted positions leave the rows with their outputs once enough of them have halted (`COMPACT_BELOW`).
     """
 
-    def __init__(self, block):
-        self.units = [fold_unit(unit, on_rows=index > 0) for index, unit in enumerate(block.units)]
-        self.branches = fold_spatial_branches(block.halting_branches, self.units)
-        self.epsilon = block.epsilon
+    def __init__(self, description):
+        self.units = [make_unit(unit, on_rows=index > 0) for index, unit in enumerate(description.units)]
+        self.branches = make_spatial_branches(description)
+        self.epsilon = description.epsilon
         self.reach = max(unit.reach for unit in self.units)
 
     def __call__(self, features, picture):
@@ -185,10 +160,10 @@ class MaskedRunner:
     The halting state is `(batch, height, width)`.
     """
 
-    def __init__(self, block):
-        self.units = [fold_unit(unit) for unit in block.units]
-        self.branches = [FoldedSpatialBranch(branch) for branch in block.halting_branches]
-        self.epsilon = block.epsilon
+    def __init__(self, description):
+        self.units = [make_unit(unit) for unit in description.units]
+        self.branches = [SpatialBranch(branch) for branch in description.branches]
+        self.epsilon = description.epsilon
 
     def __call__(self, features, picture):
         del picture  # `BasicUnit` takes none
@@ -233,10 +208,10 @@ class ImageRunner:
     `picture`, where maps are padded, is that of all images.
     """
 
-    def __init__(self, block):
-        self.units = [fold_unit(unit) for unit in block.units]
-        self.branches = [FoldedGlobalBranch(branch) for branch in block.halting_branches]
-        self.epsilon = block.epsilon
+    def __init__(self, description):
+        self.units = [make_unit(unit) for unit in description.units]
+        self.branches = [GlobalBranch(branch) for branch in description.branches]
+        self.epsilon = description.epsilon
 
     def __call__(self, features, picture):
         features = self.units[0].on_map(features, picture)

@@ -1,4 +1,4 @@
-"""Folded halting branches: logits of the active positions without reading wide features again.
+"""Folded halting branches in TensorFlow: logits of the active positions without reading wide features again.
 
 Where nothing stands between a branch's normalization and its convolution, the branch is a linear map of the features,
 and features change only by residuals, which are a linear map of few channels. So each position carries a few numbers,
@@ -6,59 +6,44 @@ its `columns`: for every branch still to come, the products of its features with
 logit is then the sum of nine numbers, tap k taken from the k-th neighbour. `rows` explains the words by an example.
 
 `blocks.SpatialRunner` takes `LinearBranches`, or `DirectBranches` where an activation stands in between; both have
-`start`, `advance` and `logits`. Runners of whole maps and images take `FoldedSpatialBranch` and `FoldedGlobalBranch`.
+`start`, `advance` and `logits`. Runners of whole maps and images take `SpatialBranch` and `GlobalBranch`.
 All logits are float32, before the sigmoid.
 """
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from sact_tf.layers.residual_units import mask_residual
-from sact_tf.sparse.folding import Normalization, bias_of, constant, kernel_of
+from sact_tf.sparse.folding import TAPS
 from sact_tf.sparse.rows import area_of
-
-TAPS = 9
-
-
-def fold_spatial_branches(branches, units):
-    """Returns the folded branches of a block; `units` are its folded units."""
-    linear = all(branch.activation is keras.activations.linear for branch in branches)
-    narrow = all(hasattr(unit, "masked_expand") for unit in units[1:])
-    return LinearBranches(branches, units) if branches and linear and narrow else DirectBranches(branches)
+from sact_tf.sparse.tensors import constant
 
 
-def _taps(branch):
-    """The 3x3 kernel as `(channels, 9)`."""
-    kernel = kernel_of(branch.local_conv)
-    return kernel.reshape(TAPS, -1).T
+def make_spatial_branches(description):
+    """Returns the branches of a `sact` block, for `blocks.SpatialRunner`."""
+    return (LinearBranches if description.has_linear_branches else DirectBranches)(description)
 
 
 class LinearBranches:
     """Branches whose logits are a linear map of the features.
 
     Args:
-        branches: list of `SpatialHaltingBranch` without activation, one for every unit but the last.
-        units: list of the folded units; those after the first have a `masked_expand` `(narrow, channels)`.
+        description: `Description` of a block that `has_linear_branches`.
     """
 
-    def __init__(self, branches, units):
-        count = len(branches)
-        local = [Normalization.of(branch.local_bn).followed_by(_taps(branch)) for branch in branches]
-        pooled = [
-            Normalization.of(branch.global_bn).followed_by(kernel_of(branch.global_conv)[0, 0]) for branch in branches
-        ]
-        self.biases = [bias_of(branch.local_conv)[0] for branch in branches]
+    def __init__(self, description):
+        branches = description.branches
+        local, pooled = zip(*[(branch.local_columns(), branch.pooled_column()) for branch in branches], strict=True)
+        self.biases = [branch.local.convolution.bias[0] for branch in branches]
         self._first = constant(np.concatenate([kernel for kernel, _ in local + pooled], axis=1))
         self._shift = constant(np.concatenate([shift for _, shift in local]))
         self._pooled_shift = constant(np.concatenate([shift for _, shift in pooled]))
         # Unit l > 0 changes what branches l and later read.
         self._steps = [None]
-        for unit in units[1:-1]:
-            index = len(self._steps)
+        for index, unit in enumerate(description.units[1:-1], 1):
             later = [kernel for kernel, _ in local[index:] + pooled[index:]]
-            self._steps.append(constant(unit.masked_expand.numpy() @ np.concatenate(later, axis=1)))
-        self._count = count
+            self._steps.append(constant(unit.through(np.concatenate(later, axis=1))))
+        self._count = len(branches)
 
     def start(self, features, grid):
         """What the branches know of a block's first unit.
@@ -110,8 +95,8 @@ class DirectBranches:
     padding; `pooled` is the image's mean features, `(batch, channels)`.
     """
 
-    def __init__(self, branches):
-        self._branches = [_DirectBranch(branch) for branch in branches]
+    def __init__(self, description):
+        self._branches = [_DirectBranch(branch) for branch in description.branches]
 
     def start(self, features, grid):
         """See `LinearBranches`."""
@@ -138,11 +123,11 @@ class _DirectBranch:
     """One of the `DirectBranches`: rows `(rows, channels)` times the taps, `(rows, 9)`, computed when asked for."""
 
     def __init__(self, branch):
-        self.scale, self.shift = map(constant, Normalization.of(branch.local_bn))
-        self.taps = constant(_taps(branch))
-        self.bias = constant(bias_of(branch.local_conv))
-        self.pooled = FoldedGlobalBranch(branch)
-        self.activation = branch.activation
+        self.scale, self.shift = map(constant, branch.local.normalization)
+        self.taps = constant(branch.local.taps)
+        self.bias = constant(branch.local.convolution.bias)
+        self.pooled = GlobalBranch(branch)
+        self.activation = branch.pooled.activation
 
     def columns(self, rows):
         normalized = rows * self.scale + self.shift
@@ -152,14 +137,14 @@ class _DirectBranch:
         return self.pooled.logit(mean) + self.bias
 
 
-class FoldedSpatialBranch:
-    """SACT's branch on whole maps, for `blocks.MaskedRunner`; `branch` is a `SpatialHaltingBranch`."""
+class SpatialBranch:
+    """SACT's branch on whole maps, for `blocks.MaskedRunner`; `branch` is a `folding.Branch`."""
 
     def __init__(self, branch):
-        self.scale, self.shift = map(constant, Normalization.of(branch.local_bn))
-        self.kernel, self.bias = constant(kernel_of(branch.local_conv)), constant(bias_of(branch.local_conv))
-        self.pooled = FoldedGlobalBranch(branch)
-        self.activation = branch.activation
+        self.scale, self.shift = map(constant, branch.local.normalization)
+        self.kernel, self.bias = map(constant, branch.local.convolution)
+        self.pooled = GlobalBranch(branch)
+        self.activation = branch.pooled.activation
 
     def logit(self, features):
         """Logits `(batch, height, width)` from features `(batch, height, width, channels)`."""
@@ -168,14 +153,14 @@ class FoldedSpatialBranch:
         return local + self.pooled.logit(tf.reduce_mean(features, (1, 2)))[:, None, None]
 
 
-class FoldedGlobalBranch:
-    """ACT's branch, and the half of SACT's that reads the mean features of an image; `branch` is the layer."""
+class GlobalBranch:
+    """ACT's branch, and the half of SACT's that reads the mean features of an image; of a `folding.Branch`."""
 
     def __init__(self, branch):
-        self.scale, self.shift = map(constant, Normalization.of(branch.global_bn))
-        self.kernel = constant(kernel_of(branch.global_conv)[0, 0])
-        self.bias = constant(bias_of(branch.global_conv))
-        self.activation = branch.activation
+        pooled = branch.pooled
+        self.scale, self.shift = map(constant, pooled.normalization)
+        self.kernel, self.bias = constant(pooled.kernel), constant(pooled.bias)
+        self.activation = pooled.activation
 
     def logit(self, mean):
         """Logits `(batch,)` from the mean features `(batch, channels)`."""

@@ -1,23 +1,26 @@
 """Residual units and halting branches as inference needs them: batch normalization folded into the weights.
 
-`units` and `branches` call it. The folding is NumPy in float64, done once when a model is compiled; what runs later are
-float32 constants. `pixel rows` below are features of single positions, `(positions, channels)`: for a 1x1 convolution a
-map and its rows are the same thing.
+NumPy in float64, done once when a model is compiled. What comes out describes a network and computes nothing: `units`
+and `branches` make TensorFlow of it, `onnx` a graph of ONNX. Kernels are `(height, width, in_channels, out_channels)`,
+all other arrays `(channels,)` unless said otherwise.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import keras
 import numpy as np
-import tensorflow as tf
 
-from sact_tf.layers.parts import LEAKY_RELU_SLOPE
+from sact_tf.layers import BasicUnit, BottleneckUnit
 
 # Scales smaller than this are zero: what they multiply has no influence in float32.
 _TINY = 1e-20
+# Products of a position with the 3x3 kernel of a halting branch.
+TAPS = 9
 
 
 class Normalization(NamedTuple):
-    """`features * scale + shift`, float64 `(channels,)`: what a batch normalization does in inference."""
+    """`features * scale + shift`: what a batch normalization does in inference."""
 
     scale: np.ndarray
     shift: np.ndarray
@@ -37,92 +40,207 @@ class Normalization(NamedTuple):
         return self.scale[:, None] * kernel, self.shift @ kernel
 
 
-def kernel_of(layer):
-    """Kernel of a convolution, float64."""
-    return np.asarray(layer.kernel, "float64")
-
-
-def bias_of(layer):
-    """Bias of a convolution, float64; zeros if it has none."""
-    return np.asarray(layer.bias, "float64") if layer.use_bias else np.zeros(layer.filters)
-
-
-def constant(array):
-    """The array as a float32 tensor, made once while a model is folded: a graph that captures it holds no copy."""
-    return tf.constant(np.asarray(array, "float32"))
-
-
-class Clip:
+class Clip(NamedTuple):
     """`relu(features * scale + shift)` up to a linear map: one comparison a channel instead of three passes.
 
     For a positive scale, `relu(s x + b) = s max(x, -b / s) + b`; for a negative one with `min`. Scale and shift go into
     the kernels that come next.
 
-    Args:
-        normalization: `Normalization` of the features.
-
     Attributes:
+        lower, upper: what features are clipped to, infinite where they are not; `None` where no channel is.
         after: `Normalization` that makes the rectified features out of the clipped ones.
     """
 
-    def __init__(self, normalization):
+    lower: np.ndarray | None
+    upper: np.ndarray | None
+    after: Normalization
+
+    @classmethod
+    def of(cls, normalization):
+        """That of a `Normalization` and what rectifies it."""
         scale, shift = normalization
         dead = np.abs(scale) < np.maximum(_TINY, np.abs(shift) * _TINY)
         threshold = np.divide(-shift, scale, out=np.zeros_like(scale), where=~dead)
         lower = np.where(~dead & (scale > 0), threshold, -np.inf)
         upper = np.where(~dead & (scale < 0), threshold, np.inf)
-        self._lower = constant(lower) if np.isfinite(lower).any() else None
-        self._upper = constant(upper) if np.isfinite(upper).any() else None
         # A channel without scale is its shift, rectified, wherever it is.
-        self.after = Normalization(np.where(dead, 0.0, scale), np.where(dead, np.maximum(shift, 0.0), shift))
-
-    def __call__(self, features):
-        if self._lower is not None:
-            features = tf.maximum(features, self._lower)
-        if self._upper is not None:
-            features = tf.minimum(features, self._upper)
-        return features
+        after = Normalization(np.where(dead, 0.0, scale), np.where(dead, np.maximum(shift, 0.0), shift))
+        return cls(*(each if np.isfinite(each).any() else None for each in (lower, upper)), after)
 
 
-class Kernel:
-    """A convolution with its bias and what follows: on maps, or on pixel rows as a matrix product.
+class Linear(NamedTuple):
+    """A convolution: its kernel and its bias."""
 
-    Args:
-        kernel: `(height, width, in_channels, out_channels)`.
-        bias: `(out_channels,)`.
-        activation: function of a tensor, or `None`.
+    kernel: np.ndarray
+    bias: np.ndarray
+
+    @classmethod
+    def of(cls, layer):
+        """That of a built `keras.layers.Conv2D`."""
+        kernel = np.asarray(layer.kernel, "float64")
+        return cls(kernel, np.asarray(layer.bias, "float64") if layer.use_bias else np.zeros(layer.filters))
+
+    def after(self, normalization):
+        """A 1x1 convolution and a normalization before it, as one."""
+        kernel, bias = normalization.followed_by(self.kernel[0, 0])
+        return Linear(kernel[None, None], bias + self.bias)
+
+    def before(self, normalization):
+        """A convolution and a normalization after it, as one."""
+        return Linear(self.kernel * normalization.scale, self.bias * normalization.scale + normalization.shift)
+
+    def times(self, factor):
+        """What it gives, multiplied by a number."""
+        return Linear(self.kernel * factor, self.bias * factor)
+
+
+class Bottleneck(NamedTuple):
+    """A `BottleneckUnit`: clip, then three convolutions, each of the first two with a ReLU after it.
+
+    Attributes:
+        stride: int, of `middle` and `shortcut`. With a stride, `middle` pads by 1 on every side.
+        clip: `Clip` of what enters.
+        reduce, middle, expand: `Linear`, 1x1, 3x3 and 1x1.
+        shortcut: `Linear` of the clipped features, or `None` for the features as they are.
     """
 
-    def __init__(self, kernel, bias, activation=None):
-        self.kernel = constant(kernel)
-        self.bias = constant(bias)
-        self.activation = activation
+    stride: int
+    clip: Clip
+    reduce: Linear
+    middle: Linear
+    expand: Linear
+    shortcut: Linear | None
 
-    def on_map(self, features, stride=1):
-        """Features `(batch, height, width, channels)` to the same of this convolution; a stride of 2 pads by 1."""
-        kernel = self.kernel
-        if stride > 1 and self.kernel.shape[0] > 1:
-            features = tf.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)))
-            product = tf.nn.conv2d(features, kernel, stride, "VALID")
-        else:
-            product = tf.nn.conv2d(features, kernel, stride, "SAME")
-        return self.finish(product)
+    @classmethod
+    def of(cls, unit, residual_scale):
+        clip = Clip.of(Normalization.of(unit.preact))
+        return cls(
+            unit.stride,
+            clip,
+            Linear.of(unit.conv1).after(clip.after).before(Normalization.of(unit.norm1)),
+            Linear.of(unit.conv2).before(Normalization.of(unit.norm2)),
+            Linear.of(unit.conv3).times(residual_scale),
+            Linear.of(unit.shortcut).after(clip.after) if unit.projects else None,
+        )
 
-    def on_rows(self, rows):
-        """Rows `(positions, height * width * in_channels)` to `(positions, out_channels)`."""
-        return self.finish(tf.matmul(rows, tf.reshape(self.kernel, (-1, self.kernel.shape[-1]))))
+    def through(self, kernel):
+        """What `(channels, columns)` makes of the residual, from what enters `expand` and a 1: `(narrow + 1, columns)`.
 
-    def finish(self, product):
-        """Bias and activation of a product with the kernel."""
-        product = tf.nn.bias_add(product, self.bias)
-        return product if self.activation is None else self.activation(product)
-
-
-def leaky_relu(features):
-    """Leaky ReLU with the CIFAR network's slope."""
-    return tf.nn.leaky_relu(features, LEAKY_RELU_SLOPE)
+        A residual is a linear map of few channels, so a linear map of it is one, too.
+        """
+        return np.concatenate([self.expand.kernel[0, 0], self.expand.bias[None]]) @ kernel
 
 
-def twice_leaky_relu(features):
-    """Two leaky ReLUs of the CIFAR network in a row."""
-    return tf.nn.leaky_relu(features, LEAKY_RELU_SLOPE**2)
+class Basic(NamedTuple):
+    """A `BasicUnit`: normalization, leaky ReLU, and two 3x3 convolutions with two leaky ReLUs between them.
+
+    Attributes:
+        stride: int, of `first` and of the shortcut, which is averaged; both pad so that sizes round up.
+        enter: `Normalization` of what enters.
+        first, second: `Linear`.
+        has_shortcut, activated_shortcut: bool, see `BasicUnit`.
+        padding: int, channels of zeros on either side of the shortcut.
+    """
+
+    stride: int
+    enter: Normalization
+    first: Linear
+    second: Linear
+    has_shortcut: bool
+    activated_shortcut: bool
+    padding: int
+
+    @classmethod
+    def of(cls, unit, residual_scale):
+        return cls(
+            unit.stride,
+            Normalization.of(unit.preact),
+            Linear.of(unit.conv1).before(Normalization.of(unit.norm1)),
+            Linear.of(unit.conv2).times(residual_scale),
+            unit.has_shortcut,
+            unit.activated_shortcut,
+            unit.shortcut_padding,
+        )
+
+
+def fold_unit(unit, residual_scale=None):
+    """Returns the `Bottleneck` of a built `BottleneckUnit`, or the `Basic` of a `BasicUnit`.
+
+    Args:
+        unit: the layer.
+        residual_scale: float that the residual is multiplied by, as of stochastic depth; `None` for 1.
+
+    Raises:
+        ValueError: for a layer of another kind.
+    """
+    for kind, folded in ((BottleneckUnit, Bottleneck), (BasicUnit, Basic)):
+        # A subclass may compute something else.
+        if getattr(type(unit), "call", None) is kind.call:
+            return folded.of(unit, 1.0 if residual_scale is None else residual_scale)
+    raise ValueError(
+        f"The engine knows BottleneckUnit and BasicUnit, and cannot skip positions in a {type(unit).__name__}. "
+        "Use one of the two, or run the model itself."
+    )
+
+
+class Pooled(NamedTuple):
+    """The logit of an image's mean features: normalization, activation, product, bias.
+
+    Attributes:
+        normalization: `Normalization`.
+        kernel: `(channels, 1)`.
+        bias: `(1,)`.
+        activation: function after the normalization.
+    """
+
+    normalization: Normalization
+    kernel: np.ndarray
+    bias: np.ndarray
+    activation: Callable
+
+
+class Local(NamedTuple):
+    """The logit of a position: normalization, activation, 3x3 convolution to one channel."""
+
+    normalization: Normalization
+    convolution: Linear
+
+    @property
+    def taps(self):
+        """The kernel as `(channels, 9)`."""
+        return self.convolution.kernel.reshape(TAPS, -1).T
+
+
+class Branch(NamedTuple):
+    """A halting branch; logits are the sum of both parts, before the sigmoid.
+
+    Attributes:
+        pooled: `Pooled`.
+        local: `Local` of a `SpatialHaltingBranch`, `None` of a `GlobalHaltingBranch`.
+    """
+
+    pooled: Pooled
+    local: Local | None
+
+    @property
+    def is_linear(self):
+        """Whether nothing stands between normalizations and products."""
+        return self.pooled.activation is keras.activations.linear
+
+    def local_columns(self):
+        """`(channels, 9)` and `(9,)`: the products of a position's features with the taps, if the branch is linear."""
+        return self.local.normalization.followed_by(self.local.taps)
+
+    def pooled_column(self):
+        """`(channels, 1)` and `(1,)`, of which the mean over the positions is the pooled logit, if it is linear."""
+        kernel, shift = self.pooled.normalization.followed_by(self.pooled.kernel)
+        return kernel, shift + self.pooled.bias
+
+
+def fold_branch(branch):
+    """Returns the `Branch` of a built `SpatialHaltingBranch` or `GlobalHaltingBranch`."""
+    kernel, bias = Linear.of(branch.global_conv)
+    pooled = Pooled(Normalization.of(branch.global_bn), kernel[0, 0], bias, branch.activation)
+    if not hasattr(branch, "local_conv"):
+        return Branch(pooled, None)
+    return Branch(pooled, Local(Normalization.of(branch.local_bn), Linear.of(branch.local_conv)))

@@ -21,7 +21,7 @@ kernel read, counted from 1; 0 would be outside of the map, where a convolution 
         9 10  2         12 13 14
 
 `columns` are further numbers of each row, which the halting branches carry along instead of reading wide features; see
-`branches`. Two 3x3 convolutions in a row (`units.FoldedBasic`) read two positions away: then the ring itself has a
+`branches`. Two 3x3 convolutions in a row (`units.BasicTensors`) read two positions away: then the ring itself has a
 table, `ring_table`, and behind it come the positions that only the ring reads. So many positions wide is the `border`
 of the `Grid`, whose numbers, unlike those above, count the places around every map too.
 

@@ -1,4 +1,4 @@
-"""Folded residual units: on whole maps, and on the pixel rows of the positions that are still active.
+"""Folded residual units in TensorFlow: on whole maps, and on the pixel rows of the positions that are still active.
 
 The runners in `blocks` call them: `on_map` for a block's first unit (and all of a `vanilla` block), `residual_on_map`
 for whole maps or images, `residual` for `Rows`. The words `own`, `table` and `ring` are explained in `rows`. All is
@@ -8,77 +8,45 @@ float32. A `picture`, bool `(batch, height, width, 1)`, is False where maps are 
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.layers import BasicUnit, BottleneckUnit
 from sact_tf.layers.residual_units import mask_residual
-from sact_tf.sparse.folding import (
-    Clip,
-    Kernel,
-    Normalization,
-    bias_of,
-    constant,
-    kernel_of,
-    leaky_relu,
-    twice_leaky_relu,
-)
+from sact_tf.sparse.folding import Bottleneck, Linear
 from sact_tf.sparse.rows import gather_neighbours
+from sact_tf.sparse.tensors import Clipping, Kernel, constant, leaky_relu, twice_leaky_relu
 
 
-def fold_unit(unit, on_rows=False, residual_scale=None):
-    """Returns the folded form of a built `BottleneckUnit` or `BasicUnit`.
+def make_unit(folded, on_rows=False):
+    """Returns the unit that a `folding.Bottleneck` or a `folding.Basic` describes.
 
     Args:
-        unit: the layer.
+        folded: the description.
         on_rows: bool, whether rows of positions will be computed (`residual`) rather than whole maps.
-        residual_scale: float that the residual is multiplied by, as of stochastic depth; `None` for 1.
-
-    Raises:
-        ValueError: for a layer of another kind.
     """
-    for kind, folded in ((BottleneckUnit, FoldedBottleneck), (BasicUnit, FoldedBasic)):
-        # A subclass may compute something else.
-        if getattr(type(unit), "call", None) is kind.call:
-            return folded(unit, on_rows, 1.0 if residual_scale is None else residual_scale)
-    raise ValueError(
-        f"The engine knows BottleneckUnit and BasicUnit, and cannot skip positions in a {type(unit).__name__}. "
-        "Use one of the two, or run the model itself."
-    )
+    return BottleneckTensors(folded, on_rows) if isinstance(folded, Bottleneck) else BasicTensors(folded)
 
 
-class FoldedBottleneck:
-    """Clip, 1x1, 3x3 and 1x1 convolution; see `BottleneckUnit`.
+class BottleneckTensors:
+    """Clip, 1x1, 3x3 and 1x1 convolution; see `folding.Bottleneck`.
 
     Attributes:
         reach: int, how many positions away a position's residual depends on the features: the border of the `Grid`.
-        masked_expand: `(narrow, channels)`, the last 1x1 convolution with its bias, where rows are computed.
     """
 
     reach = 1
 
-    def __init__(self, unit, on_rows=False, residual_scale=1.0):
-        self.stride = unit.stride
-        last_kernel, last_bias = kernel_of(unit.conv3) * residual_scale, bias_of(unit.conv3) * residual_scale
-        self.clip = Clip(Normalization.of(unit.preact))
-        self.reduce = self._reduce(unit)
-        self.shortcut = self._shortcut(unit, last_bias) if unit.projects else None
-        scale, shift = Normalization.of(unit.norm2)
-        kernel = kernel_of(unit.conv2) * scale
+    def __init__(self, folded, on_rows=False):
+        self.stride = folded.stride
+        self.clip = Clipping(folded.clip)
+        self.reduce = Kernel(folded.reduce, tf.nn.relu)
+        shortcut, middle = folded.shortcut, folded.middle
+        # Its bias and that of the last convolution are added once.
+        self.shortcut = None if shortcut is None else Kernel((shortcut.kernel, shortcut.bias + folded.expand.bias))
         if on_rows:
             # One channel more, always 1: masked together with the others, it carries the last bias.
-            kernel, shift = np.pad(kernel, ((0, 0), (0, 0), (0, 0), (0, 1))), np.append(shift, 1.0)
-            self.masked_expand = constant(np.concatenate([last_kernel[0, 0], last_bias[None]]))
+            middle = Linear(np.pad(middle.kernel, ((0, 0), (0, 0), (0, 0), (0, 1))), np.append(middle.bias, 1.0))
+            self._masked_expand = constant(folded.through(np.eye(folded.expand.kernel.shape[-1])))
         else:
-            self.expand = Kernel(last_kernel, last_bias)
-        self.middle = Kernel(kernel, shift, tf.nn.relu)
-
-    def _reduce(self, unit):
-        kernel, bias = self.clip.after.followed_by(kernel_of(unit.conv1)[0, 0])
-        scale, shift = Normalization.of(unit.norm1)
-        return Kernel((kernel * scale)[None, None], bias * scale + shift, tf.nn.relu)
-
-    def _shortcut(self, unit, last_bias):
-        kernel, bias = self.clip.after.followed_by(kernel_of(unit.shortcut)[0, 0])
-        # Its bias and that of the last convolution are added once.
-        return Kernel(kernel[None, None], bias + bias_of(unit.shortcut) + last_bias)
+            self.expand = Kernel(folded.expand)
+        self.middle = Kernel(middle, tf.nn.relu)
 
     def on_map(self, features, picture=None):
         """Features `(batch, height, width, channels)` after the unit."""
@@ -118,25 +86,23 @@ class FoldedBottleneck:
             return self.middle.on_rows(gather_neighbours(reduced, rows.table))
 
         narrow = tf.cond(rows.complete, everywhere, gathered) * active
-        return tf.matmul(narrow, self.masked_expand), narrow
+        return tf.matmul(narrow, self._masked_expand), narrow
 
 
-class FoldedBasic:
-    """Normalization, leaky ReLU and two 3x3 convolutions; see `BasicUnit`. `reach` as of `FoldedBottleneck`."""
+class BasicTensors:
+    """Normalization, leaky ReLU and two 3x3 convolutions; see `folding.Basic`. `reach` as of `BottleneckTensors`."""
 
     # The second convolution reads the ring, for which the first one reads one position further.
     reach = 2
 
-    def __init__(self, unit, on_rows=False, residual_scale=1.0):
-        del on_rows  # the same kernels serve both
-        self.has_shortcut = unit.has_shortcut
-        self.stride = unit.stride
-        self.activated_shortcut = unit.activated_shortcut
-        self.padding = unit.shortcut_padding
-        self.scale, self.shift = map(constant, Normalization.of(unit.preact))
-        scale, shift = Normalization.of(unit.norm1)
-        self.first = Kernel(kernel_of(unit.conv1) * scale, bias_of(unit.conv1) * scale + shift, twice_leaky_relu)
-        self.second = Kernel(kernel_of(unit.conv2) * residual_scale, bias_of(unit.conv2) * residual_scale)
+    def __init__(self, folded):
+        self.has_shortcut = folded.has_shortcut
+        self.stride = folded.stride
+        self.activated_shortcut = folded.activated_shortcut
+        self.padding = folded.padding
+        self.scale, self.shift = map(constant, folded.enter)
+        self.first = Kernel(folded.first, twice_leaky_relu)
+        self.second = Kernel(folded.second)
 
     def _enter(self, features):
         return leaky_relu(features * self.scale + self.shift)
@@ -164,7 +130,7 @@ class FoldedBasic:
         return self.second.on_map(self._first_on_map(self._enter(features)))
 
     def residual(self, rows, active, grid):
-        """What the unit adds to the rows, and `None`: there is no narrower form of it. See `FoldedBottleneck`."""
+        """What the unit adds to the rows, and `None`: there is no narrower form of it. See `BottleneckTensors`."""
 
         def everywhere():
             residual = self.residual_on_map(grid.to_map(rows.features))

@@ -229,7 +229,8 @@ def test_engine_under_xla_is_refused_with_the_reason_and_the_way_out(bytes_engin
     with pytest.raises(ValueError, match=r"XLA(.|\n)*jit_compile=False(.|\n)*the model itself"):
         compiled(photographs)
     traced = tf.function(lambda images: engine(images)["ponder_cost"])(photographs)
-    np.testing.assert_array_equal(traced, engine(photographs)["ponder_cost"])
+    # TensorFlow optimizes each graph by itself, which may move the last bit.
+    np.testing.assert_allclose(traced, engine(photographs)["ponder_cost"], rtol=1e-6)
 
 
 def test_engine_is_its_own_copy_and_not_pickled(bytes_engine):

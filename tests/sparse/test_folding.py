@@ -3,19 +3,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch, make_halting_branches
-from sact_tf.sparse.branches import DirectBranches, LinearBranches, fold_spatial_branches
-from sact_tf.sparse.folding import Clip, Kernel, Normalization, leaky_relu, twice_leaky_relu
-from sact_tf.sparse.units import fold_unit
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, SpatialHaltingBranch, make_halting_branches
+from sact_tf.sparse.branches import DirectBranches, LinearBranches, make_spatial_branches
+from sact_tf.sparse.description import describe
+from sact_tf.sparse.folding import Clip, Normalization, fold_unit
+from sact_tf.sparse.tensors import Clipping, Kernel, leaky_relu, twice_leaky_relu
+from sact_tf.sparse.units import make_unit
 
 
 def clip(scale, shift):
-    return Clip(Normalization(np.asarray(scale, "float64"), np.asarray(shift, "float64")))
+    return Clip.of(Normalization(np.asarray(scale, "float64"), np.asarray(shift, "float64")))
 
 
 def rectified(folded, features):
     """What the clipped features stand for."""
-    return folded(tf.constant(features, tf.float32)) * folded.after.scale + folded.after.shift
+    return Clipping(folded)(tf.constant(features, tf.float32)) * folded.after.scale + folded.after.shift
 
 
 @pytest.mark.parametrize(
@@ -47,9 +49,9 @@ def test_every_channel_is_clipped_on_its_own_side():
 
 def test_features_are_clipped_only_on_the_sides_that_occur():
     features = tf.constant([[-5.0, 5.0]])
-    np.testing.assert_array_equal(clip([1.0, 2.0], [1.0, -4.0])(features), [[-1.0, 5.0]])
-    np.testing.assert_array_equal(clip([-1.0, -2.0], [1.0, 4.0])(features), [[-5.0, 2.0]])
-    assert clip([0.0, 0.0], [1.0, -1.0])(features) is features
+    np.testing.assert_array_equal(Clipping(clip([1.0, 2.0], [1.0, -4.0]))(features), [[-1.0, 5.0]])
+    np.testing.assert_array_equal(Clipping(clip([-1.0, -2.0], [1.0, 4.0]))(features), [[-5.0, 2.0]])
+    assert Clipping(clip([0.0, 0.0], [1.0, -1.0]))(features) is features
 
 
 def test_normalization_is_that_of_the_layer():
@@ -68,7 +70,7 @@ def test_normalization_is_that_of_the_layer():
 
 def test_kernel_gives_the_same_on_maps_and_on_rows():
     generator = np.random.default_rng(5)
-    kernel = Kernel(generator.normal(size=(1, 1, 3, 4)), generator.normal(size=4), tf.nn.relu)
+    kernel = Kernel((generator.normal(size=(1, 1, 3, 4)), generator.normal(size=4)), tf.nn.relu)
     features = tf.constant(generator.normal(size=(2, 3, 5, 3)), tf.float32)
     on_map = tf.reshape(kernel.on_map(features), (-1, 4))
     np.testing.assert_allclose(kernel.on_rows(tf.reshape(features, (-1, 3))), on_map, atol=1e-6)
@@ -96,28 +98,28 @@ def test_folded_unit_is_the_unit(randomize, make_images, assert_same, name, size
     unit, features = UNITS[name](), make_images(2, *size, 6)
     unit.build(features.shape)
     expected = randomize(unit)(features)
-    assert_same({"features": fold_unit(unit).on_map(tf.constant(features))}, {"features": expected})
+    assert_same({"features": make_unit(fold_unit(unit)).on_map(tf.constant(features))}, {"features": expected})
 
 
-def fold_branches(*kinds, activation=None):
+def branches_of(*kinds, activation=None):
     units = [BottleneckUnit(6, 3) if kind == "bottleneck" else BasicUnit(6) for kind in kinds]
     branches = make_halting_branches("sact", len(units), activation=activation)
-    for layer in (*units, *branches):
-        layer.build((None, None, None, 6))
-    return fold_spatial_branches(branches, [fold_unit(unit, on_rows=True) for unit in units])
+    block = AdaptiveBlock(units, "sact", halting_branches=branches)
+    block.build((None, None, None, 6))
+    return make_spatial_branches(describe(block))
 
 
 def test_branches_are_linear_where_nothing_stands_between_normalization_and_convolution():
-    assert isinstance(fold_branches("bottleneck", "bottleneck"), LinearBranches)
-    assert isinstance(fold_branches("bottleneck", "bottleneck", activation="relu"), DirectBranches)
-    assert isinstance(fold_branches("bottleneck", "basic"), DirectBranches)
-    assert isinstance(fold_branches("basic", "bottleneck"), LinearBranches)
+    assert isinstance(branches_of("bottleneck", "bottleneck"), LinearBranches)
+    assert isinstance(branches_of("bottleneck", "bottleneck", activation="relu"), DirectBranches)
+    assert isinstance(branches_of("bottleneck", "basic"), DirectBranches)
+    assert isinstance(branches_of("basic", "bottleneck"), LinearBranches)
 
 
 def test_block_of_one_unit_has_no_branches():
     assert make_halting_branches("sact", 1) == []
-    assert isinstance(fold_branches("bottleneck"), DirectBranches)
-    assert isinstance(fold_branches("basic"), DirectBranches)
+    assert isinstance(branches_of("bottleneck"), DirectBranches)
+    assert isinstance(branches_of("basic"), DirectBranches)
 
 
 def test_unit_of_another_kind_is_rejected():

@@ -1,0 +1,74 @@
+"""What `folding` describes, as operations of TensorFlow: float32 constants, clips and convolutions.
+
+`pixel rows` below are features of single positions, `(positions, channels)`: for a 1x1 convolution a map and its rows
+are the same thing.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from sact_tf.layers.parts import LEAKY_RELU_SLOPE
+
+
+def constant(array):
+    """The array as a float32 tensor, made once while a model is folded: a graph that captures it holds no copy."""
+    return tf.constant(np.asarray(array, "float32"))
+
+
+class Clipping:
+    """Function that clips features as a `folding.Clip` says."""
+
+    def __init__(self, clip):
+        self._lower = None if clip.lower is None else constant(clip.lower)
+        self._upper = None if clip.upper is None else constant(clip.upper)
+
+    def __call__(self, features):
+        if self._lower is not None:
+            features = tf.maximum(features, self._lower)
+        if self._upper is not None:
+            features = tf.minimum(features, self._upper)
+        return features
+
+
+class Kernel:
+    """A convolution with its bias and what follows: on maps, or on pixel rows as a matrix product.
+
+    Args:
+        linear: `folding.Linear`, or a pair of kernel and bias.
+        activation: function of a tensor, or `None`.
+    """
+
+    def __init__(self, linear, activation=None):
+        kernel, bias = linear
+        self.kernel = constant(kernel)
+        self.bias = constant(bias)
+        self.activation = activation
+
+    def on_map(self, features, stride=1):
+        """Features `(batch, height, width, channels)` to the same of this convolution; a stride of 2 pads by 1."""
+        kernel = self.kernel
+        if stride > 1 and self.kernel.shape[0] > 1:
+            features = tf.pad(features, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            product = tf.nn.conv2d(features, kernel, stride, "VALID")
+        else:
+            product = tf.nn.conv2d(features, kernel, stride, "SAME")
+        return self.finish(product)
+
+    def on_rows(self, rows):
+        """Rows `(positions, height * width * in_channels)` to `(positions, out_channels)`."""
+        return self.finish(tf.matmul(rows, tf.reshape(self.kernel, (-1, self.kernel.shape[-1]))))
+
+    def finish(self, product):
+        """Bias and activation of a product with the kernel."""
+        product = tf.nn.bias_add(product, self.bias)
+        return product if self.activation is None else self.activation(product)
+
+
+def leaky_relu(features):
+    """Leaky ReLU with the CIFAR network's slope."""
+    return tf.nn.leaky_relu(features, LEAKY_RELU_SLOPE)
+
+
+def twice_leaky_relu(features):
+    """Two leaky ReLUs of the CIFAR network in a row."""
+    return tf.nn.leaky_relu(features, LEAKY_RELU_SLOPE**2)
