@@ -1,0 +1,130 @@
+"""How a graph of ONNX runs a block: whole maps, images that leave when they halt, or single positions (`rows`).
+
+A writer is a function of a `Graph`, the name of features `(batch, channels, height, width)`, and a `Description`. It
+returns a dict of names: `features`, and of a block that halts `ponder_cost`, `num_units` and `halting_distribution` in
+the shapes of `AdaptiveBlock`.
+"""
+
+from sact_tf.sparse.onnx import halting, maps
+from sact_tf.sparse.onnx.graph import FLOAT
+from sact_tf.sparse.onnx.parts import add_at, indices_of, outcome, squeeze
+from sact_tf.sparse.onnx.rows import write_positions
+
+
+def write_block(graph, features, description, engine):
+    """Writes a block; see the module.
+
+    Args:
+        graph: `Graph`.
+        features: name.
+        description: `Description`.
+        engine: "sparse" computes what is active, "masked" all of it until nothing is.
+    """
+    if description.model_type == "vanilla":
+        return _write_vanilla(graph, features, description)
+    if engine == "masked":
+        return _write_masked(graph, features, description)
+    if description.model_type != "sact":
+        return _write_images(graph, features, description)
+    # Units without a narrow part gain nothing on rows.
+    return (write_positions if description.has_linear_branches else _write_masked)(graph, features, description)
+
+
+def _write_vanilla(graph, features, description):
+    for unit in description.units:
+        features = maps.after_unit(graph, features, unit)
+    return {"features": features}
+
+
+def _write_masked(graph, features, description):
+    """Whole maps; the state is `(batch, 1, height, width)` for `sact`, else `(batch, 1, 1, 1)`."""
+    spatial = description.model_type == "sact"
+    features = output = maps.after_unit(graph, features, description.units[0])
+    sizes = [graph.size(features, axis) for axis in (0, maps.HEIGHT, maps.WIDTH)]
+    one = graph.ints([1])
+    shape = graph.op("Concat", sizes[0], one, *(sizes[1:] if spatial else [one, one]), axis=0)
+    state = halting.initial_state(graph, shape)
+    logit = _logit_of_maps(graph, features, description.branches[:1])
+    state, weight = _advance(graph, state, logit, description)
+    weights = [weight]
+    for index, unit in enumerate(description.units[1:], 1):
+        features, output, logit = _masked_unit(
+            graph, features, output, state, shape, unit, description.branches[index : index + 1], description.epsilon
+        )
+        state, weight = _advance(graph, state, logit, description)
+        weights.append(weight)
+    axes = [1] if spatial else [1, 2, 3]
+    return {"features": output, **outcome(graph, state, weights, lambda value: squeeze(graph, value, axes))}
+
+
+def _masked_unit(graph, features, output, state, shape, unit, branch, epsilon):
+    """`(features, output, logit)` after a unit, which is left out where nothing is active; logit `None` of the last."""
+    active = halting.is_active(graph, state, epsilon)
+    left = halting.remainder(graph, state)
+
+    def run(inner):
+        added = maps.residual(inner, maps.enter(inner, features, unit), unit)
+        # A choice, not a product: nan * 0 would leak.
+        added = inner.op("Where", active, added, inner.floats(0.0))
+        after = inner.op("Add", features, added)
+        results = [after, inner.op("Add", output, inner.op("Mul", added, left))]
+        return results + ([_logit_of_maps(inner, after, branch)] if branch else [])
+
+    def skip(inner):
+        return [features, output, *([inner.op("Expand", inner.floats(0.0), shape)] if branch else [])]
+
+    somebody = graph.op("ReduceMax", graph.cast(active, FLOAT), keepdims=0)
+    results = graph.choose(graph.op("Greater", somebody, graph.floats(0.0)), run, skip, [FLOAT] * (2 + len(branch)))
+    return results if branch else [*results, None]
+
+
+def _logit_of_maps(graph, features, branches):
+    """Logits in the shape of the state, `None` without a branch."""
+    if not branches:
+        return None
+    [branch] = branches
+    pooled = maps.pooled_logit(graph, maps.mean(graph, features), branch)
+    pooled = graph.op("Unsqueeze", pooled, graph.ints([maps.HEIGHT, maps.WIDTH]))
+    return pooled if branch.local is None else graph.op("Add", maps.local_logit(graph, features, branch), pooled)
+
+
+def _advance(graph, state, logit, description):
+    probability = None if logit is None else graph.op("Sigmoid", logit)
+    return halting.advance(graph, state, probability, description.epsilon)
+
+
+def _write_images(graph, features, description):
+    """ACT: the images that are active, each of them whole; the state is `(batch,)`."""
+    features = output = maps.after_unit(graph, features, description.units[0])
+    batch = graph.size(features, 0)
+    state = halting.initial_state(graph, batch)
+    means = maps.mean(graph, features)
+    weights = []
+    for index, unit in enumerate(description.units):
+        if index > 0:
+            features, output, means = _unit_of_images(graph, features, output, means, state, batch, unit, description)
+        logit = None
+        if index < len(description.branches):
+            logit = squeeze(graph, maps.pooled_logit(graph, means, description.branches[index]), [1])
+        state, weight = _advance(graph, state, logit, description)
+        weights.append(weight)
+    return {"features": output, **outcome(graph, state, weights, lambda value: value)}
+
+
+def _unit_of_images(graph, features, output, means, state, batch, unit, description):
+    """Features, output and mean features of all images after a unit that some of them run."""
+    images = indices_of(graph, halting.is_active(graph, state, description.epsilon))
+    numbers = squeeze(graph, images, [1])
+    entered = graph.choose(
+        squeeze(graph, graph.op("Equal", graph.size(images, 0), batch), [0]),
+        lambda inner: maps.enter(inner, features, unit),
+        lambda inner: maps.enter(inner, inner.op("Gather", features, numbers, axis=0), unit),
+    )
+    added = maps.residual(graph, entered, unit)
+    left = graph.op("Gather", halting.remainder(graph, state), numbers, axis=0)
+    weighed = graph.op("Mul", added, graph.reshape(left, -1, 1, 1, 1))
+    return (
+        add_at(graph, features, images, added),
+        add_at(graph, output, images, weighed),
+        add_at(graph, means, images, maps.mean(graph, added)),
+    )

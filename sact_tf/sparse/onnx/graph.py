@@ -1,0 +1,134 @@
+"""Graphs of ONNX while they are written: nodes, constants and choices, by functions that take names and return names.
+
+A value is known by its name, a str. Constants are initializers of the outermost graph, each written once, however often
+and wherever it is used.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+# Of 2022: ReduceMean takes its axes as an input, ScatterND adds. ONNX Runtime has it since 1.14.
+OPSET = 18
+IR_VERSION = 8
+# Constants of at most so many numbers are looked up by value.
+_SMALL = 64
+
+FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+
+
+class Graph:
+    """A graph, or one of the two that a choice is between.
+
+    Args:
+        parent: `Graph` around this one, whose values it may read; `None` for the outermost.
+    """
+
+    def __init__(self, parent=None):
+        self._root = self if parent is None else parent._root
+        self._nodes = []
+        if parent is None:
+            self._initializers, self._known, self._count = [], {}, 0
+
+    def op(self, kind, *inputs, outputs=1, name=None, **attributes):
+        """Adds a node; returns the name of its output, or a list of names if it has several.
+
+        Args:
+            kind: ONNX's name of the operation.
+            *inputs: names of values; "" for one that is left out.
+            outputs: int.
+            name: of the node, which errors of a runtime give; by default that of the first output.
+            **attributes: of the operation.
+        """
+        names = [self._root._new_name(kind) for _ in range(outputs)]
+        self._nodes.append(helper.make_node(kind, inputs, names, name=name or names[0], **attributes))
+        return names[0] if outputs == 1 else names
+
+    def floats(self, values):
+        """A float32 constant."""
+        return self._root._constant(np.asarray(values, "float32"))
+
+    def ints(self, values):
+        """An int64 constant."""
+        return self._root._constant(np.asarray(values, "int64"))
+
+    def cast(self, value, kind):
+        """A value in another type: `FLOAT`, `INT32` or `INT64`."""
+        return self.op("Cast", value, to=kind)
+
+    def reshape(self, value, *sizes):
+        """A value in another shape; sizes are ints or names of int64 values `(1,)`, one of them may be -1."""
+        if not any(isinstance(size, str) for size in sizes):
+            return self.op("Reshape", value, self.ints(sizes))
+        parts = [size if isinstance(size, str) else self.ints([size]) for size in sizes]
+        return self.op("Reshape", value, self.op("Concat", *parts, axis=0))
+
+    def size(self, value, axis):
+        """Length of an axis, int64 `(1,)`."""
+        return self.op("Shape", value, start=axis, end=axis + 1)
+
+    def slice(self, value, start, end, axis, step=1):
+        """Part of an axis."""
+        return self.op("Slice", value, *(self.ints([number]) for number in (start, end, axis, step)))
+
+    def choose(self, condition, then, otherwise, kinds=(FLOAT,)):
+        """What one of two functions gives, of which only that one is executed.
+
+        Args:
+            condition: name of a bool scalar.
+            then, otherwise: functions of a `Graph`, that return names of as many values as there are kinds.
+            kinds: types of the values.
+
+        Returns:
+            Name of the value, or a list of names if there are several.
+        """
+        bodies = [self._body(function, kinds) for function in (then, otherwise)]
+        return self.op("If", condition, outputs=len(kinds), then_branch=bodies[0], else_branch=bodies[1])
+
+    def _body(self, function, kinds):
+        inner = Graph(self)
+        values = function(inner)
+        values = [values] if isinstance(values, str) else list(values)
+        # What a body returns has to be made in it.
+        made = {name for node in inner._nodes for name in node.output}
+        values = [value if value in made else inner.op("Identity", value) for value in values]
+        outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(values, kinds, strict=True)]
+        return helper.make_graph(inner._nodes, self._root._new_name("body"), [], outputs)
+
+    def _new_name(self, kind):
+        self._count += 1
+        return f"{kind.lower()}_{self._count}"
+
+    def _constant(self, array):
+        key = (array.dtype.str, array.shape, array.tobytes()) if array.size <= _SMALL else None
+        if key is None or key not in self._known:
+            name = self._new_name("constant")
+            self._initializers.append(numpy_helper.from_array(array, name))
+            self._known[key] = name
+            return name
+        return self._known[key]
+
+    def model(self, name, inputs, outputs, metadata):
+        """The whole graph as a checked `onnx.ModelProto`.
+
+        Args:
+            name: of the graph.
+            inputs: dict from names to pairs of type and shape, which may have names for sizes that are not known.
+            outputs: dict from names to triples of the value's name here, type and shape.
+            metadata: dict of texts that are kept in the file.
+        """
+        for output, (value, _, _) in outputs.items():
+            self._nodes.append(helper.make_node("Identity", [value], [output], name=output))
+        graph = helper.make_graph(
+            self._nodes,
+            name,
+            [helper.make_tensor_value_info(each, *kind) for each, kind in inputs.items()],
+            [helper.make_tensor_value_info(each, *kind) for each, (_, *kind) in outputs.items()],
+            self._initializers,
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="sact_tf"
+        )
+        helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model, full_check=True)
+        return model

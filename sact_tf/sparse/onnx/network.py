@@ -1,0 +1,165 @@
+"""A network of this package as one graph of ONNX: images to the flat dict of the model, with FLOPs."""
+
+import keras
+import numpy as np
+
+from sact_tf.flops.costs import BlockCosts
+from sact_tf.models import Backbone, Classifier
+from sact_tf.sparse.description import describe
+from sact_tf.sparse.folding import Linear, Normalization
+from sact_tf.sparse.onnx import flops, maps
+from sact_tf.sparse.onnx.blocks import write_block
+from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64, Graph
+from sact_tf.sparse.onnx.parts import squeeze
+from sact_tf.version import __version__
+
+IMAGES = "images"
+
+
+def write_network(model, engine="sparse", features=False):
+    """Returns a network as a checked `onnx.ModelProto`.
+
+    Its input `images` is float32 `(batch, height, width, 3)` as the network takes them, of any batch, height and width.
+    Its outputs have the names, types and shapes of the model's, and `flops` and `<block>/flops`, int64 `(batch,)`.
+
+    Args:
+        model: built `Classifier` or `Backbone`.
+        engine: "sparse" computes active positions only, "masked" all of them.
+        features: bool, whether the features of each block are among the outputs, `(batch, height, width, channels)`.
+
+    Raises:
+        ValueError: for another model, or parts of one that are not known.
+    """
+    _check(model)
+    return _Writer(model, engine, features).write()
+
+
+class _Writer:
+    """One network while it is written.
+
+    Attributes:
+        outputs: dict from the names of outputs to triples: name in the graph, type, shape.
+    """
+
+    def __init__(self, model, engine, features):
+        self.model, self.engine, self.features = model, engine, features
+        self.backbone = getattr(model, "backbone", model)
+        self.graph, self.outputs = Graph(), {}
+
+    def write(self):
+        graph = self.graph
+        images = self._checked_images()
+        batch = graph.size(images, 0)
+        size = graph.cast(graph.op("Shape", images, start=1, end=3), INT32)
+        if self.model is self.backbone or self.features:
+            shape = graph.op("Concat", batch, graph.ints([2]), axis=0)
+            self.outputs["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
+        features = self._stem(graph.op("Transpose", images, perm=[0, 3, 1, 2]))
+        total = flops.per_image(graph, self.stem_flops, features)
+        for name, block in self.backbone.blocks.items():
+            features, of_block = self._block(name, block, features)
+            total = graph.op("Add", total, of_block)
+        if self.model is not self.backbone:
+            self._head(features)
+        self.outputs["flops"] = (total, INT64, ("batch",))
+        metadata = {"sact_tf": __version__, "engine": self.engine, "network": self.model.name}
+        shape = ("batch", "height", "width", 3)
+        return graph.model("sact_tf", {IMAGES: (FLOAT, shape)}, self.outputs, metadata)
+
+    def _checked_images(self):
+        """The images; a runtime stops with the name of a node where they are too small, or none."""
+        graph, least = self.graph, self.backbone.minimum_size
+        shape = graph.op("Shape", IMAGES)
+        smallest = graph.op("ReduceMin", graph.slice(shape, 1, 3, axis=0), keepdims=1)
+        small = graph.cast(graph.op("Less", smallest, graph.ints([least])), INT64)
+        name = f"images must be at least {least} pixels high and wide"
+        # There is one thing to be had, at place 0.
+        nothing = graph.op("Gather", graph.ints([0]), small, axis=0, name=name)
+        return graph.op("Reshape", IMAGES, graph.op("Add", shape, nothing))
+
+    def _stem(self, features):
+        graph, pads, layers = self.graph, 0, []
+        for layer in self.backbone.stem:
+            if isinstance(layer, keras.layers.ZeroPadding2D):
+                [[pads, *others]] = {tuple(np.ravel(layer.padding))}
+                if set(others) != {pads}:
+                    raise _unknown(layer)
+            elif isinstance(layer, keras.layers.Conv2D):
+                features = self._stem_convolution(features, layer, pads)
+                layers.append((layer.kernel.shape, features))
+                pads = 0
+            elif isinstance(layer, keras.layers.MaxPooling2D) and layer.padding == "same" and not pads:
+                window, strides = list(layer.pool_size), list(layer.strides)
+                features = graph.op("MaxPool", features, kernel_shape=window, strides=strides, auto_pad="SAME_UPPER")
+            else:
+                raise _unknown(layer)
+        convolutions = self.model.head_convolutions() if hasattr(self.model, "head_convolutions") else ()
+        fixed = sum(flops.cost(kernel_shape) for kernel_shape in convolutions)
+        self.stem_flops = flops.count_stem(graph, layers, fixed)
+        return features
+
+    def _stem_convolution(self, features, layer, pads):
+        simple = layer.strides[0] == layer.strides[1] and layer.dilation_rate == (1, 1) and layer.groups == 1
+        if not simple or layer.activation is not keras.activations.linear or (layer.padding == "same") == bool(pads):
+            raise _unknown(layer)
+        return maps.convolve(self.graph, features, Linear.of(layer), layer.strides[0], pads or None)
+
+    def _block(self, name, block, before):
+        """Features after a block, and its FLOPs; its outputs are noted."""
+        graph, description = self.graph, describe(block)
+        outcome = write_block(graph, before, description, self.engine)
+        features, num_units = outcome["features"], outcome.get("num_units")
+        count = flops.count_block(graph, BlockCosts.of(block), before, features, num_units)
+        place = ("batch", f"{name}/height", f"{name}/width") if block.model_type == "sact" else ("batch",)
+        if self.features:
+            channels = block.units[0].filters
+            last = graph.op("Transpose", features, perm=[0, 2, 3, 1])
+            self.outputs[name] = (last, FLOAT, ("batch", f"{name}/height", f"{name}/width", channels))
+        if num_units is not None:
+            self.outputs[f"{name}/ponder_cost"] = (outcome["ponder_cost"], FLOAT, place)
+            self.outputs[f"{name}/num_units"] = (num_units, INT32, place)
+            distribution = (outcome["halting_distribution"], FLOAT, (*place, len(block.units)))
+            self.outputs[f"{name}/halting_distribution"] = distribution
+        self.outputs[f"{name}/flops"] = (count, INT64, ("batch",))
+        return features, count
+
+    def _head(self, features):
+        graph, model = self.graph, self.model
+        normalization = Normalization.of(model.postnorm)
+        if model.pool_first:
+            features = graph.op("GlobalAveragePool", features)
+        features = maps.activate(graph, maps.normalize(graph, features, normalization), model.activation)
+        if not model.pool_first:
+            features = graph.op("GlobalAveragePool", features)
+        kernel, bias = Linear.of(model.logits_conv)
+        logits = maps.product(graph, squeeze(graph, features, [maps.HEIGHT, maps.WIDTH]), kernel[0, 0], bias)
+        shape = ("batch", model.num_classes)
+        self.outputs["logits"] = (logits, FLOAT, shape)
+        self.outputs["predictions"] = (graph.op("Softmax", logits, axis=-1), FLOAT, shape)
+
+
+def _check(model):
+    known = type(model).call in (Classifier.call, Backbone.call)
+    if not isinstance(model, (Classifier, Backbone)) or not known:
+        raise ValueError(
+            "ONNX files are written of the networks of this package: sact_tf.imagenet_resnet, sact_tf.cifar_resnet and "
+            "their backbones. Other layers around the blocks are Keras' own, which this package does not translate: "
+            "use sact_tf.sparse.compile(model) and tf.saved_model.save, or give the network inside, such as "
+            f"model.backbone. Received: '{model.name}', a {type(model).__name__}"
+        )
+    if not model.built:
+        raise ValueError(f"The model '{model.name}' is not built, so it has no weights. Call it on images first.")
+    dtypes = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, keras.layers.Conv2D)}
+    if dtypes != {"float32"}:
+        raise ValueError(
+            "An ONNX file computes in float32, and its answers would not be those of a network in other precision. "
+            "Make the network with dtype='float32' and load the same weights, which are float32 anyway. Received: "
+            f"'{model.name}' in {', '.join(sorted(dtypes))}"
+        )
+
+
+def _unknown(layer):
+    return ValueError(
+        "ONNX files are written of stems as those of this package: ZeroPadding2D, Conv2D without activation, "
+        f"MaxPooling2D with padding='same'. Received: {type(layer).__name__} '{layer.name}' with {layer.get_config()}"
+    )

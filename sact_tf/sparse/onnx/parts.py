@@ -1,0 +1,43 @@
+"""What the writers of blocks share: choosing some rows of a value, and what a block returns of its halting."""
+
+import math
+
+
+def squeeze(graph, value, axes):
+    """A value without these axes, all of length 1."""
+    return graph.op("Squeeze", value, graph.ints(axes))
+
+
+def indices_of(graph, condition):
+    """Where a bool vector is True: int64 `(number, 1)`, as ScatterND takes them."""
+    return graph.op("Transpose", graph.op("NonZero", condition), perm=[1, 0])
+
+
+def add_at(graph, value, indices, change):
+    """`value` with `change` added at the indices `(number, 1)` of its first axis, no two of them equal."""
+    return graph.op("ScatterND", value, indices, change, reduction="add")
+
+
+def is_part(graph, number, of, part):
+    """Bool scalar: whether a number, int64 `(1,)`, is at least this part of another one."""
+    # In thousandths, as integers.
+    numerator = graph.op("Mul", number, graph.ints([1000]))
+    least = graph.op("Mul", of, graph.ints([math.ceil(1000 * part)]))
+    return squeeze(graph, graph.op("GreaterOrEqual", numerator, least), [0])
+
+
+def outcome(graph, state, weights, shape):
+    """What a block returns of its halting.
+
+    Args:
+        graph: `Graph`.
+        state: `halting.State` after the last unit.
+        weights: list of the units' weights, of the state's shape.
+        shape: function from the name of a value of the state's shape to one of the shape of the block's decisions.
+    """
+    weights = [graph.op("Unsqueeze", shape(weight), graph.ints([-1])) for weight in weights]
+    return {
+        "ponder_cost": shape(state.ponder_cost),
+        "num_units": shape(state.num_units),
+        "halting_distribution": graph.op("Concat", *weights, axis=-1),
+    }
