@@ -1,11 +1,13 @@
 """How a graph of ONNX runs a block: whole maps, images that leave when they halt, or single positions (`rows`).
 
-A writer is a function of a `Graph`, the name of features `(batch, channels, height, width)`, and a `Description`. It
-returns a dict of names: `features`, and of a block that halts `ponder_cost`, `num_units` and `halting_distribution` in
-the shapes of `AdaptiveBlock`.
+A writer is a function of a `Graph`, `Features` and a `Description`. It returns a dict of `features`, which are
+`Features`, and of a block that halts the names of `ponder_cost`, `num_units` and `halting_distribution` in the shapes
+of `AdaptiveBlock`.
 """
 
+from sact_tf.sparse.folding import Bottleneck
 from sact_tf.sparse.onnx import halting, maps
+from sact_tf.sparse.onnx.features import Features
 from sact_tf.sparse.onnx.graph import FLOAT
 from sact_tf.sparse.onnx.parts import add_at, indices_of, outcome, squeeze
 from sact_tf.sparse.onnx.rows import write_positions
@@ -16,7 +18,7 @@ def write_block(graph, features, description, engine):
 
     Args:
         graph: `Graph`.
-        features: name.
+        features: `Features`.
         description: `Description`.
         engine: "sparse" computes what is active, "masked" all of it until nothing is.
     """
@@ -31,18 +33,29 @@ def write_block(graph, features, description, engine):
 
 
 def _write_vanilla(graph, features, description):
+    value = features.as_maps(graph)
     for unit in description.units:
-        features = maps.after_unit(graph, features, unit)
-    return {"features": features}
+        value = maps.after_unit(graph, value, unit)
+    return {"features": _after(graph, features, value, description)}
+
+
+def _after(graph, features, value, description):
+    """`Features` of maps that left a block, given those that entered it."""
+    size = features.size
+    for unit in description.units:
+        size = size.after(graph, unit.stride)
+    last = description.units[-1]
+    return Features(value, size, (last.expand if isinstance(last, Bottleneck) else last.second).bias.size)
 
 
 def _write_masked(graph, features, description):
     """Whole maps; the state is `(batch, 1, height, width)` for `sact`, else `(batch, 1, 1, 1)`."""
     spatial = description.model_type == "sact"
-    features = output = maps.after_unit(graph, features, description.units[0])
-    sizes = [graph.size(features, axis) for axis in (0, maps.HEIGHT, maps.WIDTH)]
+    entering = features
+    features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0])
+    size = entering.size.after(graph, description.units[0].stride)
     one = graph.ints([1])
-    shape = graph.op("Concat", sizes[0], one, *(sizes[1:] if spatial else [one, one]), axis=0)
+    shape = graph.op("Concat", size.batch, one, *(size[1:] if spatial else [one, one]), axis=0)
     state = halting.initial_state(graph, shape)
     logit = _logit_of_maps(graph, features, description.branches[:1])
     state, weight = _advance(graph, state, logit, description)
@@ -54,7 +67,8 @@ def _write_masked(graph, features, description):
         state, weight = _advance(graph, state, logit, description)
         weights.append(weight)
     axes = [1] if spatial else [1, 2, 3]
-    return {"features": output, **outcome(graph, state, weights, lambda value: squeeze(graph, value, axes))}
+    left = _after(graph, entering, output, description)
+    return {"features": left, **outcome(graph, state, weights, lambda value: squeeze(graph, value, axes))}
 
 
 def _masked_unit(graph, features, output, state, shape, unit, branch, epsilon):
@@ -95,8 +109,8 @@ def _advance(graph, state, logit, description):
 
 def _write_images(graph, features, description):
     """ACT: the images that are active, each of them whole; the state is `(batch,)`."""
-    features = output = maps.after_unit(graph, features, description.units[0])
-    batch = graph.size(features, 0)
+    entering, batch = features, features.size.batch
+    features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0])
     state = halting.initial_state(graph, batch)
     means = maps.mean(graph, features)
     weights = []
@@ -108,7 +122,8 @@ def _write_images(graph, features, description):
             logit = squeeze(graph, maps.pooled_logit(graph, means, description.branches[index]), [1])
         state, weight = _advance(graph, state, logit, description)
         weights.append(weight)
-    return {"features": output, **outcome(graph, state, weights, lambda value: value)}
+    left = _after(graph, entering, output, description)
+    return {"features": left, **outcome(graph, state, weights, lambda value: value)}
 
 
 def _unit_of_images(graph, features, output, means, state, batch, unit, description):

@@ -3,18 +3,6 @@
 from sact_tf.flops.costs import cost
 from sact_tf.sparse.onnx.graph import FLOAT, INT64
 from sact_tf.sparse.onnx.maps import HEIGHT, WIDTH
-from sact_tf.sparse.onnx.parts import squeeze
-
-
-def area_of(graph, features):
-    """Positions of maps, int64 scalar."""
-    sizes = [squeeze(graph, graph.size(features, axis), [0]) for axis in (HEIGHT, WIDTH)]
-    return graph.op("Mul", *sizes)
-
-
-def per_image(graph, scalar, features):
-    """An int64 scalar for each image of `features`: `(batch,)`."""
-    return graph.op("Expand", scalar, graph.size(features, 0))
 
 
 def count_block(graph, costs, before, after, num_units=None):
@@ -23,11 +11,11 @@ def count_block(graph, costs, before, after, num_units=None):
     Args:
         graph: `Graph`.
         costs: `sact_tf.flops.costs.BlockCosts`.
-        before, after: names of the features that enter and leave it, `(batch, channels, height, width)`.
+        before, after: `Size` of the features that enter and leave it.
         num_units: name, as the block returned it; `None` for a `vanilla` block.
     """
-    area = area_of(graph, after)
-    always = _sum(graph, _everywhere(costs.units[0], before_stride=True), area_of(graph, before))
+    area = after.area(graph)
+    always = _sum(graph, _everywhere(costs.units[0], before_stride=True), before.area(graph))
     always = graph.op("Add", always, _sum(graph, _everywhere(costs.units[0], before_stride=False), area))
     shortcuts = sum(cost(each.kernel_shape) for unit in costs.units[1:] for each in unit if each.shortcut)
     always = graph.op("Add", always, _sum(graph, shortcuts, area))
@@ -37,7 +25,7 @@ def count_block(graph, costs, before, after, num_units=None):
     # What a branch of SACT reads of an image, it reads whatever has halted.
     always = graph.op("Add", always, _sum(graph, local[0], area))
     always = graph.op("Add", always, graph.ints(sum(pooled) if spatial else pooled[0]))
-    total = per_image(graph, always, after)
+    total = graph.op("Expand", always, after.batch)
     if len(costs.units) == 1:
         return total
     dilated, plain = zip(*map(_by_dilation, costs.units[1:]), strict=True)
@@ -58,12 +46,12 @@ def count_stem(graph, layers, fixed):
 
     Args:
         graph: `Graph`.
-        layers: list of `(kernel_shape, features)`: of each convolution, and the name of what it returns.
+        layers: list of `(kernel_shape, size)`: of each convolution, and the `Size` of what it returns.
         fixed: int, FLOPs that every image costs besides.
     """
     total = graph.ints(fixed)
-    for kernel_shape, features in layers:
-        total = graph.op("Add", total, _sum(graph, cost(kernel_shape), area_of(graph, features)))
+    for kernel_shape, size in layers:
+        total = graph.op("Add", total, _sum(graph, cost(kernel_shape), size.area(graph)))
     return total
 
 

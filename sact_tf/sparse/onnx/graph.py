@@ -1,7 +1,7 @@
 """Graphs of ONNX while they are written: nodes, constants and choices, by functions that take names and return names.
 
 A value is known by its name, a str. Constants are initializers of the outermost graph, each written once, however often
-and wherever it is used.
+and wherever it is used, but for kernels of convolutions.
 """
 
 import numpy as np
@@ -26,9 +26,9 @@ class Graph:
 
     def __init__(self, parent=None):
         self._root = self if parent is None else parent._root
-        self._nodes = []
+        self._nodes, self._initializers = [], []
         if parent is None:
-            self._initializers, self._known, self._count = [], {}, 0
+            self._known, self._count = {}, 0
 
     def op(self, kind, *inputs, outputs=1, name=None, **attributes):
         """Adds a node; returns the name of its output, or a list of names if it has several.
@@ -48,6 +48,12 @@ class Graph:
         """A float32 constant."""
         return self._root._constant(np.asarray(values, "float32"))
 
+    def kernel(self, values):
+        """A float32 constant of this graph itself, where ONNX Runtime looks for what a convolution is given."""
+        name = self._root._new_name("kernel")
+        self._initializers.append(numpy_helper.from_array(np.asarray(values, "float32"), name))
+        return name
+
     def ints(self, values):
         """An int64 constant."""
         return self._root._constant(np.asarray(values, "int64"))
@@ -64,7 +70,7 @@ class Graph:
         return self.op("Reshape", value, self.op("Concat", *parts, axis=0))
 
     def size(self, value, axis):
-        """Length of an axis, int64 `(1,)`."""
+        """Length of an axis, int64 `(1,)`; not of maps, see `features`."""
         return self.op("Shape", value, start=axis, end=axis + 1)
 
     def slice(self, value, start, end, axis, step=1):
@@ -93,7 +99,7 @@ class Graph:
         made = {name for node in inner._nodes for name in node.output}
         values = [value if value in made else inner.op("Identity", value) for value in values]
         outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(values, kinds, strict=True)]
-        return helper.make_graph(inner._nodes, self._root._new_name("body"), [], outputs)
+        return helper.make_graph(inner._nodes, self._root._new_name("body"), [], outputs, inner._initializers)
 
     def _new_name(self, kind):
         self._count += 1

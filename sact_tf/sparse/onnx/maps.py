@@ -10,17 +10,6 @@ from sact_tf.sparse.folding import Bottleneck
 HEIGHT, WIDTH = 2, 3
 
 
-def to_map(graph, rows, like):
-    """Rows of all positions, `(positions, channels)`, as maps of the batch, height and width of the maps `like`."""
-    sizes = [graph.size(like, axis) for axis in (0, HEIGHT, WIDTH)]
-    return graph.op("Transpose", graph.reshape(rows, *sizes, -1), perm=[0, 3, 1, 2])
-
-
-def to_rows(graph, maps, channels):
-    """Maps as rows of all positions, `(batch * height * width, channels)`."""
-    return graph.reshape(graph.op("Transpose", maps, perm=[0, 2, 3, 1]), -1, channels)
-
-
 def per_channel(values):
     """A vector as what maps are multiplied with: `(channels, 1, 1)`."""
     return np.asarray(values)[:, None, None]
@@ -56,7 +45,7 @@ def convolve(graph, maps, linear, stride=1, pads=None):
     if pads is None and stride == 1:
         pads = kernel.shape[-1] // 2
     padding = {"auto_pad": "SAME_UPPER"} if pads is None else {"pads": [pads] * 4}
-    weights = graph.floats(kernel), graph.floats(linear.bias)
+    weights = graph.kernel(kernel), graph.kernel(linear.bias)
     return graph.op("Conv", maps, *weights, strides=[stride] * 2, kernel_shape=kernel.shape[2:], **padding)
 
 

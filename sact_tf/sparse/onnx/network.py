@@ -9,6 +9,7 @@ from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Linear, Normalization
 from sact_tf.sparse.onnx import flops, maps
 from sact_tf.sparse.onnx.blocks import write_block
+from sact_tf.sparse.onnx.features import Features, Size
 from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64, Graph
 from sact_tf.sparse.onnx.parts import squeeze
 from sact_tf.version import __version__
@@ -49,13 +50,14 @@ class _Writer:
     def write(self):
         graph = self.graph
         images = self._checked_images()
-        batch = graph.size(images, 0)
-        size = graph.cast(graph.op("Shape", images, start=1, end=3), INT32)
+        batch, *sizes = (graph.size(images, axis) for axis in range(3))
         if self.model is self.backbone or self.features:
             shape = graph.op("Concat", batch, graph.ints([2]), axis=0)
+            size = graph.cast(graph.op("Concat", *sizes, axis=0), INT32)
             self.outputs["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
-        features = self._stem(graph.op("Transpose", images, perm=[0, 3, 1, 2]))
-        total = flops.per_image(graph, self.stem_flops, features)
+        images = Features(graph.op("Transpose", images, perm=[0, 3, 1, 2]), Size(batch, *sizes), 3)
+        features = self._stem(images)
+        total = graph.op("Expand", self.stem_flops, batch)
         for name, block in self.backbone.blocks.items():
             features, of_block = self._block(name, block, features)
             total = graph.op("Add", total, of_block)
@@ -86,11 +88,16 @@ class _Writer:
                     raise _unknown(layer)
             elif isinstance(layer, keras.layers.Conv2D):
                 features = self._stem_convolution(features, layer, pads)
-                layers.append((layer.kernel.shape, features))
+                layers.append((layer.kernel.shape, features.size))
                 pads = 0
             elif isinstance(layer, keras.layers.MaxPooling2D) and layer.padding == "same" and not pads:
                 window, strides = list(layer.pool_size), list(layer.strides)
-                features = graph.op("MaxPool", features, kernel_shape=window, strides=strides, auto_pad="SAME_UPPER")
+                if len(set(strides)) > 1:
+                    raise _unknown(layer)
+                pooled = graph.op(
+                    "MaxPool", features.value, kernel_shape=window, strides=strides, auto_pad="SAME_UPPER"
+                )
+                features = Features(pooled, features.size.after(graph, strides[0]), features.channels)
             else:
                 raise _unknown(layer)
         convolutions = self.model.head_convolutions() if hasattr(self.model, "head_convolutions") else ()
@@ -99,22 +106,25 @@ class _Writer:
         return features
 
     def _stem_convolution(self, features, layer, pads):
+        stride = layer.strides[0]
         simple = layer.strides[0] == layer.strides[1] and layer.dilation_rate == (1, 1) and layer.groups == 1
-        if not simple or layer.activation is not keras.activations.linear or (layer.padding == "same") == bool(pads):
+        # What pads by hand keeps as many positions as what pads by itself, as sizes are computed here.
+        kept = pads == layer.kernel_size[0] // 2 if layer.padding == "valid" else not pads
+        if not simple or layer.activation is not keras.activations.linear or not kept or layer.kernel_size[0] % 2 == 0:
             raise _unknown(layer)
-        return maps.convolve(self.graph, features, Linear.of(layer), layer.strides[0], pads or None)
+        value = maps.convolve(self.graph, features.value, Linear.of(layer), stride, pads or None)
+        return Features(value, features.size.after(self.graph, stride), layer.filters)
 
     def _block(self, name, block, before):
         """Features after a block, and its FLOPs; its outputs are noted."""
         graph, description = self.graph, describe(block)
         outcome = write_block(graph, before, description, self.engine)
         features, num_units = outcome["features"], outcome.get("num_units")
-        count = flops.count_block(graph, BlockCosts.of(block), before, features, num_units)
+        count = flops.count_block(graph, BlockCosts.of(block), before.size, features.size, num_units)
         place = ("batch", f"{name}/height", f"{name}/width") if block.model_type == "sact" else ("batch",)
         if self.features:
-            channels = block.units[0].filters
-            last = graph.op("Transpose", features, perm=[0, 2, 3, 1])
-            self.outputs[name] = (last, FLOAT, ("batch", f"{name}/height", f"{name}/width", channels))
+            shape = ("batch", f"{name}/height", f"{name}/width", features.channels)
+            self.outputs[name] = (features.channels_last(graph), FLOAT, shape)
         if num_units is not None:
             self.outputs[f"{name}/ponder_cost"] = (outcome["ponder_cost"], FLOAT, place)
             self.outputs[f"{name}/num_units"] = (num_units, INT32, place)
@@ -125,7 +135,7 @@ class _Writer:
 
     def _head(self, features):
         graph, model = self.graph, self.model
-        normalization = Normalization.of(model.postnorm)
+        normalization, features = Normalization.of(model.postnorm), features.as_maps(graph)
         if model.pool_first:
             features = graph.op("GlobalAveragePool", features)
         features = maps.activate(graph, maps.normalize(graph, features, normalization), model.activation)

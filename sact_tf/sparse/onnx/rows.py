@@ -1,9 +1,9 @@
 """SACT's bottleneck blocks in a graph of ONNX: each unit computes the rows of the positions that are active.
 
-A block's features are a matrix of all positions, `(positions, channels)`. A unit reads the rows of its active positions,
-and for the first 1x1 convolution those of their neighbours; from there on it computes active positions alone, and adds
-its residual to their rows. Neighbours of a 3x3 convolution are found on narrow maps with a border of zeros around them:
-there a neighbour's number is a position's number plus a constant.
+A block's features are a matrix of all positions, `(positions, channels)`. A unit reads the rows of its active
+positions, and for the first 1x1 convolution those of their neighbours; from there on it computes active positions
+alone, and adds its residual to their rows. Neighbours of a 3x3 convolution are found on narrow maps with a border of
+zeros around them: there a neighbour's number is a position's number plus a constant.
 
 While most of a block is active, gathering costs more than it saves: then all positions are read, and the 3x3
 convolution is one of maps. Of the halting branches each position carries ten numbers a branch, which change where a
@@ -17,66 +17,54 @@ import numpy as np
 
 from sact_tf.sparse.folding import TAPS
 from sact_tf.sparse.onnx import halting, maps
-from sact_tf.sparse.onnx.graph import FLOAT
+from sact_tf.sparse.onnx.features import Features, maps_of, rows_of
+from sact_tf.sparse.onnx.graph import FLOAT, INT64
 from sact_tf.sparse.onnx.parts import add_at, indices_of, is_part, outcome, squeeze
 
 # From this part of the positions on, all of them are read and convolved.
 DENSE_FROM = 0.8
-# Where units are so wide, nine neighbours side by side cost little beside what is computed of them, and a second copy of
-# the kernel, for maps, is not worth its memory.
-WIDE = 256
 COLUMNS = TAPS + 1
+_ALL = np.iinfo("int64").max
 
 
 class Grid(NamedTuple):
-    """Sizes and numbers of the positions of a batch of maps; names of int64 values.
+    """Numbers of the positions of a batch of maps.
 
     Attributes:
-        batch, height, width: `(1,)`.
-        positions: `(1,)`, how many there are.
-        bordered: `(1,)`, how many there are with a border of one around every map.
-        inside: `(positions,)`, the number of each among those.
-        offsets: `(9,)`, what to add to such a number for the places of a 3x3 kernel.
+        size: `Size` of the maps.
+        positions: name of int64 `(1,)`, how many there are.
+        bordered: the same with a border of one around every map.
+        inside: name of int64 `(positions,)`, the number of each among those.
+        offsets: name of int64 `(9,)`, what to add to such a number for the places of a 3x3 kernel.
     """
 
-    batch: str
-    height: str
-    width: str
+    size: tuple
     positions: str
     bordered: str
     inside: str
     offsets: str
 
     @classmethod
-    def of(cls, graph, features):
-        """That of maps."""
-        batch, height, width = (graph.size(features, axis) for axis in (0, maps.HEIGHT, maps.WIDTH))
-        positions = graph.op("Mul", batch, graph.op("Mul", height, width))
-        high, wide = (graph.op("Add", size, graph.ints([2])) for size in (height, width))
+    def of(cls, graph, size):
+        """That of maps of a `Size`."""
+        high, wide = (graph.op("Add", each, graph.ints([2])) for each in (size.height, size.width))
         area = graph.op("Mul", high, wide)
-        images = graph.reshape(graph.op("Mul", _range(graph, batch), area), -1, 1, 1)
-        rows = graph.reshape(graph.op("Mul", _range(graph, height, 1), wide), -1, 1)
-        inside = graph.op("Add", graph.op("Add", images, rows), _range(graph, width, 1))
+        images = graph.reshape(graph.op("Mul", _range(graph, size.batch), area), -1, 1, 1)
+        rows = graph.reshape(graph.op("Mul", _range(graph, size.height, 1), wide), -1, 1)
+        inside = graph.op("Add", graph.op("Add", images, rows), _range(graph, size.width, 1))
         steps = graph.ints([-1, 0, 1])
         offsets = graph.op("Add", graph.op("Mul", graph.ints([[-1], [0], [1]]), wide), steps)
         return cls(
-            batch,
-            height,
-            width,
-            positions,
-            graph.op("Mul", batch, area),
+            size,
+            size.positions(graph),
+            graph.op("Mul", size.batch, area),
             graph.reshape(inside, -1),
             graph.reshape(offsets, -1),
         )
 
-    def to_map(self, graph, rows):
-        """Rows of all positions as maps `(batch, channels, height, width)`."""
-        maps_last = graph.reshape(rows, self.batch, self.height, self.width, -1)
-        return graph.op("Transpose", maps_last, perm=[0, 3, 1, 2])
-
     def to_decisions(self, graph, vector):
         """`(positions,)` as `(batch, height, width)`."""
-        return graph.reshape(vector, self.batch, self.height, self.width)
+        return graph.reshape(vector, *self.size)
 
 
 def _range(graph, size, start=0):
@@ -88,40 +76,66 @@ def _range(graph, size, start=0):
 
 def write_positions(graph, features, description):
     """Writes a `sact` block with linear branches; see `blocks`. The state is `(positions,)`."""
-    features = maps.after_unit(graph, features, description.units[0])
-    grid = Grid.of(graph, features)
-    rows = output = maps.to_rows(graph, features, description.units[0].expand.bias.size)
-    columns = _first_columns(graph, rows, description.branches)
+    rows, columns, size = _first_unit(graph, features, description)
+    grid, output = Grid.of(graph, size), rows
     state = halting.initial_state(graph, grid.positions)
     state, weight = _halt(graph, state, columns, grid, description.branches[0], description.epsilon)
     weights = [weight]
-    for index, unit in enumerate(description.units[1:], 1):
+    for index in range(1, len(description.units)):
         rows, output, columns = _unit(graph, index, rows, output, columns, state, grid, description)
         branch = description.branches[index] if index < len(description.branches) else None
         state, weight = _halt(graph, state, columns, grid, branch, description.epsilon)
         weights.append(weight)
     return {
-        "features": grid.to_map(graph, output),
+        "features": Features(output, size, description.units[0].expand.bias.size, on_rows=True),
         **outcome(graph, state, weights, lambda value: grid.to_decisions(graph, value)),
     }
 
 
-def _columns_of(branch):
-    """Kernel and shift of a branch's ten columns, `(channels, 10)` and `(10,)`."""
-    local, pooled = branch.local_columns(), branch.pooled_column()
-    return tuple(np.concatenate(parts, axis=-1) for parts in zip(local, pooled, strict=True))
+def _first_unit(graph, features, description):
+    """Rows, columns and `Size` after a block's first unit, which runs everywhere."""
+    unit, kernels, shifts = description.units[0], *_columns_of(description.branches)
+    rows, size = features.as_rows(graph), features.size
+    entered = maps.clip(graph, rows, unit.clip, of_maps=False)
+    reduced = graph.op("Relu", _times(graph, entered, unit.reduce))
+    narrow = maps.convolve(graph, maps_of(graph, reduced, size), unit.middle, unit.stride, pads=1)
+    narrow = rows_of(graph, graph.op("Relu", narrow), unit.middle.bias.size)
+    around = rows if unit.shortcut is None else entered
+    if unit.stride > 1:
+        around = graph.reshape(around, *size, features.channels)
+        ends = graph.ints([_ALL, _ALL])
+        around = graph.op("Slice", around, graph.ints([0, 0]), ends, graph.ints([1, 2]), graph.ints([unit.stride] * 2))
+        around = graph.reshape(around, -1, features.channels)
+    kernel, bias = unit.expand.kernel[0, 0], unit.expand.bias
+    if unit.shortcut is None:
+        rows = graph.op("Add", around, maps.product(graph, narrow, kernel, bias))
+        columns = maps.product(graph, rows, kernels, shifts)
+    else:
+        shortcut = unit.shortcut.kernel[0, 0]
+        rows = maps.product(graph, around, shortcut, unit.shortcut.bias + bias)
+        rows = graph.op("Gemm", narrow, graph.floats(kernel), rows)
+        # Of the fewer channels that the features are made of.
+        columns = maps.product(graph, around, shortcut @ kernels, (unit.shortcut.bias + bias) @ kernels + shifts)
+        columns = graph.op("Gemm", narrow, graph.floats(kernel @ kernels), columns)
+    return rows, columns, size.after(graph, unit.stride)
 
 
-def _first_columns(graph, rows, branches):
-    kernels, shifts = zip(*map(_columns_of, branches), strict=True)
-    return maps.product(graph, rows, np.concatenate(kernels, axis=1), np.concatenate(shifts))
+def _times(graph, rows, linear):
+    """A 1x1 convolution of rows."""
+    return maps.product(graph, rows, linear.kernel[0, 0], linear.bias)
+
+
+def _columns_of(branches):
+    """Kernels and shifts of the ten columns of each branch, `(channels, 10 * branches)` and `(10 * branches,)`."""
+    parts = [part for branch in branches for part in (branch.local_columns(), branch.pooled_column())]
+    return tuple(np.concatenate(each, axis=-1) for each in zip(*parts, strict=True))
 
 
 def _halt(graph, state, columns, grid, branch, epsilon):
     """Takes a unit into account; `columns` start with those of its branch, `None` for the last one."""
     if branch is None:
         return halting.advance(graph, state, None, epsilon)
-    own = grid.to_map(graph, graph.slice(columns, 0, COLUMNS, axis=1))
+    own = maps_of(graph, graph.slice(columns, 0, COLUMNS, axis=1), grid.size)
     # Adds up, for each position, tap k of its k-th neighbour.
     gather = np.append(np.eye(TAPS), np.zeros((1, TAPS)), axis=0).reshape(1, COLUMNS, 3, 3)
     bias = graph.floats(branch.local.convolution.bias)
@@ -139,15 +153,14 @@ def _unit(graph, index, rows, output, columns, state, grid, description):
     active = halting.is_active(graph, state, description.epsilon)
     own = indices_of(graph, active)
     narrow = _narrow(graph, rows, active, own, grid, unit)
-    added = maps.product(graph, narrow, unit.expand.kernel[0, 0], unit.expand.bias)
+    added = _times(graph, narrow, unit.expand)
     left = graph.op("Gather", halting.remainder(graph, state), own, axis=0)
     output = add_at(graph, output, own, graph.op("Mul", added, left))
     if not later:
         return None, output, None
-    kernels = np.concatenate([_columns_of(branch)[0] for branch in later], axis=1)
-    *step, shift = unit.through(kernels)
+    *step, shift = unit.through(_columns_of(later)[0])
     change = maps.product(graph, narrow, np.array(step), shift)
-    columns = graph.slice(columns, COLUMNS, np.iinfo("int64").max, axis=1)
+    columns = graph.slice(columns, COLUMNS, _ALL, axis=1)
     return add_at(graph, rows, own, added), output, add_at(graph, columns, own, change)
 
 
@@ -155,34 +168,36 @@ def _narrow(graph, rows, active, own, grid, unit):
     """What enters the last convolution of a unit, for its active positions: `(own, narrow)`."""
     numbers = squeeze(graph, own, [1])
     dense = is_part(graph, graph.size(own, 0), grid.positions, DENSE_FROM)
-    around = graph.op(
-        "MaxPool",
-        graph.op("Unsqueeze", grid.to_decisions(graph, graph.cast(active, FLOAT)), graph.ints([1])),
-        kernel_shape=[3, 3],
-        pads=[1] * 4,
-    )
-    near = squeeze(graph, indices_of(graph, graph.op("Greater", graph.reshape(around, -1), graph.floats(0.0))), [1])
-    entered = graph.choose(
+    # Which rows are read, where not all of them are.
+    entered, near = graph.choose(
         dense,
-        lambda inner: maps.clip(inner, rows, unit.clip, of_maps=False),
-        lambda inner: maps.clip(inner, inner.op("Gather", rows, near, axis=0), unit.clip, of_maps=False),
+        lambda inner: (maps.clip(inner, rows, unit.clip, of_maps=False), inner.ints(np.zeros((0, 1)))),
+        lambda inner: _gather(inner, rows, active, grid, unit),
+        [FLOAT, INT64],
     )
-    reduced = graph.op("Relu", maps.product(graph, entered, unit.reduce.kernel[0, 0], unit.reduce.bias))
+    reduced = graph.op("Relu", _times(graph, entered, unit.reduce))
     channels = unit.middle.bias.size
 
     def everywhere(inner):
-        convolved = inner.op("Relu", maps.convolve(inner, grid.to_map(inner, reduced), unit.middle))
-        return inner.op("Gather", maps.to_rows(inner, convolved, channels), numbers, axis=0)
+        convolved = inner.op("Relu", maps.convolve(inner, maps_of(inner, reduced, grid.size), unit.middle))
+        return inner.op("Gather", rows_of(inner, convolved, channels), numbers, axis=0)
 
     def gathered(inner):
-        numbers_there = inner.op("Gather", grid.inside, near, axis=0)
-        empty = inner.op(
-            "Expand", inner.floats([[0.0]]), inner.op("Concat", grid.bordered, inner.ints([channels]), axis=0)
-        )
-        bordered = inner.op("ScatterND", empty, inner.op("Unsqueeze", numbers_there, inner.ints([1])), reduced)
+        shape = inner.op("Concat", grid.bordered, inner.ints([channels]), axis=0)
+        empty = inner.op("Expand", inner.floats([[0.0]]), shape)
+        bordered = inner.op("ScatterND", empty, inner.op("Gather", grid.inside, near, axis=0), reduced)
         table = inner.op("Add", inner.op("Gather", grid.inside, own, axis=0), grid.offsets)
         neighbours = inner.reshape(inner.op("Gather", bordered, table, axis=0), -1, TAPS * channels)
         kernel = unit.middle.kernel.reshape(-1, channels)
         return inner.op("Relu", maps.product(inner, neighbours, kernel, unit.middle.bias))
 
     return graph.choose(dense, everywhere, gathered)
+
+
+def _gather(graph, rows, active, grid, unit):
+    """The rows that the active positions read, clipped, and their numbers `(read, 1)`."""
+    active = graph.op("Unsqueeze", grid.to_decisions(graph, graph.cast(active, FLOAT)), graph.ints([1]))
+    around = graph.op("MaxPool", active, kernel_shape=[3, 3], pads=[1] * 4)
+    near = indices_of(graph, graph.op("Greater", graph.reshape(around, -1), graph.floats(0.0)))
+    gathered = graph.op("Gather", rows, squeeze(graph, near, [1]), axis=0)
+    return maps.clip(graph, gathered, unit.clip, of_maps=False), near
