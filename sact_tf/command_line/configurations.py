@@ -53,7 +53,7 @@ def split_config(checkpoint_dir):
 
 def export_config():
     """The `ExportConfig` that the flags ask for; see `evaluation_config`."""
-    engine = FLAGS.engine or ("sparse" if FLAGS.format == "saved_model" else None)
+    engine = FLAGS.engine or ("sparse" if FLAGS.format in ("saved_model", "onnx") else None)
     return _configuration(configs.ExportConfig, *_run_and_defaults(), engine=engine)
 
 

@@ -79,13 +79,14 @@ def define_export_flags():
         "engine",
         None,
         list(configs.ENGINES),
-        "How a SavedModel computes: active positions only (default), or all.",
+        "How a SavedModel or an ONNX file computes: active positions only (default), or all.",
     )
+    flags.DEFINE_boolean("features", False, "Have an ONNX file return the features of each block too.")
     define_path(
         "labels",
         None,
-        "Text file with the name of each class, a line each; ImageNet's may lack class 0, a detector's begins with "
-        "class 1 (by default the names of its data set).",
+        "Text file with the name of each class, a line each, for a SavedModel; ImageNet's may lack class 0, a "
+        "detector's begins with class 1 (by default the names of its data set).",
     )
     flags.DEFINE_boolean("overwrite", False, "Replace the export that is in --output_dir already.")
 

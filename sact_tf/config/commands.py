@@ -7,7 +7,9 @@ from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_r
 from sact_tf.config.models import ModelConfig
 from sact_tf.config.recipes import check_dataset, check_task_settings, refuse_detector
 
-EXPORT_FORMATS = ("saved_model", "keras", "weights", "release")
+EXPORT_FORMATS = ("saved_model", "onnx", "keras", "weights", "release")
+# Those in which something is executed.
+_EXECUTED = ("saved_model", "onnx")
 # "sparse" computes active positions only, "masked" every position.
 ENGINES = ("sparse", "masked")
 MAP_FIGURES = ("ponder_cost", "num_units")
@@ -117,11 +119,13 @@ class ExportConfig(CheckpointConfig):
     Attributes:
         image_size: int, height and width in pixels that a SavedModel brings files to; of a detector, the shorter side.
         output_dir: directory to write.
-        format: one of `EXPORT_FORMATS`; "release" is for networks that classify.
-        engine: one of `ENGINES` for a SavedModel, None for the other formats, in which nothing is executed.
+        format: one of `EXPORT_FORMATS`; "release" and "onnx" are for networks that classify.
+        engine: one of `ENGINES` for a SavedModel and an ONNX file, None for the other formats, in which nothing is
+            executed.
         labels: path of a text file with the name of each class, for a SavedModel; None for none, or of a detector for
             the names that its data set gives its classes, where that is at hand.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
+        features: bool, whether an ONNX file returns the features of the blocks.
         overwrite: bool, whether an export that is in `output_dir` already may be replaced.
     """
 
@@ -131,28 +135,32 @@ class ExportConfig(CheckpointConfig):
     engine: str | None = None
     labels: str | None = None
     dataset_dir: str | None = None
+    features: bool = False
     overwrite: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         check_choice("format", self.format, EXPORT_FORMATS)
-        if self.format == "release":
+        if self.format in ("release", "onnx"):
             refuse_detector(
                 self.dataset,
-                "format='release'",
+                f"format={self.format!r}",
                 "Give --format=saved_model, or --format=keras or --format=weights, which Keras reads.",
             )
         check_positive(self, "image_size")
         if not self.output_dir:
             raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
-        if self.format == "saved_model":
+        if self.format in _EXECUTED:
             check_choice("engine", self.engine, ENGINES)
-            return
-        for name in ("engine", "labels"):
-            if getattr(self, name) is not None:
+        for name, formats, absent in (
+            ("engine", _EXECUTED, None),
+            ("labels", ("saved_model",), None),
+            ("features", ("onnx",), False),
+        ):
+            if self.format not in formats and getattr(self, name) != absent:
                 raise ValueError(
-                    f"`{name}` is part of a SavedModel; format={self.format!r} has none. Leave it out. Received: "
-                    f"{name}={getattr(self, name)!r}"
+                    f"`{name}` is part of format={' and '.join(formats)}; format={self.format!r} has none. Leave it "
+                    f"out. Received: {name}={getattr(self, name)!r}"
                 )
 
 

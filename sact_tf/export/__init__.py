@@ -9,18 +9,21 @@ import warnings
 from sact_tf import checkpoints
 from sact_tf.checkpoints import limits
 from sact_tf.config import check_dataset
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.export import saved_model
 from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
 from sact_tf.progress import print_line
+from sact_tf.sparse import onnx
 from sact_tf.tasks import task_of
 from sact_tf.version import __version__
 
 KERAS_FILE = "model.keras"
 WEIGHTS_FILE = "model.weights.h5"
+ONNX_FILE = "model.onnx"
 
 
 def export(config, log=print_line):
-    """Writes a checkpoint as a SavedModel, a Keras file, a file of weights, or a checkpoint of the release.
+    """Writes a checkpoint as a SavedModel, ONNX, a Keras file, a file of weights, or a checkpoint of the release.
 
     The directory is there only once all of it is; one that is replaced is whole until then. Besides the format's own
     files it has `export.json`: what was exported, and from where. Optimizer slots are left out, but for the
@@ -31,8 +34,8 @@ def export(config, log=print_line):
         log: called with lines of text as the work goes on.
 
     Returns:
-        Path of what was written, for the format's reader: the directory of the SavedModel, the Keras file, the file of
-        weights, or the prefix of the checkpoint.
+        Path of what was written, for the format's reader: the directory of the SavedModel, the ONNX or Keras file, the
+        file of weights, or the prefix of the checkpoint.
 
     Raises:
         FileExistsError: if something is in the way; see `directories.check_output_dir`.
@@ -40,6 +43,8 @@ def export(config, log=print_line):
             cannot be written.
     """
     started = time.monotonic()
+    if config.format == "onnx":
+        onnx.check_installed()
     prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
     labels = _labels(config, log)
     with whole_directory(config.output_dir, config.overwrite) as directory:
@@ -62,7 +67,11 @@ def _labels(config, log):
 
 
 def _load(config, prefix):
-    model = task_of(config.dataset).build_model(config.model)
+    settings = config.model
+    if config.format == "onnx":
+        # It computes in float32, which the weights are in any case.
+        settings = dataclasses.replace(settings, dtype="float32")
+    model = task_of(config.dataset).build_model(settings)
     checkpoints.load(model, prefix)
     if config.use_moving_average:
         checkpoints.load_averages(model, prefix)
@@ -73,6 +82,20 @@ def _write_saved_model(model, config, directory, prefix, labels, log):
     del prefix
     saved_model.save(model, directory, config.engine, config.dataset, config.image_size, labels, log)
     return ""
+
+
+def _write_onnx(model, config, directory, prefix, labels, log):
+    del prefix, labels
+    # Not before it is known that they are installed.
+    from sact_tf.sparse.onnx import network, runtime
+
+    log("Writing the ONNX file")
+    path = os.path.join(directory, ONNX_FILE)
+    written = network.write_network(model, config.engine, config.features)
+    write_atomically(path, [written.SerializeToString()])
+    log("Comparing its answers with the model's")
+    runtime.check_file(path, model)
+    return ONNX_FILE
 
 
 def _write_keras(model, config, directory, prefix, labels, log):
@@ -117,6 +140,7 @@ def _good_for(momentums, differences):
 
 _WRITERS = {
     "saved_model": _write_saved_model,
+    "onnx": _write_onnx,
     "keras": _write_keras,
     "weights": _write_weights,
     "release": _write_release,

@@ -1,4 +1,4 @@
-"""Writes a trained network as a SavedModel, a Keras file, a file of weights, or a checkpoint of the release.
+"""Writes a trained network as a SavedModel, ONNX, a Keras file, a file of weights, or a checkpoint of the release.
 
 python -m sact_tf.export --checkpoint_dir=runs/sact --output_dir=models/sact/1
 """

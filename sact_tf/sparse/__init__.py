@@ -8,6 +8,7 @@ moment, batch normalization folded into them. The rooms, from the outside in:
 - `rows`: the positions that are still computed, as rows of a matrix, with a drawn example;
 - `units`, `branches`: residual units and halting branches on such rows, and on whole maps; `tensors` is their smallest
   parts;
+- `onnx`: the same as a graph of ONNX;
 - `description`, `folding`: what a block is, with batch normalization folded into its kernels, once, when a model is
   compiled: plain figures, which know nothing of TensorFlow.
 """
@@ -21,6 +22,7 @@ from tensorflow.python.ops import control_flow_util
 from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
 from sact_tf.models import FasterRCNN
+from sact_tf.sparse import onnx
 from sact_tf.sparse.blocks import make_runner
 from sact_tf.sparse.detector_input import DetectorInput
 from sact_tf.sparse.images import ImageInput
@@ -28,7 +30,10 @@ from sact_tf.sparse.images import ImageInput
 __all__ = ["Engine", "compile"]
 
 
-def compile(model, image_shape=None, image_dtype=None):
+RUNTIMES = ("tensorflow", "onnx")
+
+
+def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", features=None):
     """Makes a fast function of a trained model.
 
     Args:
@@ -40,15 +45,32 @@ def compile(model, image_shape=None, image_dtype=None):
         image_dtype: dtype of the images; by default that of the model's input, such as "uint8" for a model that scales
             bytes by itself. A subclassed model has none: it is called on float32, or on integers as they come. That of
             a detector is float32.
+        runtime: "tensorflow", or "onnx": ONNX Runtime, for networks of this package, of any image size, with the extra
+            `sact_tf[onnx]`.
+        features: bool, of ONNX Runtime alone: whether it returns the features of the blocks too.
 
     Returns:
-        `Engine`.
+        `Engine`; for ONNX Runtime `onnx.runtime.OnnxEngine`, which returns NumPy arrays, FLOPs among them.
 
     Raises:
         ValueError: if the model is not built, has several inputs and is no detector of ours, has no `AdaptiveBlock`, or
-            one with units or branches that the engine does not know.
+            one with units or branches that the engine does not know; for ONNX Runtime, if it is not of this package.
     """
-    return Engine(model, image_shape, image_dtype)
+    if runtime not in RUNTIMES:
+        raise ValueError(f"`runtime` must be one of {RUNTIMES}. Received: runtime={runtime!r}")
+    if runtime == "tensorflow":
+        if features is not None:
+            raise ValueError("TensorFlow's engine returns the features always. Leave `features` out.")
+        return Engine(model, image_shape, image_dtype)
+    if image_shape is not None or image_dtype is not None:
+        raise ValueError(
+            "In ONNX Runtime a network takes float32 images of any size. Leave `image_shape` and `image_dtype` out. "
+            f"Received: image_shape={image_shape}, image_dtype={image_dtype}"
+        )
+    onnx.check_installed()
+    from sact_tf.sparse.onnx.runtime import OnnxEngine
+
+    return OnnxEngine(model, bool(features))
 
 
 class Engine(tf.Module):

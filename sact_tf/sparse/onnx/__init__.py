@@ -1,8 +1,31 @@
 """The engine as a graph of ONNX, which ONNX Runtime runs without TensorFlow, Keras and this package.
 
 - `network`: a whole network; `blocks`, `rows`, `maps` and `halting` are its parts, `flops` its counts;
-- `graph`: nodes and constants while they are written;
+- `graph`: nodes and constants while they are written; `features`, `parts`: what the writers share;
 - `runtime`: the network in ONNX Runtime, in this process, and the proof that a file gives the model's answers.
 
 All of them write what `sact_tf.sparse.description` says of the blocks, as TensorFlow's runners do.
 """
+
+import importlib
+
+# What the extra has; ONNX Runtime of 2023 is the first with this package's operations.
+_NEEDED = {"onnx": (1, 16), "onnxruntime": (1, 16)}
+
+
+def check_installed():
+    """Raises ValueError unless the packages of the extra `onnx` are there, and new enough."""
+    for name, least in _NEEDED.items():
+        least_text = ".".join(map(str, least))
+        try:
+            version = importlib.import_module(name).__version__
+        except ImportError as error:
+            raise ValueError(
+                f"ONNX files need the package {name}, from {least_text} on, which is not installed. It is in an extra: "
+                "pip install 'sact_tf[onnx]', in a clone of the repository pip install -e '.[onnx]'."
+            ) from error
+        if tuple(map(int, version.split(".")[:2])) < least:
+            raise ValueError(
+                f"ONNX files need {name} from {least_text} on. Installed: {version}. Upgrade it: "
+                "pip install --upgrade onnx onnxruntime"
+            )

@@ -1,0 +1,95 @@
+"""Networks in ONNX Runtime: as functions of this process, and the proof that a file gives the model's answers."""
+
+import numpy as np
+import onnxruntime
+
+from sact_tf import flops
+from sact_tf.data.whole_files import write_atomically
+from sact_tf.sparse.images import ImageInput
+from sact_tf.sparse.onnx.network import IMAGES, write_network
+
+# Of an array's largest value; twice what the order of summation was seen to change, times ten.
+TOLERANCE = 1e-4
+# Draws of images of which one has to agree: where a sum of probabilities is next to its threshold, rounding decides.
+_DRAWS = 3
+
+
+class OnnxEngine:
+    """Images to the flat dict of a network's outputs with FLOPs, as NumPy arrays, by ONNX Runtime on the CPU.
+
+    It never changes, and several threads may call it.
+
+    Args:
+        model: built `Classifier` or `Backbone`.
+        features: bool, whether the features of the blocks are among the outputs.
+
+    Attributes:
+        model: the `onnx.ModelProto`.
+
+    Raises:
+        ValueError: for another model; see `network.write_network`.
+    """
+
+    def __init__(self, model, features=False):
+        self.model = write_network(model, features=features)
+        self._input = ImageInput(model, (None, None, 3))
+        self._run = _runner(self.model.SerializeToString())
+
+    def __call__(self, images):
+        images, _ = self._input.convert(images)
+        return self._run(images.numpy())
+
+    def save(self, path):
+        """Writes the `.onnx` file, which has its name only once it is whole."""
+        write_atomically(path, [self.model.SerializeToString()])
+
+
+def check_file(path, model):
+    """Raises ValueError unless a file gives the answers of the model it was written of.
+
+    Args:
+        path: of the `.onnx` file.
+        model: `Classifier` or `Backbone`.
+    """
+    run, differences = _runner(path), []
+    least = model.backbone.minimum_size if hasattr(model, "backbone") else model.minimum_size
+    for seed in range(_DRAWS):
+        shape = (2, max(2 * least, 16), max(3 * least, 24) - 1, 3)
+        images = np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
+        expected = dict(model(images, training=False))
+        difference = _difference(run(images), {**expected, **flops.count(model, expected)})
+        if difference is None:
+            return
+        differences.append(difference)
+    raise ValueError(
+        f"ONNX Runtime {onnxruntime.__version__} gives other answers than the model: {'; '.join(differences)}. "
+        "Nothing was written. With another version of onnxruntime it may agree; else please report it, and use a "
+        "SavedModel meanwhile."
+    )
+
+
+def _difference(ours, theirs):
+    """What differs between two dicts of outputs, as text, or `None`."""
+    for name, got in ours.items():
+        expected = np.asarray(theirs[name])
+        if got.shape != expected.shape or got.dtype != expected.dtype:
+            return f"{name} is {got.dtype} {got.shape}, not {expected.dtype} {expected.shape}"
+        if expected.dtype.kind == "i" and not np.array_equal(got, expected):
+            return f"{name} differs in {np.count_nonzero(got != expected)} of {expected.size} places"
+        # Written so that NaN fails too.
+        largest = np.abs(expected).max(initial=0.0)
+        if expected.dtype.kind == "f" and not np.abs(got - expected).max(initial=0.0) <= TOLERANCE * largest:
+            return f"{name} differs by {np.abs(got - expected).max():.2g}, where the largest value is {largest:.2g}"
+    return None
+
+
+def _runner(model):
+    """Function from images to a dict, of a file's path or its bytes."""
+    try:
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common class
+        raise ValueError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot read the network: {error}. It was tried with 1.32."
+        ) from error
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(None, {IMAGES: images}), strict=True))
