@@ -6,6 +6,9 @@ How much halts is planted in the images: their red channel holds a map of smooth
 carries unchanged to all halting branches. So every network runs its own halting, the masked form the same as the
 engine, and everything is counted. Efficiency is the share of vanilla's FLOPs over the share of its time; 1 is ideal.
 All networks of a table are timed in turns, in one process. Expected figures: benchmarks/README.md.
+
+With --runtime=onnx the networks run in ONNX Runtime, its idle threads asleep, beside its own run of the plain network,
+folded and fused; with --runtime=tensorflow,onnx the plain network in TensorFlow takes turns with them.
 """
 
 import re
@@ -14,6 +17,7 @@ import sys
 
 import keras
 import numpy as np
+import onnxruntime
 import tensorflow as tf
 import timing
 from absl import app, flags
@@ -21,6 +25,7 @@ from matplotlib import pyplot
 from planting import EVERYWHERE, make_images, plant_halting, train_normalizations
 
 import sact_tf
+from sact_tf.sparse.onnx.network import write_network
 
 NUM_CLASSES = 1001
 # Pixels, of the images that the amount of halting is searched on.
@@ -34,6 +39,7 @@ flags.DEFINE_list(
     "shares", ["0.7", "0.55", "0.4"], "FLOPs of sact over those of vanilla; all positions active comes by itself."
 )
 flags.DEFINE_integer("rounds", 9, "How often each network is timed; medians are reported.")
+flags.DEFINE_list("runtime", ["tensorflow"], "What runs the networks: tensorflow, onnx, or both, a table each.")
 flags.DEFINE_boolean("twin", True, "Time the network of keras.applications too.")
 flags.DEFINE_string("plot", None, "PNG to draw time against FLOPs share into.")
 flags.DEFINE_boolean("memory", True, "Measure peak memory, each network in a process of its own.")
@@ -45,12 +51,13 @@ flags.DEFINE_string(
 def main(argv):
     del argv
     if FLAGS.peak_of:
-        return print_peak(FLAGS.models[0], int(FLAGS.batches[0]), int(FLAGS.sizes[0]), FLAGS.peak_of)
+        networks = RUNTIMES[FLAGS.runtime[0]](FLAGS.models[0])
+        return print_peak(networks, int(FLAGS.batches[0]), int(FLAGS.sizes[0]), FLAGS.peak_of)
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, float32, no XLA")
     points = []
-    for name in FLAGS.models:
+    for name, runtime in [(name, runtime) for name in FLAGS.models for runtime in FLAGS.runtime]:
         keras.backend.clear_session()
-        networks = Networks(name)
+        networks = RUNTIMES[runtime](name)
         for size in [32] if networks.cifar else [int(size) for size in FLAGS.sizes]:
             for batch in map(int, FLAGS.batches):
                 points += report(networks, batch, size)
@@ -60,6 +67,8 @@ def main(argv):
 
 class Networks:
     """The networks of one table, and the engines made of them, each made when it is first asked for."""
+
+    runtime = "tensorflow"
 
     def __init__(self, name):
         self.name = name
@@ -117,6 +126,40 @@ class Networks:
         return model
 
 
+class OnnxNetworks(Networks):
+    """The same in ONNX Runtime."""
+
+    runtime = "onnx"
+
+    def forward(self, kind):
+        return self._once(("forward", kind), lambda: session(write_network(self.network(kind), "masked")))
+
+    def engine(self, kind):
+        return self._once(("engine", kind), lambda: session(write_network(self.network(kind))))
+
+    def runs(self):
+        rows = {
+            "vanilla": lambda: self.forward("vanilla"),
+            "vanilla in TensorFlow": lambda: forward(self.network("vanilla")),
+            "sact, masked": lambda: self.forward("sact"),
+            "sact, engine, all active": lambda: self.engine("sact"),
+        }
+        return {name: run for name, run in rows.items() if "TensorFlow" not in name or "tensorflow" in FLAGS.runtime}
+
+
+RUNTIMES = {networks.runtime: networks for networks in (Networks, OnnxNetworks)}
+
+
+def session(written):
+    """Function from images to a dict of arrays, by ONNX Runtime."""
+    options = onnxruntime.SessionOptions()
+    # Threads that wait for work by asking for it again and again take time from whatever else is timed.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    run = onnxruntime.InferenceSession(written.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in run.get_outputs()]
+    return lambda images: dict(zip(names, run.run(None, {"images": np.asarray(images)}), strict=True))
+
+
 def forward(network):
     signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
     return tf.function(lambda images: network(images, training=False), input_signature=signature)
@@ -137,12 +180,14 @@ def find_images(networks, batch, size, share, vanilla_flops):
 
 
 def flops(model, outputs):
+    if "flops" in outputs:
+        return float(np.mean(outputs["flops"]))
     return float(np.mean(sact_tf.flops.count(model, outputs)["flops"]))
 
 
 def report(networks, batch, size):
     """Prints the table of one network, batch and size; returns `(title, FLOPs share, time share)` of the engine."""
-    title = f"{networks.name}, batch {batch}, {size} x {size}"
+    title = f"{networks.name}, batch {batch}, {size} x {size}, {networks.runtime}"
     images = make_images(batch, size, EVERYWHERE)
     vanilla_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(images))
     full = networks.sact_flops(images) / vanilla_flops
@@ -153,7 +198,7 @@ def report(networks, batch, size):
         rows[f"sact, engine, {share:.0%}"] = (networks.engine("sact"), some_images, reached)
     calls = {name: lambda run=run, images=images: fetch(run(images)) for name, (run, images, _) in rows.items()}
     seconds = timing.interleave(calls, FLAGS.rounds, progress=lambda text: print(f"{title}: {text}", file=sys.stderr))
-    peaks = {name: measure_peak(networks.name, batch, size, name) for name in networks.runs()} if FLAGS.memory else {}
+    peaks = {name: measure_peak(networks, batch, size, name) for name in networks.runs()} if FLAGS.memory else {}
     print(f"\n### {title}\n\n| network | FLOPs share | ms | time share | efficiency | peak MiB |")
     print("|---|---|---|---|---|---|")
     points = []
@@ -170,12 +215,13 @@ def report(networks, batch, size):
     return points
 
 
-def measure_peak(name, batch, size, row):
+def measure_peak(networks, batch, size, row):
     """Peak memory in MiB of a process that runs one row of the table."""
     command = [
         sys.executable,
         __file__,
-        f"--models={name}",
+        f"--models={networks.name}",
+        f"--runtime={networks.runtime}{',tensorflow' if 'TensorFlow' in row else ''}",
         f"--batches={batch}",
         f"--sizes={size}",
         f"--peak_of={row}",
@@ -185,8 +231,8 @@ def measure_peak(name, batch, size, row):
     ).stdout.strip()
 
 
-def print_peak(name, batch, size, row):
-    run, images = Networks(name).runs()[row](), make_images(batch, size, EVERYWHERE)
+def print_peak(networks, batch, size, row):
+    run, images = networks.runs()[row](), make_images(batch, size, EVERYWHERE)
     for _ in range(3):
         fetch(run(images))
     # Not from getrusage: what the parent used before it started this process counts there.
@@ -213,7 +259,7 @@ def draw(points, path):
 
 
 def fetch(outputs):
-    return tf.nest.map_structure(lambda tensor: tensor.numpy(), outputs)
+    return tf.nest.map_structure(np.asarray, outputs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,264 @@
+"""The graph of ONNX against the models that it is made of, in ONNX Runtime."""
+
+import functools
+import sys
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import sact_tf
+from sact_tf import flops, sparse
+from sact_tf.config import MODEL_TYPES
+from sact_tf.layers import AdaptiveBlock, BottleneckUnit
+from sact_tf.models import Backbone
+from sact_tf.sparse.onnx import network, rows
+
+NETWORKS = {
+    "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 2], num_classes=11, base_channels=8),
+    "cifar": functools.partial(
+        sact_tf.cifar_resnet, [2, 3, 1], num_classes=11, base_channels=8, image_shape=(None, None, 3)
+    ),
+}
+SHAPES = [(3, 41, 67), (1, 64, 35), (9, 35, 32)]
+
+
+@pytest.fixture(scope="module")
+def networks(randomize, spread_halting):
+    """Function from a network's name and a model type to a model, made once."""
+
+    @functools.cache
+    def make(name, model_type):
+        keras.utils.set_random_seed(17)
+        model = NETWORKS[name](model_type=model_type)
+        return spread_halting(randomize(model), gain=3.0 if model_type == "sact" else 30.0)
+
+    return make
+
+
+def runner(written):
+    """Function from images to a dict, of an `onnx.ModelProto`."""
+    session = onnxruntime.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+
+def answers(model, images):
+    """What the model returns, with FLOPs."""
+    outputs = dict(model(images, training=False))
+    return {**outputs, **flops.count(model, outputs)}
+
+
+def images_of(make_images, shape):
+    """Images of different brightness, so that ACT tells them apart."""
+    return make_images(*shape) + np.linspace(2.0, -2.0, shape[0], dtype="float32")[:, None, None, None]
+
+
+@pytest.mark.parametrize("engine", ["sparse", "masked"])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_graph_returns_what_the_model_returns_at_every_size(
+    networks, make_images, assert_same, name, model_type, engine
+):
+    model = networks(name, model_type)
+    run, counts = runner(network.write_network(model, engine, features=True)), set()
+    for shape in SHAPES:
+        images = images_of(make_images, shape)
+        expected = answers(model, images)
+        assert_same(run(images), expected)
+        counts |= {int(n) for key, value in expected.items() if "/num_units" in key for n in np.unique(value)}
+    assert (counts == {1, 2, 3}) == (model_type != "vanilla")
+
+
+@pytest.mark.parametrize("dense_from", [0.0, 2.0])
+def test_positions_give_the_same_on_maps_and_gathered(networks, make_images, assert_same, monkeypatch, dense_from):
+    monkeypatch.setattr(rows, "DENSE_FROM", dense_from)
+    model, images = networks("imagenet", "sact"), make_images(2, 70, 45)
+    assert_same(runner(network.write_network(model, features=True))(images), answers(model, images))
+
+
+@pytest.mark.parametrize("model_type", ["sact", "act"])
+@pytest.mark.parametrize(("bias", "units"), [(9.0, 1), (-30.0, 3)])
+def test_everything_halts_at_once_or_nothing_does(
+    networks, make_images, assert_same, spread_halting, bias, units, model_type
+):
+    model = NETWORKS["imagenet"](model_type=model_type)
+    model.set_weights(networks("imagenet", model_type).get_weights())
+    spread_halting(model, bias=bias, gain=0.01)
+    images = make_images(2, 40, 67)
+    ours = runner(network.write_network(model))(images)
+    expected = answers(model, images)
+    assert_same(ours, {key: expected[key] for key in ours})
+    np.testing.assert_array_equal(ours["block2/num_units"], units)
+
+
+@pytest.mark.parametrize(("model_type", "batch"), [("sact", 2), ("act", 4)])
+def test_one_position_or_image_is_left(networks, make_images, assert_same, model_type, batch):
+    model = NETWORKS["imagenet"](model_type=model_type)
+    model.set_weights(networks("imagenet", model_type).get_weights())
+    images, block = images_of(make_images, (batch, 67, 40)), model.blocks["block2"]
+    branch = block.halting_branches[0]
+    probability = branch(block.units[0](model(images)["block1"])).numpy().ravel().astype("float64")
+    with np.errstate(divide="ignore"):
+        first, second = np.sort(np.log(probability / (1 - probability)))[:2]
+    conv = branch.local_conv if model_type == "sact" else branch.global_conv
+    # Halting takes a probability of .99.
+    conv.bias.assign_add([np.log(0.99 / 0.01) - (first + second) / 2])
+    ours, expected = runner(network.write_network(model))(images), answers(model, images)
+    assert np.count_nonzero(ours["block2/num_units"] > 1) == 1
+    assert_same(ours, {key: expected[key] for key in ours})
+
+
+@pytest.mark.parametrize("case", ["a_imagenet_sact", "a_imagenet_act", "c_cifar_sact", "c_cifar_act_early_stopping"])
+def test_graph_returns_what_the_release_returned(reference, case):
+    _, kind, model_type = case.split("_", 2)
+    if kind == "imagenet":
+        model = sact_tf.imagenet_resnet("2_3_4_2", model_type, 11, 8)
+    else:
+        model = sact_tf.cifar_resnet("3", model_type, base_channels=8)
+    sact_tf.load_release_checkpoint(model, reference / case)
+    with np.load(reference / case / "golden.npz") as golden:
+        theirs = {key: golden[key] for key in golden.files if not key.startswith("debug/")}
+    ours = sparse.compile(model, runtime="onnx", features=True)(theirs["inputs"])
+    compared = set(ours) & set(theirs)
+    assert {key.rpartition("/")[2] for key in compared} >= {"logits", "num_units", "ponder_cost", "flops"}
+    for key in compared:
+        if key.endswith(("num_units", "flops")):
+            # The release gives a SACT block's FLOPs once more for every image of the batch.
+            columns = theirs[key][:, 0] if key.endswith("flops") and theirs[key].ndim == 2 else theirs[key]
+            np.testing.assert_array_equal(ours[key], columns, key)
+        else:
+            np.testing.assert_allclose(
+                ours[key], theirs[key], rtol=0, atol=1e-4 * np.abs(theirs[key]).max(), err_msg=key
+            )
+
+
+def test_backbone_and_stochastic_depth_are_written_too(make_images, assert_same, randomize):
+    model = sact_tf.cifar_resnet(
+        [2, 1, 1], "vanilla", 5, 4, image_shape=(None, None, 3), final_survival_probability=0.5
+    )
+    images = make_images(2, 9, 14)
+    backbone = randomize(model).backbone
+    assert_same(runner(network.write_network(backbone, features=True))(images), answers(backbone, images))
+
+
+def graphs(graph):
+    """A graph and those within it."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from graphs(attribute.g)
+
+
+@pytest.mark.parametrize("engine", ["sparse", "masked"])
+def test_file_has_standard_operations_alone_and_no_features_unless_asked_for(networks, engine):
+    written = network.write_network(networks("imagenet", "sact"), engine)
+    assert [(each.domain, each.version) for each in written.opset_import] == [("", 18)]
+    assert {node.domain for graph in graphs(written.graph) for node in graph.node} == {""}
+    outputs = {output.name for output in written.graph.output}
+    assert outputs >= {"logits", "predictions", "flops", "block1/num_units", "block4/flops"} and "block1" not in outputs
+    onnx.checker.check_model(written, full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 40, 31, 3), "float32"), "images must be at least 32 pixels high and wide"),
+        (np.zeros((2, 0, 40, 3), "float32"), "images must be at least 32 pixels high and wide"),
+        (np.zeros((2, 40, 40, 4), "float32"), "Got: 4 Expected: 3"),
+        (np.zeros((40, 40, 3), "float32"), "rank"),
+        (np.zeros((2, 40, 40, 3), "uint8"), "float"),
+        (np.zeros((2, 40, 40, 3), "float64"), "float"),
+    ],
+)
+def test_wrong_images_stop_the_graph_with_what_is_wrong(networks, images, message):
+    run = runner(network.write_network(networks("imagenet", "sact")))
+    with pytest.raises(Exception, match=message):
+        run(images)
+
+
+def test_engine_in_python_judges_images_as_the_other_engine_does(networks, make_images, tmp_path, assert_same):
+    model = networks("cifar", "sact")
+    engine = sparse.compile(model, runtime="onnx")
+    with pytest.raises(ValueError, match=r"image\[None\]"):
+        engine(make_images(1, 9, 9)[0])
+    images = make_images(2, 9, 14)
+    engine.save(tmp_path / "network.onnx")
+    assert_same(runner(onnx.load(tmp_path / "network.onnx"))(images), engine(images.astype("float64")), 1e-6)
+
+
+class Doubling(Backbone):
+    def call(self, images, training=None, mask=None):
+        return {name: 2 * value for name, value in super().call(images, training=training).items()}
+
+
+def with_other_layers():
+    images = keras.Input((None, None, 3))
+    block = AdaptiveBlock([BottleneckUnit(8, 2)] * 2, "sact")
+    return keras.Model(images, block(keras.layers.Conv2D(8, 3)(images)))
+
+
+def with_a_stem_of_its_own():
+    stem = [keras.layers.Conv2D(8, 3, activation="relu", padding="same")]
+    return Backbone(stem, {"block1": AdaptiveBlock([BottleneckUnit(8, 2)], "vanilla")}, (None, None, 3), 1)
+
+
+def with_other_halting():
+    model = sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4)
+    model.blocks["block_1"].halting_branches[0].activation = keras.activations.tanh
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (with_other_layers, r"networks of this package(.|\n)*tf.saved_model.save"),
+        (with_a_stem_of_its_own, "stems as those of this package(.|\n)*relu"),
+        (with_other_halting, "activations of this package(.|\n)*tanh"),
+        (
+            lambda: sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4, dtype="mixed_bfloat16"),
+            "dtype='float32'(.|\n)*bfloat16",
+        ),
+        (
+            lambda: Doubling(
+                [keras.layers.Conv2D(8, 3, padding="same")],
+                {"block1": AdaptiveBlock([BottleneckUnit(8, 2)], "vanilla")},
+                (None, None, 3),
+                1,
+            ),
+            "networks of this package(.|\n)*Doubling",
+        ),
+    ],
+)
+def test_what_cannot_be_written_is_refused_with_the_way_out(make, message):
+    with pytest.raises(ValueError, match=message):
+        sparse.compile(make(), runtime="onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"runtime": "tflite"}, "'tensorflow', 'onnx'(.|\n)*'tflite'"),
+        ({"runtime": "onnx", "image_shape": (32, 32, 3)}, "any size(.|\n)*image_shape"),
+        ({"features": True}, "features always"),
+    ],
+)
+def test_arguments_without_effect_are_refused(networks, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        sparse.compile(networks("cifar", "sact"), **arguments)
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
+def test_missing_package_is_named_with_its_extra(networks, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=rf"package {name},(.|\n)*sact_tf\[onnx\]"):
+        sparse.compile(networks("cifar", "sact"), runtime="onnx")
+
+
+def test_old_package_is_named_with_the_version_that_works(networks, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "__version__", "1.9.0")
+    with pytest.raises(ValueError, match=r"onnxruntime from 1\.16 on(.|\n)*1\.9\.0"):
+        sparse.compile(networks("cifar", "sact"), runtime="onnx")
