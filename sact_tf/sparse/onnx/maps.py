@@ -8,6 +8,9 @@ from sact_tf.layers.parts import leaky_relu as leaky_relu_of_cifar
 from sact_tf.sparse.folding import Bottleneck
 
 HEIGHT, WIDTH = 2, 3
+# ONNX Runtime writes a product twice if it has a bias. Where many columns are made of so few channels that this is most
+# of the time, a channel more, always 1, carries the bias.
+FEW = 128
 
 
 def per_channel(values):
@@ -140,4 +143,8 @@ def pooled_logit(graph, means, branch):
 
 def product(graph, rows, kernel, bias):
     """Rows `(positions, channels)` times a kernel `(channels, columns)` plus a bias."""
-    return graph.op("Gemm", rows, graph.floats(kernel), graph.floats(bias))
+    channels, columns = kernel.shape
+    if channels > FEW or columns < 2 * channels:
+        return graph.op("Gemm", rows, graph.floats(kernel), graph.floats(bias))
+    rows = graph.op("Pad", rows, graph.ints([0, 0, 0, 1]), graph.floats(1.0))
+    return graph.op("MatMul", rows, graph.floats(np.append(kernel, [bias], axis=0)))

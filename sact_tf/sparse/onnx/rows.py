@@ -112,12 +112,23 @@ def _first_unit(graph, features, description):
         columns = maps.product(graph, rows, kernels, shifts)
     else:
         shortcut = unit.shortcut.kernel[0, 0]
-        rows = maps.product(graph, around, shortcut, unit.shortcut.bias + bias)
-        rows = graph.op("Gemm", narrow, graph.floats(kernel), rows)
+        rows = _sum_of_products(graph, (narrow, around), (kernel, shortcut), unit.shortcut.bias + bias)
         # Of the fewer channels that the features are made of.
         columns = maps.product(graph, around, shortcut @ kernels, (unit.shortcut.bias + bias) @ kernels + shifts)
         columns = graph.op("Gemm", narrow, graph.floats(kernel @ kernels), columns)
     return rows, columns, size.after(graph, unit.stride)
+
+
+def _sum_of_products(graph, rows, kernels, bias):
+    """Rows times kernels, of two of each, added up."""
+    if len(kernels[0]) > maps.FEW:
+        return graph.op("Gemm", rows[0], graph.floats(kernels[0]), maps.product(graph, rows[1], kernels[1], bias))
+    # Side by side, as one product with a channel more for the bias: see `maps.FEW`.
+    ones = graph.op(
+        "Expand", graph.floats([[1.0]]), graph.op("Concat", graph.size(rows[0], 0), graph.ints([1]), axis=0)
+    )
+    kernel = np.concatenate([*kernels, bias[None]])
+    return graph.op("MatMul", graph.op("Concat", *rows, ones, axis=1), graph.floats(kernel))
 
 
 def _times(graph, rows, linear):
