@@ -9,7 +9,7 @@ from sact_tf.sparse.folding import Bottleneck
 from sact_tf.sparse.onnx import halting, maps
 from sact_tf.sparse.onnx.features import Features
 from sact_tf.sparse.onnx.graph import FLOAT
-from sact_tf.sparse.onnx.parts import add_at, indices_of, outcome, squeeze
+from sact_tf.sparse.onnx.parts import add_at, indices_of, squeeze
 from sact_tf.sparse.onnx.rows import write_positions
 
 
@@ -58,17 +58,15 @@ def _write_masked(graph, features, description):
     shape = graph.op("Concat", size.batch, one, *(size[1:] if spatial else [one, one]), axis=0)
     state = halting.initial_state(graph, shape)
     logit = _logit_of_maps(graph, features, description.branches[:1])
-    state, weight = _advance(graph, state, logit, description)
-    weights = [weight]
+    state = _advance(graph, state, logit, description)
     for index, unit in enumerate(description.units[1:], 1):
         features, output, logit = _masked_unit(
             graph, features, output, state, shape, unit, description.branches[index : index + 1], description.epsilon
         )
-        state, weight = _advance(graph, state, logit, description)
-        weights.append(weight)
+        state = _advance(graph, state, logit, description)
     axes = [1] if spatial else [1, 2, 3]
     left = _after(graph, entering, output, description)
-    return {"features": left, **outcome(graph, state, weights, lambda value: squeeze(graph, value, axes))}
+    return {"features": left, **halting.outcome(graph, state, lambda value: squeeze(graph, value, axes))}
 
 
 def _masked_unit(graph, features, output, state, shape, unit, branch, epsilon):
@@ -113,17 +111,15 @@ def _write_images(graph, features, description):
     features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0])
     state = halting.initial_state(graph, batch)
     means = maps.mean(graph, features)
-    weights = []
     for index, unit in enumerate(description.units):
         if index > 0:
             features, output, means = _unit_of_images(graph, features, output, means, state, batch, unit, description)
         logit = None
         if index < len(description.branches):
             logit = squeeze(graph, maps.pooled_logit(graph, means, description.branches[index]), [1])
-        state, weight = _advance(graph, state, logit, description)
-        weights.append(weight)
+        state = _advance(graph, state, logit, description)
     left = _after(graph, entering, output, description)
-    return {"features": left, **outcome(graph, state, weights, lambda value: value)}
+    return {"features": left, **halting.outcome(graph, state, lambda value: value)}
 
 
 def _unit_of_images(graph, features, output, means, state, batch, unit, description):

@@ -15,16 +15,17 @@ def count_block(graph, costs, before, after, num_units=None):
         num_units: name, as the block returned it; `None` for a `vanilla` block.
     """
     area = after.area(graph)
-    always = _sum(graph, _everywhere(costs.units[0], before_stride=True), before.area(graph))
-    always = graph.op("Add", always, _sum(graph, _everywhere(costs.units[0], before_stride=False), area))
-    shortcuts = sum(cost(each.kernel_shape) for unit in costs.units[1:] for each in unit if each.shortcut)
-    always = graph.op("Add", always, _sum(graph, shortcuts, area))
     spatial = costs.model_type == "sact"
     local = [branch.local_cost for branch in costs.branches] + [0] * (len(costs.units) - len(costs.branches))
     pooled = [branch.global_cost for branch in costs.branches] + [0] * (len(costs.units) - len(costs.branches))
-    # What a branch of SACT reads of an image, it reads whatever has halted.
-    always = graph.op("Add", always, _sum(graph, local[0], area))
-    always = graph.op("Add", always, graph.ints(sum(pooled) if spatial else pooled[0]))
+    first, others = costs.units[0], [each for unit in costs.units[1:] for each in unit if each.shortcut]
+    entering = sum(cost(each.kernel_shape) for each in first if each.before_stride)
+    # A shortcut is there whatever has halted, and what a branch of SACT reads of a whole image.
+    leaving = [each for each in first if not each.before_stride] + others
+    leaving = local[0] + sum(cost(each.kernel_shape) for each in leaving)
+    always = _plus(graph, graph.ints(sum(pooled) if spatial else pooled[0]), leaving, area)
+    if entering:
+        always = _plus(graph, always, entering, before.area(graph))
     total = graph.op("Expand", always, after.batch)
     if len(costs.units) == 1:
         return total
@@ -51,16 +52,12 @@ def count_stem(graph, layers, fixed):
     """
     total = graph.ints(fixed)
     for kernel_shape, size in layers:
-        total = graph.op("Add", total, _sum(graph, cost(kernel_shape), size.area(graph)))
+        total = _plus(graph, total, cost(kernel_shape), size.area(graph))
     return total
 
 
-def _everywhere(unit, before_stride):
-    return sum(cost(each.kernel_shape) for each in unit if each.before_stride == before_stride)
-
-
-def _sum(graph, cost_of_one, area):
-    return graph.op("Mul", graph.ints(cost_of_one), area)
+def _plus(graph, total, cost_of_one, area):
+    return graph.op("Add", total, graph.op("Mul", graph.ints(cost_of_one), area))
 
 
 def _by_dilation(unit):

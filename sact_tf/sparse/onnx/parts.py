@@ -24,20 +24,3 @@ def is_part(graph, number, of, part):
     numerator = graph.op("Mul", number, graph.ints([1000]))
     least = graph.op("Mul", of, graph.ints([math.ceil(1000 * part)]))
     return squeeze(graph, graph.op("GreaterOrEqual", numerator, least), [0])
-
-
-def outcome(graph, state, weights, shape):
-    """What a block returns of its halting.
-
-    Args:
-        graph: `Graph`.
-        state: `halting.State` after the last unit.
-        weights: list of the units' weights, of the state's shape.
-        shape: function from the name of a value of the state's shape to one of the shape of the block's decisions.
-    """
-    weights = [graph.op("Unsqueeze", shape(weight), graph.ints([-1])) for weight in weights]
-    return {
-        "ponder_cost": shape(state.ponder_cost),
-        "num_units": shape(state.num_units),
-        "halting_distribution": graph.op("Concat", *weights, axis=-1),
-    }

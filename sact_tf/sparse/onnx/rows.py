@@ -19,7 +19,7 @@ from sact_tf.sparse.folding import TAPS
 from sact_tf.sparse.onnx import halting, maps
 from sact_tf.sparse.onnx.features import Features, maps_of, rows_of
 from sact_tf.sparse.onnx.graph import FLOAT, INT64
-from sact_tf.sparse.onnx.parts import add_at, indices_of, is_part, outcome, squeeze
+from sact_tf.sparse.onnx.parts import add_at, indices_of, is_part, squeeze
 
 # From this part of the positions on, all of them are read and convolved.
 DENSE_FROM = 0.8
@@ -48,17 +48,15 @@ class Grid(NamedTuple):
     def of(cls, graph, size):
         """That of maps of a `Size`."""
         high, wide = (graph.op("Add", each, graph.ints([2])) for each in (size.height, size.width))
-        area = graph.op("Mul", high, wide)
-        images = graph.reshape(graph.op("Mul", _range(graph, size.batch), area), -1, 1, 1)
-        rows = graph.reshape(graph.op("Mul", _range(graph, size.height, 1), wide), -1, 1)
-        inside = graph.op("Add", graph.op("Add", images, rows), _range(graph, size.width, 1))
+        everywhere = graph.op("Expand", graph.floats([[[1.0]]]), graph.op("Concat", *size, axis=0))
+        bordered = graph.reshape(graph.op("Pad", everywhere, graph.ints([0, 1, 1] * 2)), -1)
         steps = graph.ints([-1, 0, 1])
         offsets = graph.op("Add", graph.op("Mul", graph.ints([[-1], [0], [1]]), wide), steps)
         return cls(
             size,
             size.positions(graph),
-            graph.op("Mul", size.batch, area),
-            graph.reshape(inside, -1),
+            graph.op("Mul", size.batch, graph.op("Mul", high, wide)),
+            graph.reshape(graph.op("NonZero", bordered), -1),
             graph.reshape(offsets, -1),
         )
 
@@ -67,28 +65,19 @@ class Grid(NamedTuple):
         return graph.reshape(vector, *self.size)
 
 
-def _range(graph, size, start=0):
-    """`start` and the integers that follow, as many as a size `(1,)` says."""
-    size = squeeze(graph, size, [0])
-    first = graph.ints(start)
-    return graph.op("Range", first, graph.op("Add", size, first) if start else size, graph.ints(1))
-
-
 def write_positions(graph, features, description):
     """Writes a `sact` block with linear branches; see `blocks`. The state is `(positions,)`."""
     rows, columns, size = _first_unit(graph, features, description)
     grid, output = Grid.of(graph, size), rows
     state = halting.initial_state(graph, grid.positions)
-    state, weight = _halt(graph, state, columns, grid, description.branches[0], description.epsilon)
-    weights = [weight]
+    state = _halt(graph, state, columns, grid, description.branches[0], description.epsilon)
     for index in range(1, len(description.units)):
         rows, output, columns = _unit(graph, index, rows, output, columns, state, grid, description)
         branch = description.branches[index] if index < len(description.branches) else None
-        state, weight = _halt(graph, state, columns, grid, branch, description.epsilon)
-        weights.append(weight)
+        state = _halt(graph, state, columns, grid, branch, description.epsilon)
     return {
         "features": Features(output, size, description.units[0].expand.bias.size, on_rows=True),
-        **outcome(graph, state, weights, lambda value: grid.to_decisions(graph, value)),
+        **halting.outcome(graph, state, lambda value: grid.to_decisions(graph, value)),
     }
 
 
