@@ -11,9 +11,9 @@ With --runtime=onnx the networks run in ONNX Runtime, its idle threads asleep, b
 folded and fused; with --runtime=tensorflow,onnx the plain network in TensorFlow takes turns with them.
 """
 
-import re
 import subprocess
 import sys
+import tempfile
 
 import keras
 import numpy as np
@@ -31,6 +31,20 @@ NUM_CLASSES = 1001
 # Pixels, of the images that the amount of halting is searched on.
 SEARCH_SIZE = 224
 
+PEAK = r"""
+import re
+with open("/proc/self/status") as file:
+    print(round(int(re.search(r"VmHWM:\s+(\d+) kB", file.read())[1]) / 2**10))
+"""
+ONLY_ONNX = f"""
+import sys
+import numpy as np, onnxruntime
+images = np.load(sys.argv[1] + "/images.npy")
+run = onnxruntime.InferenceSession(sys.argv[1] + "/network.onnx", providers=["CPUExecutionProvider"])
+for _ in range(3):
+    run.run(None, {{"images": images}})
+{PEAK}"""
+
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ["50", "101"], "ImageNet depths, or cifar_5, cifar_18.")
 flags.DEFINE_list("batches", ["1", "8"], "Images per batch.")
@@ -40,6 +54,7 @@ flags.DEFINE_list(
 )
 flags.DEFINE_integer("rounds", 9, "How often each network is timed; medians are reported.")
 flags.DEFINE_list("runtime", ["tensorflow"], "What runs the networks: tensorflow, onnx, or both, a table each.")
+flags.DEFINE_enum("clock", "wall", ["wall", "processor"], "Time: what passed, or of all threads, on a busy machine.")
 flags.DEFINE_boolean("twin", True, "Time the network of keras.applications too.")
 flags.DEFINE_string("plot", None, "PNG to draw time against FLOPs share into.")
 flags.DEFINE_boolean("memory", True, "Measure peak memory, each network in a process of its own.")
@@ -53,7 +68,7 @@ def main(argv):
     if FLAGS.peak_of:
         networks = RUNTIMES[FLAGS.runtime[0]](FLAGS.models[0])
         return print_peak(networks, int(FLAGS.batches[0]), int(FLAGS.sizes[0]), FLAGS.peak_of)
-    print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, float32, no XLA")
+    print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, {FLAGS.clock} time, float32, no XLA")
     points = []
     for name, runtime in [(name, runtime) for name in FLAGS.models for runtime in FLAGS.runtime]:
         keras.backend.clear_session()
@@ -132,10 +147,17 @@ class OnnxNetworks(Networks):
     runtime = "onnx"
 
     def forward(self, kind):
-        return self._once(("forward", kind), lambda: session(write_network(self.network(kind), "masked")))
+        return self._session(kind, "masked")
 
     def engine(self, kind):
-        return self._once(("engine", kind), lambda: session(write_network(self.network(kind))))
+        return self._session(kind, "sparse")
+
+    def _session(self, *what):
+        return self._once(what, lambda: session(self.written(*what)))
+
+    def written(self, kind, engine):
+        """The bytes of an ONNX file."""
+        return write_network(self.network(kind), engine).SerializeToString()
 
     def runs(self):
         rows = {
@@ -151,11 +173,11 @@ RUNTIMES = {networks.runtime: networks for networks in (Networks, OnnxNetworks)}
 
 
 def session(written):
-    """Function from images to a dict of arrays, by ONNX Runtime."""
+    """Function from images to a dict of arrays, by ONNX Runtime, of the bytes of a file."""
     options = onnxruntime.SessionOptions()
     # Threads that wait for work by asking for it again and again take time from whatever else is timed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    run = onnxruntime.InferenceSession(written.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    run = onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in run.get_outputs()]
     return lambda images: dict(zip(names, run.run(None, {"images": np.asarray(images)}), strict=True))
 
@@ -203,9 +225,9 @@ def report(networks, batch, size):
     print("|---|---|---|---|---|---|")
     points = []
     for name, (_, _, share) in rows.items():
-        time_share = timing.ratio(seconds[name], seconds["vanilla"])
+        time_share = timing.ratio(seconds[name], seconds["vanilla"], FLAGS.clock)
         figures = (f"{share:.3f}", f"{share / time_share:.3f}") if share else ("", "")
-        milliseconds = 1e3 * timing.median(seconds[name])
+        milliseconds = 1e3 * timing.median(seconds[name], FLAGS.clock)
         print(
             f"| {name} | {figures[0]} | {milliseconds:.1f} | {time_share:.3f} | {figures[1]} | {peaks.get(name, '')} |"
         )
@@ -217,6 +239,9 @@ def report(networks, batch, size):
 
 def measure_peak(networks, batch, size, row):
     """Peak memory in MiB of a process that runs one row of the table."""
+    if networks.runtime == "onnx" and "TensorFlow" not in row:
+        kind, engine = row.split(",")[0], "sparse" if "engine" in row else "masked"
+        return measure_onnx_peak(networks.written(kind, engine), make_images(batch, size, EVERYWHERE).numpy())
     command = [
         sys.executable,
         __file__,
@@ -231,13 +256,22 @@ def measure_peak(networks, batch, size, row):
     ).stdout.strip()
 
 
+def measure_onnx_peak(written, images):
+    """The same of a process that has ONNX Runtime alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f"{folder}/network.onnx", "wb") as file:
+            file.write(written)
+        np.save(f"{folder}/images.npy", images)
+        command = [sys.executable, "-c", ONLY_ONNX, folder]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
 def print_peak(networks, batch, size, row):
     run, images = networks.runs()[row](), make_images(batch, size, EVERYWHERE)
     for _ in range(3):
         fetch(run(images))
     # Not from getrusage: what the parent used before it started this process counts there.
-    with open("/proc/self/status") as file:
-        print(round(int(re.search(r"VmHWM:\s+(\d+) kB", file.read())[1]) / 2**10))
+    exec(PEAK, {})
 
 
 def draw(points, path):

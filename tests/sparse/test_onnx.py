@@ -12,7 +12,7 @@ import pytest
 import sact_tf
 from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
-from sact_tf.layers import AdaptiveBlock, BottleneckUnit
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
 from sact_tf.models import Backbone
 from sact_tf.sparse.onnx import network, rows
 
@@ -70,6 +70,14 @@ def test_graph_returns_what_the_model_returns_at_every_size(
         assert_same(run(images), expected)
         counts |= {int(n) for key, value in expected.items() if "/num_units" in key for n in np.unique(value)}
     assert (counts == {1, 2, 3}) == (model_type != "vanilla")
+
+
+@pytest.mark.parametrize("model_type", ["sact", "act"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_no_images_give_empty_outputs(networks, make_images, assert_same, name, model_type):
+    run = runner(network.write_network(networks(name, model_type)))
+    images = make_images(2, 40, 37)
+    assert_same(run(images[:0]), {key: value[:0] for key, value in run(images).items()})
 
 
 @pytest.mark.parametrize("dense_from", [0.0, 2.0])
@@ -142,6 +150,29 @@ def test_backbone_and_stochastic_depth_are_written_too(make_images, assert_same,
     images = make_images(2, 9, 14)
     backbone = randomize(model).backbone
     assert_same(runner(network.write_network(backbone, features=True))(images), answers(backbone, images))
+
+
+def test_units_of_both_kinds_and_shortcuts_without_weights_are_written(
+    make_images, assert_same, randomize, spread_halting
+):
+    keras.utils.set_random_seed(17)
+
+    def block(name, *units, **settings):
+        return AdaptiveBlock(list(units), "sact", name=name, **settings)
+
+    blocks = [
+        block("narrowing", BottleneckUnit(8, 4, stride=2), BottleneckUnit(8, 4), BottleneckUnit(8, 3)),
+        block("mixed", BasicUnit(8), BottleneckUnit(8, 4), epsilon=0.3),
+        block("growing", BottleneckUnit(300, 140), BottleneckUnit(300, 140), epsilon=0.3),
+        block("basic_last", BottleneckUnit(300, 4), BasicUnit(300), epsilon=0.3),
+    ]
+    stem = [keras.layers.Conv2D(8, 3, padding="same")]
+    backbone = Backbone(stem, {each.name: each for each in blocks}, (None, None, 3), 2)
+    spread_halting(randomize(backbone), gain=3.0)
+    images = make_images(2, 23, 14)
+    expected = answers(backbone, images)
+    assert sum(len(np.unique(expected[f"{each.name}/num_units"])) > 1 for each in blocks) >= 3
+    assert_same(runner(network.write_network(backbone, features=True))(images), expected)
 
 
 def graphs(graph):

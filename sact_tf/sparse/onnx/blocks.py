@@ -29,7 +29,8 @@ def write_block(graph, features, description, engine):
     if description.model_type != "sact":
         return _write_images(graph, features, description)
     # Units without a narrow part gain nothing on rows.
-    return (write_positions if description.has_linear_branches else _write_masked)(graph, features, description)
+    on_rows = description.has_linear_branches and isinstance(description.units[0], Bottleneck)
+    return (write_positions if on_rows else _write_masked)(graph, features, description)
 
 
 def _write_vanilla(graph, features, description):

@@ -52,7 +52,7 @@ class Features(NamedTuple):
 
     def as_maps(self, graph):
         """Name of them as maps."""
-        return maps_of(graph, self.value, self.size) if self.on_rows else self.value
+        return maps_of(graph, self.value, self.size, self.channels) if self.on_rows else self.value
 
     def as_rows(self, graph):
         """Name of them as rows."""
@@ -65,9 +65,9 @@ class Features(NamedTuple):
         return graph.op("Transpose", self.value, perm=[0, 2, 3, 1])
 
 
-def maps_of(graph, rows, size):
+def maps_of(graph, rows, size, channels):
     """Rows of all positions as maps of a `Size`."""
-    return graph.op("Transpose", graph.reshape(rows, *size, -1), perm=[0, 3, 1, 2])
+    return graph.op("Transpose", graph.reshape(rows, *size, channels), perm=[0, 3, 1, 2])
 
 
 def rows_of(graph, maps, channels):

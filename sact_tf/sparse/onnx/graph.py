@@ -63,7 +63,10 @@ class Graph:
         return self.op("Cast", value, to=kind)
 
     def reshape(self, value, *sizes):
-        """A value in another shape; sizes are ints or names of int64 values `(1,)`, one of them may be -1."""
+        """A value in another shape; sizes are ints or names of int64 values `(1,)`, one of them may be -1.
+
+        Not beside an empty axis: a batch may have no images, and -1 could be anything then.
+        """
         if not any(isinstance(size, str) for size in sizes):
             return self.op("Reshape", value, self.ints(sizes))
         parts = [size if isinstance(size, str) else self.ints([size]) for size in sizes]

@@ -87,7 +87,9 @@ def _first_unit(graph, features, description):
     rows, size = features.as_rows(graph), features.size
     entered = maps.clip(graph, rows, unit.clip, of_maps=False)
     reduced = graph.op("Relu", _times(graph, entered, unit.reduce))
-    narrow = maps.convolve(graph, maps_of(graph, reduced, size), unit.middle, unit.stride, pads=1)
+    narrow = maps.convolve(
+        graph, maps_of(graph, reduced, size, unit.reduce.bias.size), unit.middle, unit.stride, pads=1
+    )
     narrow = rows_of(graph, graph.op("Relu", narrow), unit.middle.bias.size)
     around = rows if unit.shortcut is None else entered
     if unit.stride > 1:
@@ -135,7 +137,7 @@ def _halt(graph, state, columns, grid, branch, epsilon):
     """Takes a unit into account; `columns` start with those of its branch, `None` for the last one."""
     if branch is None:
         return halting.advance(graph, state, None, epsilon)
-    own = maps_of(graph, graph.slice(columns, 0, COLUMNS, axis=1), grid.size)
+    own = maps_of(graph, graph.slice(columns, 0, COLUMNS, axis=1), grid.size, COLUMNS)
     # Adds up, for each position, tap k of its k-th neighbour.
     gather = np.append(np.eye(TAPS), np.zeros((1, TAPS)), axis=0).reshape(1, COLUMNS, 3, 3)
     bias = graph.floats(branch.local.convolution.bias)
@@ -179,7 +181,7 @@ def _narrow(graph, rows, active, own, grid, unit):
     channels = unit.middle.bias.size
 
     def everywhere(inner):
-        convolved = inner.op("Relu", maps.convolve(inner, maps_of(inner, reduced, grid.size), unit.middle))
+        convolved = inner.op("Relu", maps.convolve(inner, maps_of(inner, reduced, grid.size, channels), unit.middle))
         return inner.op("Gather", rows_of(inner, convolved, channels), numbers, axis=0)
 
     def gathered(inner):
