@@ -9,7 +9,7 @@ All of them write what `sact_tf.sparse.description` says of the blocks, as Tenso
 
 import importlib
 
-# What the extra has; ONNX Runtime of 2023 is the first with this package's operations.
+# What the extra has. Opset 18 came with ONNX 1.13 and ONNX Runtime 1.14; tried were 1.23 and 1.32.
 _NEEDED = {"onnx": (1, 16), "onnxruntime": (1, 16)}
 
 
