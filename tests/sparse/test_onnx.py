@@ -8,11 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tensorflow as tf
 
 import sact_tf
 from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
-from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, halting_at
 from sact_tf.models import Backbone
 from sact_tf.sparse.onnx import network, rows
 
@@ -173,6 +174,16 @@ def test_units_of_both_kinds_and_shortcuts_without_weights_are_written(
     expected = answers(backbone, images)
     assert sum(len(np.unique(expected[f"{each.name}/num_units"])) > 1 for each in blocks) >= 3
     assert_same(runner(network.write_network(backbone, features=True))(images), expected)
+
+
+def test_epsilon_is_that_of_the_moment_and_a_number(networks, make_images, assert_same):
+    model, images = networks("cifar", "sact"), make_images(2, 9, 14)
+    with halting_at(0.5):
+        ours, expected = runner(network.write_network(model))(images), answers(model, images)
+    assert_same(ours, {key: expected[key] for key in ours})
+    assert (answers(model, images)["flops"] > expected["flops"]).numpy().all()
+    with halting_at(tf.Variable(0.5)), pytest.raises(ValueError, match=r"one epsilon(.|\n)*Give it a number"):
+        network.write_network(model)
 
 
 def graphs(graph):

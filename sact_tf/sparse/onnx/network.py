@@ -1,5 +1,7 @@
 """A network of this package as one graph of ONNX: images to the flat dict of the model, with FLOPs."""
 
+import numbers
+
 import keras
 import numpy as np
 
@@ -118,6 +120,11 @@ class _Writer:
     def _block(self, name, block, before):
         """Features after a block, and its FLOPs; its outputs are noted."""
         graph, description = self.graph, describe(block)
+        if not isinstance(description.epsilon, numbers.Real):
+            raise ValueError(
+                "An ONNX file holds one epsilon, and `halting_at` was given a variable or a tensor, whose value may "
+                f"change. Give it a number. Received: {description.epsilon}"
+            )
         outcome = write_block(graph, before, description, self.engine)
         features, num_units = outcome["features"], outcome.get("num_units")
         count = flops.count_block(graph, BlockCosts.of(block), before.size, features.size, num_units)
