@@ -3,7 +3,8 @@
   python -m sact_tf.studies.resolution --checkpoint_dirs=runs/cluttered_digits/vanilla,runs/cluttered_digits/sact
 
 Writes the metrics of each evaluation, `resolution.csv`, `resolution.png` and `resolution.svg`. Started again, it goes
-on where it was stopped. Adaptive networks spend more on larger images, and where they do is up to them.
+on where it was stopped. Adaptive networks spend more on larger images, and where they do is up to them. Where all halt
+at once, as may happen to networks that never saw such images, it says so.
 """
 
 import os
@@ -17,6 +18,9 @@ from sact_tf.studies import runs
 from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
+_UNITS = "/num_units_mean"
+# Of the units beyond the first of each block; a network that runs fewer decides nothing any more.
+_COLLAPSED = 0.01
 
 
 def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line):
@@ -52,18 +56,42 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
                     "trained_size": config.image_size,
                     "image_size": size,
                     "flops": metrics[runs.FLOPS],
+                    "units": " ".join(f"{mean:.2f}" for mean in _units(metrics)),
                     **runs.score(config.dataset, metrics),
                 }
             )
+            if collapsed(config.model.units, _units(metrics)):
+                log(
+                    f"At {size} x {size} the network hardly ever runs more than the first unit of a block, and so "
+                    f"decides nothing. It learned from {config.image_size} x {config.image_size}; give images of "
+                    "sizes nearer to that, or fine-tune it on these."
+                )
             runs.write_table(f"{path}.csv", rows)
             runs.save_figure(charts.resolution(rows, list(rows[0])[-1]), path)
     name = list(rows[0])[-1]
-    log(f"| run | image size | FLOPs, millions | {name} |")
-    log("|---|---|---|---|")
+    log(f"| run | image size | FLOPs, millions | units of each block | {name} |")
+    log("|---|---|---|---|---|")
     for row in rows:
-        log(f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {row[name]:.2%} |")
+        units = row["units"] or "all"
+        log(f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {units} | {row[name]:.2%} |")
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
+
+
+def _units(metrics):
+    """Mean units of each block, in order; none of a network that does not halt."""
+    return [metrics[name] for name in sorted(metrics) if name.endswith(_UNITS)]
+
+
+def collapsed(units, means):
+    """Whether a network hardly ever runs more than the first unit of a block.
+
+    Args:
+        units: ints, residual units of each block.
+        means: floats, the mean of those that were run; empty for a network that does not halt.
+    """
+    most = sum(units) - len(units)
+    return bool(means) and most > 0 and sum(means) - len(units) < _COLLAPSED * most
 
 
 def main():

@@ -168,6 +168,13 @@ def test_baseline_of_a_plain_network_is_refused(traded, tmp_path):
         baseline.run(str(traded[0] / "vanilla_1"), str(tmp_path))
 
 
+def test_a_network_that_halts_at_once_has_collapsed():
+    assert resolution.collapsed((3, 4, 1), [1.0, 1.04, 1.0])
+    assert not resolution.collapsed((3, 4, 1), [1.0, 1.06, 1.0])
+    # One that does not halt, and one that has nothing to decide.
+    assert not resolution.collapsed((3, 4, 1), []) and not resolution.collapsed((1, 1, 1), [1.0, 1.0, 1.0])
+
+
 @pytest.mark.usefixtures("without_graphs")
 def test_resolution_evaluates_at_every_size(traded, tmp_path):
     directory, _, _ = traded
@@ -178,6 +185,9 @@ def test_resolution_evaluates_at_every_size(traded, tmp_path):
     # All but the classifier grows with the area; the pooled features don't.
     assert large / small == pytest.approx((64 / 48) ** 2, rel=1e-2)
     assert len(read_table(tmp_path / "resolution.csv")) == 4
+    for row in rows:
+        means = [float(mean) for mean in row["units"].split()]
+        assert len(means) == (0 if row["model_type"] == "vanilla" else 3) and all(mean >= 1 for mean in means)
     assert_figures(tmp_path / "resolution")
 
 
