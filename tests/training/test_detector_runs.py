@@ -27,8 +27,9 @@ COMMAND = [
 ]
 
 
-def make_config(steps=3, **changes):
-    network = {"model": "1_2_1_1", "model_type": "sact", "base_channels": 2, "head_samples": 8, "crop_size": 4}
+def make_config(steps=3, model_type="sact", **changes):
+    model = "1_2_1_1" if model_type == "sact" else "1_1_1_1"
+    network = {"model": model, "model_type": model_type, "base_channels": 2, "head_samples": 8, "crop_size": 4}
     fields = {"image_size": 64, "batch_size": 4, "warmup_steps": 0, "max_number_of_steps": steps, **changes}
     return config.default_training_config("digit_scenes", network, **fields, deterministic=False)
 
@@ -73,10 +74,12 @@ def split_batch_losses(run_config, replicas):
     return losses
 
 
-def test_a_detector_on_two_devices_has_the_losses_of_the_split_batch(tmp_path, monkeypatch):
+# What is drawn and padded is the same for both, and tracing two replicas of a SACT detector takes a minute.
+@pytest.mark.parametrize("model_type", ["vanilla", pytest.param("sact", marks=pytest.mark.slow)])
+def test_a_detector_on_two_devices_has_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type):
     monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
     # Not clipped, so that a gradient of another size would show.
-    run_config, lines = make_config(2, clip_norm=None, learning_rate=0.01), []
+    run_config, lines = make_config(2, model_type, clip_norm=None, learning_rate=0.01), []
     training.train(run_config, str(tmp_path), log=lines.append, strategy="mirrored")
     losses = [float(line.split("loss ")[1].split(",")[0]) for line in lines if "loss " in line]
     np.testing.assert_allclose(losses, split_batch_losses(run_config, 2), atol=6e-4)
