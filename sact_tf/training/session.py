@@ -114,10 +114,12 @@ class Session:
 
     def _steps(self, source, first_step):
         """Makes the steps; yields after each."""
+        if first_step >= self.config.max_number_of_steps:
+            return
         step = steady_step = first_step
         steady = time.monotonic()
         batches = self._batches(source, first_step)
-        make_step = self.trainer.step_on(batches.element_spec) if first_step < self.config.max_number_of_steps else None
+        make_step = self.trainer.step_on(batches.element_spec)
         for batch in batches:
             results = make_step(batch)
             step += 1
@@ -137,8 +139,6 @@ class Session:
     def _batches(self, source, first_step):
         """The batches of the steps that are left."""
         left = self.config.max_number_of_steps - first_step
-        if left <= 0:
-            return iter(())
 
         def dataset(context):
             batches = pipeline.training_batches(

@@ -1,14 +1,11 @@
-"""Runs of a detector: killed, terminated, resumed, on two devices, compiled by XLA; and what the others had."""
+"""Runs of a detector: killed and resumed to the bit, on two devices, compiled by XLA."""
 
 import signal
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from sact_tf import config, training
-from sact_tf.data import pipeline
-from sact_tf.training.trainer import Trainer
 
 STEPS = 12
 COMMAND = [
@@ -54,29 +51,11 @@ def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(s
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
 
 
-def split_batch_losses(run_config, replicas):
-    """Losses of each step where every replica has its part of the batch, computed one by one."""
-    tf.keras.utils.set_random_seed(run_config.seed)
-    trainer = Trainer(run_config, tf.distribute.get_strategy())
-    source = pipeline.open_source(run_config.dataset, "train", run_config.image_size)
-    batches = pipeline.training_batches(source, run_config.batch_size, run_config.seed, 0)
-    share, losses = run_config.batch_size // replicas, []
-    for step, batch in enumerate(batches.take(run_config.max_number_of_steps)):
-        parts = []
-        for first in range(0, run_config.batch_size, share):
-            # Which boxes are drawn is up to the number of an image among those of all replicas.
-            draws = (run_config.seed, tf.constant(step, tf.int64), first + tf.range(share))
-            trainer._draws = lambda batch, draws=draws: {"draws": draws}
-            parts.append(trainer._gradients({name: value[first : first + share] for name, value in batch.items()}))
-        losses.append(np.mean([float(results["loss"]) for _, results in parts]))
-        means = [tf.add_n(list(gradients)) / replicas for gradients in zip(*(part[0] for part in parts), strict=True)]
-        trainer.optimizer.apply(means, trainer.model.trainable_variables)
-    return losses
-
-
 # What is drawn and padded is the same for both, and tracing two replicas of a SACT detector takes a minute.
 @pytest.mark.parametrize("model_type", ["vanilla", pytest.param("sact", marks=pytest.mark.slow)])
-def test_a_detector_on_two_devices_has_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type):
+def test_a_detector_on_two_devices_has_the_losses_of_the_split_batch(
+    tmp_path, monkeypatch, split_batch_losses, model_type
+):
     monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
     # Not clipped, so that a gradient of another size would show.
     run_config, lines = make_config(2, model_type, clip_norm=None, learning_rate=0.01), []

@@ -53,24 +53,6 @@ def make_config(model_type, steps, **changes):
     )
 
 
-def split_batch_losses(run_config, replicas):
-    """Losses of each step where every replica normalizes its part of the batch by itself, computed one by one."""
-    tf.keras.utils.set_random_seed(run_config.seed)
-    trainer = Trainer(run_config, tf.distribute.get_strategy())
-    source = pipeline.open_source(run_config.dataset, "train", run_config.image_size)
-    batches = pipeline.training_batches(source, run_config.batch_size, run_config.seed, 0)
-    share, losses = run_config.batch_size // replicas, []
-    for batch in batches.take(run_config.max_number_of_steps):
-        parts = [
-            trainer._gradients({name: value[first : first + share] for name, value in batch.items()})
-            for first in range(0, run_config.batch_size, share)
-        ]
-        losses.append(np.mean([float(results["loss"]) for _, results in parts]))
-        means = [tf.add_n(list(gradients)) / replicas for gradients in zip(*(part[0] for part in parts), strict=True)]
-        trainer.optimizer.apply(means, trainer.model.trainable_variables)
-    return losses
-
-
 def logged_losses(directory, run_config, **options):
     lines = []
     training.train(run_config, directory, log=lines.append, **options)
@@ -83,7 +65,7 @@ def logged_losses(directory, run_config, **options):
     ("model_type", "changes"),
     [("sact", {"clip_norm": 0.2}), ("vanilla", {}), pytest.param("act_early_stopping", {}, marks=pytest.mark.slow)],
 )
-def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, model_type, changes):
+def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, split_batch_losses, model_type, changes):
     monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
     run_config = make_config(model_type, steps=3, **changes)
     losses = logged_losses(str(tmp_path), run_config, strategy="mirrored")
