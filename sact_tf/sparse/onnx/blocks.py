@@ -13,7 +13,7 @@ from sact_tf.sparse.onnx.parts import add_at, indices_of, squeeze
 from sact_tf.sparse.onnx.rows import write_positions
 
 
-def write_block(graph, features, description, engine):
+def write_block(graph, features, description, engine, picture=None):
     """Writes a block; see the module.
 
     Args:
@@ -21,22 +21,27 @@ def write_block(graph, features, description, engine):
         features: `Features`.
         description: `Description`.
         engine: "sparse" computes what is active, "masked" all of it until nothing is.
+        picture: `Picture` of the features where they are padded, of which nothing is read and which has no units; of
+            blocks of `folding.Bottleneck`s.
     """
+    if picture is not None and not all(isinstance(unit, Bottleneck) for unit in description.units):
+        raise ValueError(f"Maps are padded, and block '{description.name}' has units that take no picture.")
     if description.model_type == "vanilla":
-        return _write_vanilla(graph, features, description)
+        return _write_vanilla(graph, features, description, picture)
     if engine == "masked":
-        return _write_masked(graph, features, description)
+        return _write_masked(graph, features, description, picture)
     if description.model_type != "sact":
-        return _write_images(graph, features, description)
+        return _write_images(graph, features, description, picture)
     # Units without a narrow part gain nothing on rows.
     on_rows = description.has_linear_branches and isinstance(description.units[0], Bottleneck)
-    return (write_positions if on_rows else _write_masked)(graph, features, description)
+    return (write_positions if on_rows else _write_masked)(graph, features, description, picture)
 
 
-def _write_vanilla(graph, features, description):
+def _write_vanilla(graph, features, description, picture):
     value = features.as_maps(graph)
     for unit in description.units:
-        value = maps.after_unit(graph, value, unit)
+        value = maps.after_unit(graph, value, unit, picture)
+        picture = picture and picture.after(graph, unit.stride)
     return {"features": _after(graph, features, value, description)}
 
 
@@ -49,20 +54,28 @@ def _after(graph, features, value, description):
     return Features(value, size, (last.expand if isinstance(last, Bottleneck) else last.second).bias.size)
 
 
-def _write_masked(graph, features, description):
+def _write_masked(graph, features, description, picture):
     """Whole maps; the state is `(batch, 1, height, width)` for `sact`, else `(batch, 1, 1, 1)`."""
     spatial = description.model_type == "sact"
     entering = features
-    features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0])
-    size = entering.size.after(graph, description.units[0].stride)
+    features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0], picture)
+    size, picture = _after_stride(graph, entering.size, picture, description)
     one = graph.ints([1])
     shape = graph.op("Concat", size.batch, one, *(size[1:] if spatial else [one, one]), axis=0)
-    state = halting.initial_state(graph, shape)
-    logit = _logit_of_maps(graph, features, description.branches[:1])
+    state = halting.initial_state(graph, shape, picture.inside if picture and spatial else None)
+    logit = _logit_of_maps(graph, features, description.branches[:1], picture)
     state = _advance(graph, state, logit, description)
     for index, unit in enumerate(description.units[1:], 1):
         features, output, logit = _masked_unit(
-            graph, features, output, state, shape, unit, description.branches[index : index + 1], description.epsilon
+            graph,
+            features,
+            output,
+            state,
+            shape,
+            unit,
+            description.branches[index : index + 1],
+            description.epsilon,
+            picture,
         )
         state = _advance(graph, state, logit, description)
     axes = [1] if spatial else [1, 2, 3]
@@ -70,18 +83,24 @@ def _write_masked(graph, features, description):
     return {"features": left, **halting.outcome(graph, state, lambda value: squeeze(graph, value, axes))}
 
 
-def _masked_unit(graph, features, output, state, shape, unit, branch, epsilon):
+def _after_stride(graph, size, picture, description):
+    """Size and picture after a block's first unit."""
+    stride = description.units[0].stride
+    return size.after(graph, stride), picture and picture.after(graph, stride)
+
+
+def _masked_unit(graph, features, output, state, shape, unit, branch, epsilon, picture):
     """`(features, output, logit)` after a unit, which is left out where nothing is active; logit `None` of the last."""
     active = halting.is_active(graph, state, epsilon)
     left = halting.remainder(graph, state)
 
     def run(inner):
-        added = maps.residual(inner, maps.enter(inner, features, unit), unit)
+        added = maps.residual(inner, maps.enter(inner, features, unit), unit, picture)
         # A choice, not a product: nan * 0 would leak.
         added = inner.op("Where", active, added, inner.floats(0.0))
         after = inner.op("Add", features, added)
         results = [after, inner.op("Add", output, inner.op("Mul", added, left))]
-        return results + ([_logit_of_maps(inner, after, branch)] if branch else [])
+        return results + ([_logit_of_maps(inner, after, branch, picture)] if branch else [])
 
     def skip(inner):
         return [features, output, *([inner.op("Expand", inner.floats(0.0), shape)] if branch else [])]
@@ -91,14 +110,16 @@ def _masked_unit(graph, features, output, state, shape, unit, branch, epsilon):
     return results if branch else [*results, None]
 
 
-def _logit_of_maps(graph, features, branches):
+def _logit_of_maps(graph, features, branches, picture):
     """Logits in the shape of the state, `None` without a branch."""
     if not branches:
         return None
     [branch] = branches
-    pooled = maps.pooled_logit(graph, maps.mean(graph, features), branch)
+    pooled = maps.pooled_logit(graph, maps.mean(graph, features, picture), branch)
     pooled = graph.op("Unsqueeze", pooled, graph.ints([maps.HEIGHT, maps.WIDTH]))
-    return pooled if branch.local is None else graph.op("Add", maps.local_logit(graph, features, branch), pooled)
+    if branch.local is None:
+        return pooled
+    return graph.op("Add", maps.local_logit(graph, features, branch, picture), pooled)
 
 
 def _advance(graph, state, logit, description):
@@ -106,15 +127,18 @@ def _advance(graph, state, logit, description):
     return halting.advance(graph, state, probability, description.epsilon)
 
 
-def _write_images(graph, features, description):
+def _write_images(graph, features, description, picture):
     """ACT: the images that are active, each of them whole; the state is `(batch,)`."""
     entering, batch = features, features.size.batch
-    features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0])
+    features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0], picture)
+    _, picture = _after_stride(graph, entering.size, picture, description)
     state = halting.initial_state(graph, batch)
-    means = maps.mean(graph, features)
+    means = maps.mean(graph, features, picture)
     for index, unit in enumerate(description.units):
         if index > 0:
-            features, output, means = _unit_of_images(graph, features, output, means, state, batch, unit, description)
+            features, output, means = _unit_of_images(
+                graph, features, output, means, state, batch, unit, description, picture
+            )
         logit = None
         if index < len(description.branches):
             logit = squeeze(graph, maps.pooled_logit(graph, means, description.branches[index]), [1])
@@ -123,7 +147,7 @@ def _write_images(graph, features, description):
     return {"features": left, **halting.outcome(graph, state, lambda value: value)}
 
 
-def _unit_of_images(graph, features, output, means, state, batch, unit, description):
+def _unit_of_images(graph, features, output, means, state, batch, unit, description, picture):
     """Features, output and mean features of all images after a unit that some of them run."""
     images = indices_of(graph, halting.is_active(graph, state, description.epsilon))
     numbers = squeeze(graph, images, [1])
@@ -132,11 +156,12 @@ def _unit_of_images(graph, features, output, means, state, batch, unit, descript
         lambda inner: maps.enter(inner, features, unit),
         lambda inner: maps.enter(inner, inner.op("Gather", features, numbers, axis=0), unit),
     )
-    added = maps.residual(graph, entered, unit)
+    picture = picture and picture.of_images(graph, numbers)
+    added = maps.residual(graph, entered, unit, picture)
     left = graph.op("Gather", halting.remainder(graph, state), numbers, axis=0)
     weighed = graph.op("Mul", added, graph.reshape(left, -1, 1, 1, 1))
     return (
         add_at(graph, features, images, added),
         add_at(graph, output, images, weighed),
-        add_at(graph, means, images, maps.mean(graph, added)),
+        add_at(graph, means, images, maps.mean(graph, added, picture)),
     )

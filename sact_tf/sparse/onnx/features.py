@@ -6,7 +6,7 @@ be it only to ask for their shape. So sizes are computed from those of the image
 
 from typing import NamedTuple
 
-from sact_tf.sparse.onnx.parts import squeeze
+from sact_tf.sparse.onnx.parts import ceil_divide, squeeze
 
 
 class Size(NamedTuple):
@@ -20,11 +20,7 @@ class Size(NamedTuple):
         """That of maps with so many times fewer positions each way; sizes round up."""
         if stride == 1:
             return self
-        height, width = (
-            graph.op("Div", graph.op("Add", size, graph.ints([stride - 1])), graph.ints([stride]))
-            for size in (self.height, self.width)
-        )
-        return Size(self.batch, height, width)
+        return Size(self.batch, *(ceil_divide(graph, each, stride) for each in (self.height, self.width)))
 
     def area(self, graph):
         """Positions of a map, int64 scalar."""

@@ -3,6 +3,7 @@
 from sact_tf.flops.costs import cost
 from sact_tf.sparse.onnx.graph import FLOAT, INT64
 from sact_tf.sparse.onnx.maps import HEIGHT, WIDTH
+from sact_tf.sparse.onnx.pictures import mask
 
 
 def count_block(graph, costs, before, after, num_units=None):
@@ -11,7 +12,7 @@ def count_block(graph, costs, before, after, num_units=None):
     Args:
         graph: `Graph`.
         costs: `sact_tf.flops.costs.BlockCosts`.
-        before, after: `Size` of the features that enter and leave it.
+        before, after: `Size` of the features that enter and leave it; `Picture`s where they are padded.
         num_units: name, as the block returned it; `None` for a `vanilla` block.
     """
     area = after.area(graph)
@@ -31,11 +32,13 @@ def count_block(graph, costs, before, after, num_units=None):
         return total
     dilated, plain = zip(*map(_by_dilation, costs.units[1:]), strict=True)
     if not spatial:
-        some = graph.op("Mul", graph.ints([sum(pair) for pair in zip(dilated, plain, strict=True)]), area)
+        some = graph.ints([sum(pair) for pair in zip(dilated, plain, strict=True)])
+        some = graph.op("Mul", some, graph.op("Unsqueeze", area, graph.ints([-1])))
         some = graph.op("Add", some, graph.ints(pooled[1:]))
         return graph.op("Add", total, _where_they_ran(graph, some, num_units, len(costs.units)))
     active = _runs(graph, num_units, len(costs.units), [1, -1, 1, 1])
     around = graph.op("MaxPool", active, kernel_shape=[3, 3], pads=[1] * 4)
+    around = mask(graph, around, getattr(after, "inside", None))
     for maps, factors in ((active, [a + b for a, b in zip(plain, local[1:], strict=True)]), (around, dilated)):
         positions = graph.op("ReduceSum", maps, graph.ints([HEIGHT, WIDTH]), keepdims=0)
         total = graph.op("Add", total, _weigh(graph, graph.cast(positions, INT64), graph.ints(factors)))
@@ -43,11 +46,11 @@ def count_block(graph, costs, before, after, num_units=None):
 
 
 def count_stem(graph, layers, fixed):
-    """FLOPs of what comes before the blocks and after them, int64 scalar.
+    """FLOPs of what comes before the blocks and after them, int64 scalar, or `(batch,)` of `Picture`s.
 
     Args:
         graph: `Graph`.
-        layers: list of `(kernel_shape, size)`: of each convolution, and the `Size` of what it returns.
+        layers: list of `(kernel_shape, size)`: of each convolution, and the `Size`, or `Picture`, of what it returns.
         fixed: int, FLOPs that every image costs besides.
     """
     total = graph.ints(fixed)
@@ -77,9 +80,9 @@ def _runs(graph, num_units, units, shape):
 
 
 def _where_they_ran(graph, costs, num_units, units):
-    """Sum of int64 costs `(units - 1,)` over the units that each image ran; all of them without `num_units`."""
+    """Sum of int64 costs `(..., units - 1)` over the units that each image ran; all of them without `num_units`."""
     if num_units is None:
-        return graph.op("ReduceSum", costs, keepdims=0)
+        return graph.op("ReduceSum", costs, graph.ints([-1]), keepdims=0)
     return _weigh(graph, graph.cast(_runs(graph, num_units, units, [1, -1]), INT64), costs)
 
 

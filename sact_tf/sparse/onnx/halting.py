@@ -21,8 +21,16 @@ class State(NamedTuple):
     halts: tuple = ()
 
 
-def initial_state(graph, shape):
-    """The state before the first unit; `shape` is the name of an int64 vector."""
+def initial_state(graph, shape, inside=None):
+    """The state before the first unit.
+
+    Args:
+        graph: `Graph`.
+        shape: name of an int64 vector.
+        inside: name of bool of that shape; where it is False, everything has halted before it began.
+    """
+    if inside is not None:
+        return State(graph.op("Where", inside, graph.floats(0.0), graph.floats(1.0)))
     return State(graph.op("Expand", graph.floats(0.0), shape))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from sact_tf.layers.parts import LEAKY_RELU_SLOPE
 from sact_tf.layers.parts import leaky_relu as leaky_relu_of_cifar
 from sact_tf.sparse.folding import Bottleneck
+from sact_tf.sparse.onnx import pictures
 
 HEIGHT, WIDTH = 2, 3
 # ONNX Runtime writes a product twice if it has a bias. Where many columns are made of so few channels that this is most
@@ -76,9 +77,11 @@ def activate(graph, features, activation):
     )
 
 
-def mean(graph, maps):
-    """Mean over the positions, `(batch, channels)`."""
-    return graph.op("ReduceMean", maps, graph.ints([HEIGHT, WIDTH]), keepdims=0)
+def mean(graph, maps, picture=None):
+    """Mean over the positions, `(batch, channels)`; over those of a `Picture` alone, if there is one."""
+    if picture is not None:
+        maps = pictures.mask(graph, maps, picture.inside)
+    return pictures.mean(graph, maps, [HEIGHT, WIDTH], picture)
 
 
 def enter(graph, features, unit):
@@ -88,20 +91,21 @@ def enter(graph, features, unit):
     return leaky_relu(graph, normalize(graph, features, unit.enter))
 
 
-def residual(graph, entered, unit):
-    """What a folded unit adds to its shortcut, of what `enter` gave."""
+def residual(graph, entered, unit, picture=None):
+    """What a folded unit adds to its shortcut, of what `enter` gave; of a `Picture`, zeros are read around it."""
     if isinstance(unit, Bottleneck):
         narrow = graph.op("Relu", convolve(graph, entered, unit.reduce))
+        narrow = pictures.mask(graph, narrow, picture and picture.inside)
         narrow = graph.op("Relu", convolve(graph, narrow, unit.middle, unit.stride, pads=1))
         return convolve(graph, narrow, unit.expand)
     inner = leaky_relu(graph, convolve(graph, entered, unit.first, unit.stride), times=2)
     return convolve(graph, inner, unit.second)
 
 
-def after_unit(graph, features, unit):
-    """Features after a folded unit."""
+def after_unit(graph, features, unit, picture=None):
+    """Features after a folded unit; `picture` as of `residual`."""
     entered = enter(graph, features, unit)
-    added = residual(graph, entered, unit)
+    added = residual(graph, entered, unit, picture)
     if isinstance(unit, Bottleneck):
         return graph.op("Add", _bottleneck_shortcut(graph, features, entered, unit), added)
     if not unit.has_shortcut:
@@ -127,10 +131,11 @@ def _basic_shortcut(graph, features, unit):
     return features
 
 
-def local_logit(graph, features, branch):
+def local_logit(graph, features, branch, picture=None):
     """Logits of the positions `(batch, 1, height, width)` by the local half of a `folding.Branch`."""
     normalized = normalize(graph, features, branch.local.normalization)
-    return convolve(graph, activate(graph, normalized, branch.pooled.activation), branch.local.convolution)
+    activated = activate(graph, normalized, branch.pooled.activation)
+    return convolve(graph, pictures.mask(graph, activated, picture and picture.inside), branch.local.convolution)
 
 
 def pooled_logit(graph, means, branch):

@@ -117,17 +117,20 @@ class _Writer:
         value = maps.convolve(self.graph, features.value, Linear.of(layer), stride, pads or None)
         return Features(value, features.size.after(self.graph, stride), layer.filters)
 
-    def _block(self, name, block, before):
-        """Features after a block, and its FLOPs; its outputs are noted."""
+    def _block(self, name, block, before, picture=None):
+        """Features after a block, and its FLOPs; its outputs are noted. `picture` is that of `before`, if padded."""
         graph, description = self.graph, describe(block)
         if not isinstance(description.epsilon, numbers.Real):
             raise ValueError(
                 "An ONNX file holds one epsilon, and `halting_at` was given a variable or a tensor, whose value may "
                 f"change. Give it a number. Received: {description.epsilon}"
             )
-        outcome = write_block(graph, before, description, self.engine)
+        outcome = write_block(graph, before, description, self.engine, picture)
         features, num_units = outcome["features"], outcome.get("num_units")
-        count = flops.count_block(graph, BlockCosts.of(block), before.size, features.size, num_units)
+        sizes = before.size, features.size
+        if picture is not None:
+            sizes = picture, picture.after(graph, description.units[0].stride)
+        count = flops.count_block(graph, BlockCosts.of(block), *sizes, num_units)
         place = ("batch", f"{name}/height", f"{name}/width") if block.model_type == "sact" else ("batch",)
         if self.features:
             shape = ("batch", f"{name}/height", f"{name}/width", features.channels)

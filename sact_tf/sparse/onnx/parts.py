@@ -18,6 +18,11 @@ def add_at(graph, value, indices, change):
     return graph.op("ScatterND", value, indices, change, reduction="add")
 
 
+def ceil_divide(graph, number, by):
+    """Int64 numbers over an int, rounded up."""
+    return graph.op("Div", graph.op("Add", number, graph.ints([by - 1])), graph.ints([by]))
+
+
 def is_part(graph, number, of, part):
     """Bool scalar: whether a number, int64 `(1,)`, is at least this part of another one."""
     # In thousandths, as integers.

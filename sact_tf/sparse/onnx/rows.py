@@ -20,6 +20,7 @@ from sact_tf.sparse.onnx import halting, maps
 from sact_tf.sparse.onnx.features import Features, maps_of, rows_of
 from sact_tf.sparse.onnx.graph import FLOAT, INT64
 from sact_tf.sparse.onnx.parts import add_at, indices_of, is_part, squeeze
+from sact_tf.sparse.onnx.pictures import mask, mean
 
 # From this part of the positions on, all of them are read and convolved.
 DENSE_FROM = 0.8
@@ -36,6 +37,7 @@ class Grid(NamedTuple):
         bordered: the same with a border of one around every map.
         inside: name of int64 `(positions,)`, the number of each among those.
         offsets: name of int64 `(9,)`, what to add to such a number for the places of a 3x3 kernel.
+        picture: `Picture` of the maps where they are padded, else `None`.
     """
 
     size: tuple
@@ -43,9 +45,10 @@ class Grid(NamedTuple):
     bordered: str
     inside: str
     offsets: str
+    picture: tuple | None
 
     @classmethod
-    def of(cls, graph, size):
+    def of(cls, graph, size, picture):
         """That of maps of a `Size`."""
         high, wide = (graph.op("Add", each, graph.ints([2])) for each in (size.height, size.width))
         everywhere = graph.op("Expand", graph.floats([[[1.0]]]), graph.op("Concat", *size, axis=0))
@@ -58,6 +61,7 @@ class Grid(NamedTuple):
             graph.op("Mul", size.batch, graph.op("Mul", high, wide)),
             graph.reshape(graph.op("NonZero", bordered), -1),
             graph.reshape(offsets, -1),
+            picture,
         )
 
     def to_decisions(self, graph, vector):
@@ -65,11 +69,14 @@ class Grid(NamedTuple):
         return graph.reshape(vector, *self.size)
 
 
-def write_positions(graph, features, description):
+def write_positions(graph, features, description, picture=None):
     """Writes a `sact` block with linear branches; see `blocks`. The state is `(positions,)`."""
-    rows, columns, size = _first_unit(graph, features, description)
-    grid, output = Grid.of(graph, size), rows
-    state = halting.initial_state(graph, grid.positions)
+    rows, columns, size = _first_unit(graph, features, description, picture)
+    picture = picture and picture.after(graph, description.units[0].stride)
+    # Its positions that no picture has are as what lies around the maps: their columns stay zero, they never run.
+    columns = mask(graph, columns, picture and picture.on_rows(graph))
+    grid, output = Grid.of(graph, size, picture), rows
+    state = halting.initial_state(graph, grid.positions, picture and graph.reshape(picture.inside, -1))
     state = _halt(graph, state, columns, grid, description.branches[0], description.epsilon)
     for index in range(1, len(description.units)):
         rows, output, columns = _unit(graph, index, rows, output, columns, state, grid, description)
@@ -81,12 +88,13 @@ def write_positions(graph, features, description):
     }
 
 
-def _first_unit(graph, features, description):
+def _first_unit(graph, features, description, picture):
     """Rows, columns and `Size` after a block's first unit, which runs everywhere."""
     unit, kernels, shifts = description.units[0], *_columns_of(description.branches)
     rows, size = features.as_rows(graph), features.size
     entered = maps.clip(graph, rows, unit.clip, of_maps=False)
     reduced = graph.op("Relu", _times(graph, entered, unit.reduce))
+    reduced = mask(graph, reduced, picture and picture.on_rows(graph))
     narrow = maps.convolve(
         graph, maps_of(graph, reduced, size, unit.reduce.bias.size), unit.middle, unit.stride, pads=1
     )
@@ -142,9 +150,8 @@ def _halt(graph, state, columns, grid, branch, epsilon):
     gather = np.append(np.eye(TAPS), np.zeros((1, TAPS)), axis=0).reshape(1, COLUMNS, 3, 3)
     bias = graph.floats(branch.local.convolution.bias)
     local = graph.op("Conv", own, graph.floats(gather), bias, pads=[1] * 4, kernel_shape=[3, 3])
-    pooled = graph.op(
-        "ReduceMean", graph.slice(own, TAPS, COLUMNS, axis=1), graph.ints([maps.HEIGHT, maps.WIDTH]), keepdims=1
-    )
+    pooled = mean(graph, graph.slice(own, TAPS, COLUMNS, axis=1), [maps.HEIGHT, maps.WIDTH], grid.picture)
+    pooled = graph.op("Unsqueeze", pooled, graph.ints([maps.HEIGHT, maps.WIDTH]))
     probability = graph.op("Sigmoid", graph.reshape(graph.op("Add", local, pooled), -1))
     return halting.advance(graph, state, probability, epsilon)
 
@@ -181,7 +188,8 @@ def _narrow(graph, rows, active, own, grid, unit):
     channels = unit.middle.bias.size
 
     def everywhere(inner):
-        convolved = inner.op("Relu", maps.convolve(inner, maps_of(inner, reduced, grid.size, channels), unit.middle))
+        entering = mask(inner, reduced, grid.picture and grid.picture.on_rows(inner))
+        convolved = inner.op("Relu", maps.convolve(inner, maps_of(inner, entering, grid.size, channels), unit.middle))
         return inner.op("Gather", rows_of(inner, convolved, channels), numbers, axis=0)
 
     def gathered(inner):
@@ -200,6 +208,7 @@ def _gather(graph, rows, active, grid, unit):
     """The rows that the active positions read, clipped, and their numbers `(read, 1)`."""
     active = graph.op("Unsqueeze", grid.to_decisions(graph, graph.cast(active, FLOAT)), graph.ints([1]))
     around = graph.op("MaxPool", active, kernel_shape=[3, 3], pads=[1] * 4)
+    around = mask(graph, around, grid.picture and grid.picture.inside)
     near = indices_of(graph, graph.op("Greater", graph.reshape(around, -1), graph.floats(0.0)))
     gathered = graph.op("Gather", rows, squeeze(graph, near, [1]), axis=0)
     return maps.clip(graph, gathered, unit.clip, of_maps=False), near
