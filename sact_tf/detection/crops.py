@@ -13,7 +13,7 @@ from sact_tf.detection.anchors import STRIDE
 CROP_SIZE = 14
 # Of boxes that end on the border of their picture, rounding puts the last row or column outside now and then (some
 # 4 % of them), where crops are 0. They end this share of the picture before it.
-_BORDER = 1e-6
+BORDER = 1e-6
 
 
 def crop(features, boxes, image_size, stride=STRIDE, size=CROP_SIZE, max_pool=False, kernel=None):
@@ -40,8 +40,8 @@ def crop(features, boxes, image_size, stride=STRIDE, size=CROP_SIZE, max_pool=Fa
     share = (positions - 1.0) / steps
     pixels, share = tf.tile(pixels, (1, 2))[:, None], tf.tile(share, (1, 2))[:, None]
     normalized = boxes / pixels * share
-    at_border = tf.abs(boxes - pixels) <= _BORDER * pixels
-    normalized = tf.where(at_border, share * (1.0 - _BORDER), normalized)
+    at_border = tf.abs(boxes - pixels) <= BORDER * pixels
+    normalized = tf.where(at_border, share * (1.0 - BORDER), normalized)
     return crop_normalized(features, normalized, size, max_pool, kernel)
 
 

@@ -1,6 +1,7 @@
 """The engine as a graph of ONNX, which ONNX Runtime runs without TensorFlow, Keras and this package.
 
 - `network`: a whole network; `blocks`, `rows`, `maps` and `halting` are its parts, `flops` its counts;
+- `detector`: a detector; `pictures` (what of padded images is none), `proposals`, `crops` and `boxes` are its parts;
 - `graph`: nodes and constants while they are written; `features`, `parts`: what the writers share;
 - `runtime`: the network in ONNX Runtime, in this process, and the proof that a file gives the model's answers.
 

@@ -127,7 +127,9 @@ class Graph:
             metadata: dict of texts that are kept in the file.
         """
         for output, (value, _, _) in outputs.items():
-            self._nodes.append(helper.make_node("Identity", [value], [output], name=output))
+            # An input may be an output, as it is.
+            if output != value:
+                self._nodes.append(helper.make_node("Identity", [value], [output], name=output))
         graph = helper.make_graph(
             self._nodes,
             name,

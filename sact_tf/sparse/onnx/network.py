@@ -13,7 +13,7 @@ from sact_tf.sparse.onnx import flops, maps
 from sact_tf.sparse.onnx.blocks import write_block
 from sact_tf.sparse.onnx.features import Features, Size
 from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64, Graph
-from sact_tf.sparse.onnx.parts import squeeze
+from sact_tf.sparse.onnx.parts import squeeze, stop_where
 from sact_tf.version import __version__
 
 IMAGES = "images"
@@ -34,10 +34,10 @@ def write_network(model, engine="sparse", features=False):
         ValueError: for another model, or parts of one that are not known.
     """
     _check(model)
-    return _Writer(model, engine, features).write()
+    return Writer(model, engine, features).write()
 
 
-class _Writer:
+class Writer:
     """One network while it is written.
 
     Attributes:
@@ -58,7 +58,7 @@ class _Writer:
             size = graph.cast(graph.op("Concat", *sizes, axis=0), INT32)
             self.outputs["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
         images = Features(graph.op("Transpose", images, perm=[0, 3, 1, 2]), Size(batch, *sizes), 3)
-        features = self._stem(images)
+        features, _ = self._stem(images)
         total = graph.op("Expand", self.stem_flops, batch)
         for name, block in self.backbone.blocks.items():
             features, of_block = self._block(name, block, features)
@@ -66,22 +66,23 @@ class _Writer:
         if self.model is not self.backbone:
             self._head(features)
         self.outputs["flops"] = (total, INT64, ("batch",))
-        metadata = {"sact_tf": __version__, "engine": self.engine, "network": self.model.name}
         shape = ("batch", "height", "width", 3)
-        return graph.model("sact_tf", {IMAGES: (FLOAT, shape)}, self.outputs, metadata)
+        return graph.model("sact_tf", {IMAGES: (FLOAT, shape)}, self.outputs, self._metadata())
+
+    def _metadata(self):
+        return {"sact_tf": __version__, "engine": self.engine, "network": self.model.name}
 
     def _checked_images(self):
         """The images; a runtime stops with the name of a node where they are too small, or none."""
         graph, least = self.graph, self.backbone.minimum_size
         shape = graph.op("Shape", IMAGES)
         smallest = graph.op("ReduceMin", graph.slice(shape, 1, 3, axis=0), keepdims=1)
-        small = graph.cast(graph.op("Less", smallest, graph.ints([least])), INT64)
-        name = f"images must be at least {least} pixels high and wide"
-        # There is one thing to be had, at place 0.
-        nothing = graph.op("Gather", graph.ints([0]), small, axis=0, name=name)
+        small = graph.op("Less", smallest, graph.ints([least]))
+        nothing = stop_where(graph, small, f"images must be at least {least} pixels high and wide")
         return graph.op("Reshape", IMAGES, graph.op("Add", shape, nothing))
 
-    def _stem(self, features):
+    def _stem(self, features, picture=None):
+        """Features after the stem, and their `Picture` if images are padded; 0 is where they are."""
         graph, pads, layers = self.graph, 0, []
         for layer in self.backbone.stem:
             if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -90,22 +91,26 @@ class _Writer:
                     raise _unknown(layer)
             elif isinstance(layer, keras.layers.Conv2D):
                 features = self._stem_convolution(features, layer, pads)
-                layers.append((layer.kernel.shape, features.size))
+                picture = picture and picture.after(graph, layer.strides[0])
+                layers.append((layer.kernel.shape, picture or features.size))
                 pads = 0
             elif isinstance(layer, keras.layers.MaxPooling2D) and layer.padding == "same" and not pads:
                 window, strides = list(layer.pool_size), list(layer.strides)
                 if len(set(strides)) > 1:
                     raise _unknown(layer)
-                pooled = graph.op(
-                    "MaxPool", features.value, kernel_shape=window, strides=strides, auto_pad="SAME_UPPER"
-                )
+                value = features.value
+                if picture is not None:
+                    # As at a border.
+                    value = graph.op("Where", picture.inside, value, graph.floats(np.finfo("float32").min))
+                pooled = graph.op("MaxPool", value, kernel_shape=window, strides=strides, auto_pad="SAME_UPPER")
                 features = Features(pooled, features.size.after(graph, strides[0]), features.channels)
+                picture = picture and picture.after(graph, strides[0])
             else:
                 raise _unknown(layer)
         convolutions = self.model.head_convolutions() if hasattr(self.model, "head_convolutions") else ()
         fixed = sum(flops.cost(kernel_shape) for kernel_shape in convolutions)
         self.stem_flops = flops.count_stem(graph, layers, fixed)
-        return features
+        return features, picture
 
     def _stem_convolution(self, features, layer, pads):
         stride = layer.strides[0]
@@ -162,11 +167,16 @@ def _check(model):
     known = type(model).call in (Classifier.call, Backbone.call)
     if not isinstance(model, (Classifier, Backbone)) or not known:
         raise ValueError(
-            "ONNX files are written of the networks of this package: sact_tf.imagenet_resnet, sact_tf.cifar_resnet and "
-            "their backbones. Other layers around the blocks are Keras' own, which this package does not translate: "
-            "use sact_tf.sparse.compile(model) and tf.saved_model.save, or give the network inside, such as "
-            f"model.backbone. Received: '{model.name}', a {type(model).__name__}"
+            "ONNX files are written of the networks of this package: sact_tf.imagenet_resnet, sact_tf.cifar_resnet, "
+            "their backbones, and sact_tf.faster_rcnn. Other layers around the blocks are Keras' own, which this "
+            "package does not translate: use sact_tf.sparse.compile(model) and tf.saved_model.save, or give the "
+            f"network inside, such as model.backbone. Received: '{model.name}', a {type(model).__name__}"
         )
+    check_weights(model)
+
+
+def check_weights(model):
+    """Raises ValueError for a model without weights, or one that computes in another precision than float32."""
     if not model.built:
         raise ValueError(f"The model '{model.name}' is not built, so it has no weights. Call it on images first.")
     dtypes = {layer.compute_dtype for layer in model._flatten_layers() if isinstance(layer, keras.layers.Conv2D)}

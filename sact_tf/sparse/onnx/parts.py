@@ -1,6 +1,8 @@
-"""What the writers of blocks share: choosing some rows of a value, and what a block returns of its halting."""
+"""What the writers share: choosing some rows of a value, sizes, and what stops a graph."""
 
 import math
+
+from sact_tf.sparse.onnx.graph import INT64
 
 
 def squeeze(graph, value, axes):
@@ -21,6 +23,15 @@ def add_at(graph, value, indices, change):
 def ceil_divide(graph, number, by):
     """Int64 numbers over an int, rounded up."""
     return graph.op("Div", graph.op("Add", number, graph.ints([by - 1])), graph.ints([by]))
+
+
+def stop_where(graph, wrong, name):
+    """Int64 `(1,)`, which is 0; where bool `(1,)` is True a runtime stops instead, with the name of a node.
+
+    ONNX has no operation that complains.
+    """
+    # There is one thing to be had, at place 0.
+    return graph.op("Gather", graph.ints([0]), graph.cast(wrong, INT64), axis=0, name=name)
 
 
 def is_part(graph, number, of, part):
