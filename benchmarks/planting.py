@@ -72,12 +72,16 @@ def keep_channel(normalization, channel):
 
 
 def halt_on(branch, channel, threshold, slope=300.0):
-    keep_channel(branch.local_bn, channel)
-    kernel = np.zeros(branch.local_conv.kernel.shape)
-    kernel[1, 1, channel] = -slope
-    branch.local_conv.kernel.assign(kernel)
-    branch.local_conv.bias.assign([slope * threshold])
-    branch.global_conv.kernel.assign(np.zeros(branch.global_conv.kernel.shape))
+    """Halting of a branch, where a channel, or its mean in a branch of whole images, is below the threshold."""
+    spatial = hasattr(branch, "local_conv")
+    reads = (branch.local_bn, branch.local_conv) if spatial else (branch.global_bn, branch.global_conv)
+    keep_channel(reads[0], channel)
+    kernel = np.zeros(reads[1].kernel.shape)
+    kernel[kernel.shape[0] // 2, kernel.shape[1] // 2, channel] = -slope
+    reads[1].kernel.assign(kernel)
+    reads[1].bias.assign([slope * threshold])
+    if spatial:
+        branch.global_conv.kernel.assign(np.zeros(branch.global_conv.kernel.shape))
 
 
 def blobs(batch, size, seed=0):
@@ -89,15 +93,17 @@ def blobs(batch, size, seed=0):
     return ranks.reshape(batch, *size)
 
 
-def make_images(batch, size, centre):
+def make_images(batch, size, centre, whole=False):
     """Images whose red channel is 1 where blobs are above `centre`, falling to 0 around it.
 
     Args:
         batch: int, images.
         size: int, height and width in pixels, or a pair of them.
         centre: float.
+        whole: bool, whether an image has one red all over, each its own, instead of blobs.
     """
     size = (size, size) if isinstance(size, int) else tuple(size)
     images = tf.random.stateless_uniform((batch, *size, 3), (0, 1), -1.0, 1.0).numpy()
-    images[..., 0] = np.clip((blobs(batch, size) - centre) / 0.5 + 0.5, 0.0, 1.0)
+    red = ((np.arange(batch) + 0.5) / batch)[:, None, None] if whole else blobs(batch, size)
+    images[..., 0] = np.clip((red - centre) / 0.5 + 0.5, 0.0, 1.0)
     return tf.constant(images, tf.float32)

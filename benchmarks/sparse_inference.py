@@ -17,17 +17,13 @@ import tempfile
 
 import keras
 import numpy as np
-import onnxruntime
 import tensorflow as tf
 import timing
 from absl import app, flags
 from matplotlib import pyplot
-from planting import EVERYWHERE, make_images, plant_halting, train_normalizations
+from networks import RUNTIMES, flops
+from planting import EVERYWHERE, make_images
 
-import sact_tf
-from sact_tf.sparse.onnx.network import write_network
-
-NUM_CLASSES = 1001
 # Pixels, of the images that the amount of halting is searched on.
 SEARCH_SIZE = 224
 
@@ -47,10 +43,15 @@ for _ in range(3):
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("models", ["50", "101"], "ImageNet depths, or cifar_5, cifar_18.")
+flags.DEFINE_enum(
+    "model_type", "sact", ["sact", "act"], "The adaptive network; act needs several images to be between."
+)
 flags.DEFINE_list("batches", ["1", "8"], "Images per batch.")
 flags.DEFINE_list("sizes", ["224", "448"], "Height and width of ImageNet images, in pixels; CIFAR's are 32.")
 flags.DEFINE_list(
-    "shares", ["0.7", "0.55", "0.4"], "FLOPs of sact over those of vanilla; all positions active comes by itself."
+    "shares",
+    ["0.7", "0.55", "0.4"],
+    "FLOPs of the adaptive network over those of vanilla; all positions active comes by itself.",
 )
 flags.DEFINE_integer("rounds", 9, "How often each network is timed; medians are reported.")
 flags.DEFINE_list("runtime", ["tensorflow"], "What runs the networks: tensorflow, onnx, or both, a table each.")
@@ -66,13 +67,13 @@ flags.DEFINE_string(
 def main(argv):
     del argv
     if FLAGS.peak_of:
-        networks = RUNTIMES[FLAGS.runtime[0]](FLAGS.models[0])
+        networks = make_networks(FLAGS.models[0], FLAGS.runtime[0])
         return print_peak(networks, int(FLAGS.batches[0]), int(FLAGS.sizes[0]), FLAGS.peak_of)
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, {FLAGS.clock} time, float32, no XLA")
     points = []
     for name, runtime in [(name, runtime) for name in FLAGS.models for runtime in FLAGS.runtime]:
         keras.backend.clear_session()
-        networks = RUNTIMES[runtime](name)
+        networks = make_networks(name, runtime)
         for size in [32] if networks.cifar else [int(size) for size in FLAGS.sizes]:
             for batch in map(int, FLAGS.batches):
                 points += report(networks, batch, size)
@@ -80,144 +81,41 @@ def main(argv):
         draw(points, FLAGS.plot)
 
 
-class Networks:
-    """The networks of one table, and the engines made of them, each made when it is first asked for."""
-
-    runtime = "tensorflow"
-
-    def __init__(self, name):
-        self.name = name
-        self.cifar = name.startswith("cifar")
-        self._made = {}
-
-    def network(self, kind):
-        """The Keras model, "vanilla" or "sact"."""
-        return self._once(("network", kind), lambda: self._make(kind))
-
-    def forward(self, kind):
-        """Function from images to the outputs of the plain model."""
-        return self._once(("forward", kind), lambda: forward(self.network(kind)))
-
-    def engine(self, kind):
-        """The model, compiled."""
-        return self._once(("engine", kind), lambda: sact_tf.sparse.compile(self.network(kind)))
-
-    def sact_flops(self, images):
-        """Mean FLOPs of the engine's SACT for these images."""
-        return flops(self.network("sact"), self.engine("sact")(images))
-
-    def twin(self):
-        """The network of keras.applications, without its classifier."""
-        make = getattr(keras.applications, f"ResNet{self.name}V2")
-        settings = {"weights": None, "include_top": False, "input_shape": (None, None, 3), "pooling": "avg"}
-        return self._once("twin", lambda: forward(make(**settings)))
-
-    def runs(self):
-        """Dict from the rows of the table, all positions active, to functions that make their function of images."""
-        rows = {
-            "vanilla": lambda: self.forward("vanilla"),
-            "keras.applications": self.twin,
-            "vanilla, engine": lambda: self.engine("vanilla"),
-            "sact, masked": lambda: self.forward("sact"),
-            "sact, engine, all active": lambda: self.engine("sact"),
-        }
-        return {
-            name: run for name, run in rows.items() if name != "keras.applications" or (FLAGS.twin and not self.cifar)
-        }
-
-    def _once(self, key, make):
-        if key not in self._made:
-            self._made[key] = make()
-        return self._made[key]
-
-    def _make(self, kind):
-        if self.cifar:
-            model = sact_tf.cifar_resnet(self.name.split("_", 1)[1], kind, image_shape=(None, None, 3))
-        else:
-            model = sact_tf.imagenet_resnet(self.name, kind, NUM_CLASSES)
-        train_normalizations(model)
-        if kind == "sact":
-            plant_halting(model)
-        return model
-
-
-class OnnxNetworks(Networks):
-    """The same in ONNX Runtime."""
-
-    runtime = "onnx"
-
-    def forward(self, kind):
-        return self._session(kind, "masked")
-
-    def engine(self, kind):
-        return self._session(kind, "sparse")
-
-    def _session(self, *what):
-        return self._once(what, lambda: session(self.written(*what)))
-
-    def written(self, kind, engine):
-        """The bytes of an ONNX file."""
-        return write_network(self.network(kind), engine).SerializeToString()
-
-    def runs(self):
-        rows = {
-            "vanilla": lambda: self.forward("vanilla"),
-            "vanilla in TensorFlow": lambda: forward(self.network("vanilla")),
-            "sact, masked": lambda: self.forward("sact"),
-            "sact, engine, all active": lambda: self.engine("sact"),
-        }
-        return {name: run for name, run in rows.items() if "TensorFlow" not in name or "tensorflow" in FLAGS.runtime}
-
-
-RUNTIMES = {networks.runtime: networks for networks in (Networks, OnnxNetworks)}
-
-
-def session(written):
-    """Function from images to a dict of arrays, by ONNX Runtime, of the bytes of a file."""
-    options = onnxruntime.SessionOptions()
-    # Threads that wait for work by asking for it again and again take time from whatever else is timed.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    run = onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in run.get_outputs()]
-    return lambda images: dict(zip(names, run.run(None, {"images": np.asarray(images)}), strict=True))
-
-
-def forward(network):
-    signature = [tf.TensorSpec((None, None, None, 3), tf.float32)]
-    return tf.function(lambda images: network(images, training=False), input_signature=signature)
+def make_networks(name, runtime):
+    return RUNTIMES[runtime](name, FLAGS.model_type, FLAGS.twin, "tensorflow" in FLAGS.runtime)
 
 
 def find_images(networks, batch, size, share, vanilla_flops):
     """Bisection for images whose FLOPs are `share` of vanilla's; returns them and the share that was reached."""
     # The blobs are those of any size, so the search runs on small images.
     small = min(size, SEARCH_SIZE)
-    small_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(make_images(batch, small, EVERYWHERE)))
+    small_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(images_of(networks, batch, small)))
     low, high = -0.25, 1.25
     for _ in range(9):
         centre = (low + high) / 2
-        reached = networks.sact_flops(make_images(batch, small, centre)) / small_flops
+        reached = networks.adaptive_flops(images_of(networks, batch, small, centre)) / small_flops
         low, high = (centre, high) if reached > share else (low, centre)
-    images = make_images(batch, size, centre)
-    return images, networks.sact_flops(images) / vanilla_flops
+    images = images_of(networks, batch, size, centre)
+    return images, networks.adaptive_flops(images) / vanilla_flops
 
 
-def flops(model, outputs):
-    if "flops" in outputs:
-        return float(np.mean(outputs["flops"]))
-    return float(np.mean(sact_tf.flops.count(model, outputs)["flops"]))
+def images_of(networks, batch, size, centre=EVERYWHERE):
+    """Images that keep the positions above a centre active, or for act whole images."""
+    return make_images(batch, size, centre, whole=networks.model_type == "act")
 
 
 def report(networks, batch, size):
     """Prints the table of one network, batch and size; returns `(title, FLOPs share, time share)` of the engine."""
     title = f"{networks.name}, batch {batch}, {size} x {size}, {networks.runtime}"
-    images = make_images(batch, size, EVERYWHERE)
+    images = images_of(networks, batch, size)
     vanilla_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(images))
-    full = networks.sact_flops(images) / vanilla_flops
-    shares = {name: full if "sact" in name else 1.0 for name in networks.runs()} | {"keras.applications": None}
+    kind = networks.model_type
+    full = networks.adaptive_flops(images) / vanilla_flops
+    shares = {name: full if name.startswith(kind) else 1.0 for name in networks.runs()} | {"keras.applications": None}
     rows = {name: (make(), images, shares[name]) for name, make in networks.runs().items()}
     for share in map(float, FLAGS.shares):
         some_images, reached = find_images(networks, batch, size, share, vanilla_flops)
-        rows[f"sact, engine, {share:.0%}"] = (networks.engine("sact"), some_images, reached)
+        rows[f"{kind}, engine, {share:.0%}"] = (networks.engine(kind), some_images, reached)
     calls = {name: lambda run=run, images=images: fetch(run(images)) for name, (run, images, _) in rows.items()}
     seconds = timing.interleave(calls, FLAGS.rounds, progress=lambda text: print(f"{title}: {text}", file=sys.stderr))
     peaks = {name: measure_peak(networks, batch, size, name) for name in networks.runs()} if FLAGS.memory else {}
@@ -231,7 +129,7 @@ def report(networks, batch, size):
         print(
             f"| {name} | {figures[0]} | {milliseconds:.1f} | {time_share:.3f} | {figures[1]} | {peaks.get(name, '')} |"
         )
-        if name.startswith("sact, engine"):
+        if name.startswith(f"{kind}, engine"):
             points.append((title, share, time_share))
     sys.stdout.flush()
     return points
@@ -241,11 +139,12 @@ def measure_peak(networks, batch, size, row):
     """Peak memory in MiB of a process that runs one row of the table."""
     if networks.runtime == "onnx" and "TensorFlow" not in row:
         kind, engine = row.split(",")[0], "sparse" if "engine" in row else "masked"
-        return measure_onnx_peak(networks.written(kind, engine), make_images(batch, size, EVERYWHERE).numpy())
+        return measure_onnx_peak(networks.written(kind, engine), images_of(networks, batch, size).numpy())
     command = [
         sys.executable,
         __file__,
         f"--models={networks.name}",
+        f"--model_type={networks.model_type}",
         f"--runtime={networks.runtime}{',tensorflow' if 'TensorFlow' in row else ''}",
         f"--batches={batch}",
         f"--sizes={size}",
@@ -267,7 +166,7 @@ def measure_onnx_peak(written, images):
 
 
 def print_peak(networks, batch, size, row):
-    run, images = networks.runs()[row](), make_images(batch, size, EVERYWHERE)
+    run, images = networks.runs()[row](), images_of(networks, batch, size)
     for _ in range(3):
         fetch(run(images))
     # Not from getrusage: what the parent used before it started this process counts there.

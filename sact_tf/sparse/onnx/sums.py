@@ -1,0 +1,56 @@
+"""Adding to some rows, or images, of a value, in a graph of ONNX.
+
+`ScatterND` copies the whole value, on one thread, before it adds to a few rows of it. So the residuals of a block's
+units are put into each other from the last one on, each into the shorter one before it, and only then into all rows.
+"""
+
+from typing import NamedTuple
+
+from sact_tf.sparse.onnx.parts import squeeze
+
+# Residuals that are kept before they are put together: more would take memory.
+_KEPT = 4
+
+
+def add_some(graph, value, indices, change):
+    """`value` with `change` added at the indices `(number, 1)` of its first axis, which are different, and in order."""
+    everything = graph.op("Equal", graph.size(indices, 0), graph.size(value, 0))
+    return graph.choose(
+        squeeze(graph, everything, [0]),
+        lambda inner: inner.op("Add", value, change),
+        lambda inner: inner.op("ScatterND", value, indices, change, reduction="add"),
+    )
+
+
+class WeighedSum(NamedTuple):
+    """A block's output so far: what its first unit gave, and what the units after it add to fewer and fewer rows.
+
+    Attributes:
+        value: name, of all rows.
+        parts: tuple of pairs of names: indices `(number, 1)` and what is added to those, of `value` for the first
+            pair, of the pair before for the others.
+    """
+
+    value: str
+    parts: tuple = ()
+
+    def add(self, graph, numbers, among, change):
+        """Adds a unit's weighed residual.
+
+        Args:
+            graph: `Graph`.
+            numbers: name of int64 `(number, 1)`, the rows of all that it belongs to.
+            among: the same among the rows of the unit before.
+            change: name of the residual.
+        """
+        if len(self.parts) == _KEPT:
+            return WeighedSum(self.total(graph), ((numbers, change),))
+        return WeighedSum(self.value, (*self.parts, (among if self.parts else numbers, change)))
+
+    def total(self, graph):
+        """Name of the sum."""
+        below = [self.value, *(change for _, change in self.parts)]
+        total = below.pop()
+        for indices, _ in reversed(self.parts):
+            total = add_some(graph, below.pop(), indices, total)
+        return total
