@@ -81,6 +81,25 @@ def test_no_images_give_empty_outputs(networks, make_images, assert_same, name, 
     assert_same(run(images[:0]), {key: value[:0] for key, value in run(images).items()})
 
 
+@pytest.mark.parametrize("features", [False, True])
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_nothing_is_computed_that_nobody_reads(networks, name, model_type, features):
+    graph = network.write_network(networks(name, model_type), features=features).graph
+    read, made = {output.name for output in graph.output}, {constant.name for constant in graph.initializer}
+
+    def look(nodes):
+        for node in nodes:
+            read.update(node.input)
+            made.update(node.output if len(node.output) == 1 else ())
+            for body in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+                read.update(output.name for output in body.output)
+                look(body.node)
+
+    look(graph.node)
+    assert made <= read
+
+
 @pytest.mark.parametrize("dense_from", [0.0, 2.0])
 def test_positions_give_the_same_on_maps_and_gathered(networks, make_images, assert_same, monkeypatch, dense_from):
     monkeypatch.setattr(rows, "DENSE_FROM", dense_from)

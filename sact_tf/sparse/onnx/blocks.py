@@ -5,12 +5,17 @@ A writer is a function of a `Graph`, `Features` and a `Description`. It returns 
 of `AdaptiveBlock`.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from sact_tf.sparse.folding import Bottleneck
 from sact_tf.sparse.onnx import halting, maps
 from sact_tf.sparse.onnx.features import Features
 from sact_tf.sparse.onnx.graph import FLOAT
 from sact_tf.sparse.onnx.parts import add_at, indices_of, squeeze
 from sact_tf.sparse.onnx.rows import write_positions
+from sact_tf.sparse.onnx.sums import Sum
 
 
 def write_block(graph, features, description, engine, picture=None):
@@ -127,41 +132,70 @@ def _advance(graph, state, logit, description):
     return halting.advance(graph, state, probability, description.epsilon)
 
 
+class _Images(NamedTuple):
+    """What is known of images that ran the last unit, and of all.
+
+    Attributes:
+        features: name of the maps of those that ran it.
+        numbers: name of int64 `(images,)`, which they are.
+        means: name of the mean features of all.
+        output: `Sum` over all.
+    """
+
+    features: str
+    numbers: str
+    means: str
+    output: Sum
+
+
 def _write_images(graph, features, description, picture):
     """ACT: the images that are active, each of them whole; the state is `(batch,)`."""
     entering, batch = features, features.size.batch
-    features = output = maps.after_unit(graph, entering.as_maps(graph), description.units[0], picture)
+    first = maps.after_unit(graph, entering.as_maps(graph), description.units[0], picture)
     _, picture = _after_stride(graph, entering.size, picture, description)
     state = halting.initial_state(graph, batch)
-    means = maps.mean(graph, features, picture)
+    everybody = graph.op("Range", graph.ints(0), squeeze(graph, batch, [0]), graph.ints(1))
+    images = _Images(first, everybody, maps.mean(graph, first, picture), Sum(first))
     for index, unit in enumerate(description.units):
         if index > 0:
-            features, output, means = _unit_of_images(
-                graph, features, output, means, state, batch, unit, description, picture
-            )
+            images = _unit_of_images(graph, images, state, unit, description, picture)
         logit = None
         if index < len(description.branches):
-            logit = squeeze(graph, maps.pooled_logit(graph, means, description.branches[index]), [1])
+            logit = squeeze(graph, maps.pooled_logit(graph, images.means, description.branches[index]), [1])
         state = _advance(graph, state, logit, description)
-    left = _after(graph, entering, output, description)
+    left = _after(graph, entering, images.output.total(graph), description)
     return {"features": left, **halting.outcome(graph, state, lambda value: value)}
 
 
-def _unit_of_images(graph, features, output, means, state, batch, unit, description, picture):
-    """Features, output and mean features of all images after a unit that some of them run."""
-    images = indices_of(graph, halting.is_active(graph, state, description.epsilon))
-    numbers = squeeze(graph, images, [1])
-    entered = graph.choose(
-        squeeze(graph, graph.op("Equal", graph.size(images, 0), batch), [0]),
-        lambda inner: maps.enter(inner, features, unit),
-        lambda inner: maps.enter(inner, inner.op("Gather", features, numbers, axis=0), unit),
+def _unit_of_images(graph, images, state, unit, description, picture):
+    """`_Images` after a unit that those run that are active."""
+    active = halting.is_active(graph, state, description.epsilon)
+    among = indices_of(graph, graph.op("Gather", active, images.numbers, axis=0))
+    going = squeeze(graph, among, [1])
+    everybody = squeeze(graph, graph.op("Equal", graph.size(going, 0), graph.size(images.numbers, 0)), [0])
+    numbers = graph.op("Gather", images.numbers, going, axis=0)
+
+    def enter_some(inner):
+        some = inner.op("Gather", images.features, going, axis=0)
+        return some, maps.enter(inner, some, unit)
+
+    nobody = np.zeros((0, 1, 1, 1))
+    some, entered = graph.choose(
+        everybody,
+        lambda inner: (inner.floats(nobody), maps.enter(inner, images.features, unit)),
+        enter_some,
+        [FLOAT, FLOAT],
     )
     picture = picture and picture.of_images(graph, numbers)
     added = maps.residual(graph, entered, unit, picture)
     left = graph.op("Gather", halting.remainder(graph, state), numbers, axis=0)
     weighed = graph.op("Mul", added, graph.reshape(left, -1, 1, 1, 1))
-    return (
-        add_at(graph, features, images, added),
-        add_at(graph, output, images, weighed),
-        add_at(graph, means, images, maps.mean(graph, added, picture)),
+    places = graph.op("Unsqueeze", numbers, graph.ints([1]))
+    output = images.output.add(graph, places, among, weighed)
+    features = graph.choose(
+        everybody,
+        lambda inner: inner.op("Add", images.features, added),
+        lambda inner: inner.op("Add", some, added),
     )
+    means = add_at(graph, images.means, places, maps.mean(graph, added, picture))
+    return _Images(features, numbers, means, output)

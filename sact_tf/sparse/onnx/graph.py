@@ -102,7 +102,8 @@ class Graph:
         made = {name for node in inner._nodes for name in node.output}
         values = [value if value in made else inner.op("Identity", value) for value in values]
         outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(values, kinds, strict=True)]
-        return helper.make_graph(inner._nodes, self._root._new_name("body"), [], outputs, inner._initializers)
+        nodes, _ = _needed(inner._nodes, values)
+        return helper.make_graph(nodes, self._root._new_name("body"), [], outputs, inner._initializers)
 
     def _new_name(self, kind):
         self._count += 1
@@ -130,12 +131,13 @@ class Graph:
             # An input may be an output, as it is.
             if output != value:
                 self._nodes.append(helper.make_node("Identity", [value], [output], name=output))
+        nodes, read = _needed(self._nodes, outputs)
         graph = helper.make_graph(
-            self._nodes,
+            nodes,
             name,
             [helper.make_tensor_value_info(each, *kind) for each, kind in inputs.items()],
             [helper.make_tensor_value_info(each, *kind) for each, (_, *kind) in outputs.items()],
-            self._initializers,
+            [constant for constant in self._initializers if constant.name in read],
         )
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="sact_tf"
@@ -143,3 +145,19 @@ class Graph:
         helper.set_model_props(model, metadata)
         onnx.checker.check_model(model, full_check=True)
         return model
+
+
+def _needed(nodes, outputs):
+    """The nodes that outputs depend on, in order, and the set of names that are read: runtimes execute all of them."""
+    read, kept = set(outputs), []
+    for node in reversed(nodes):
+        if not read.isdisjoint(node.output):
+            kept.append(node)
+            read |= _read_by(node)
+    return kept[::-1], read
+
+
+def _read_by(node):
+    """Names that a node reads, those in the bodies of a choice too."""
+    bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return set(node.input).union(*(_read_by(inner) for body in bodies for inner in body.node))
