@@ -64,7 +64,7 @@ REFUSED = {
     ),
     "release": (
         lambda: config.ExportConfig(**CHECKPOINT, image_size=64, output_dir="y", format="release"),
-        r"format='release' is for networks that classify, .* Give --format=saved_model, or --format=keras or ",
+        r"format='release' is for networks that classify, .* Give --format=saved_model or --format=onnx, or --format=k",
     ),
     "lesion": (lambda: check_data([split_config()]), r"A lesion study, .* Give runs on a data set of classes"),
     "stochastic depth": (

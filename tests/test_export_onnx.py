@@ -80,7 +80,7 @@ def test_file_says_what_the_model_says_where_there_is_only_onnx_runtime(
 
 
 def test_file_of_other_answers_is_not_put_in_place(config_of, monkeypatch, tmp_path):
-    monkeypatch.setattr(runtime, "_difference", lambda ours, theirs: "logits differ")
+    monkeypatch.setattr(runtime, "difference", lambda ours, theirs: "logits differ")
     with pytest.raises(ValueError, match=r"other answers than the model: logits differ(.|\n)*Nothing was written"):
         export.export(config_of(tmp_path / "out"), lambda text: None)
     assert not list(tmp_path.iterdir())
@@ -88,11 +88,11 @@ def test_file_of_other_answers_is_not_put_in_place(config_of, monkeypatch, tmp_p
 
 def test_difference_is_told_by_name():
     ours = {"flops": np.array([3, 4]), "logits": np.array([1.0, np.nan])}
-    assert runtime._difference(ours, {"flops": np.array([3, 5]), "logits": ours["logits"]}) == (
+    assert runtime.difference(ours, {"flops": np.array([3, 5]), "logits": ours["logits"]}) == (
         "flops differs in 1 of 2 places"
     )
-    assert "logits differs by nan" in runtime._difference(ours, {"flops": ours["flops"], "logits": np.ones(2)})
-    assert runtime._difference({"logits": np.ones(2)}, {"logits": np.ones(2) + 1e-6, "block1": None}) is None
+    assert "logits differs by nan" in runtime.difference(ours, {"flops": ours["flops"], "logits": np.ones(2)})
+    assert runtime.difference({"logits": np.ones(2)}, {"logits": np.ones(2) + 1e-6, "block1": None}) is None
 
 
 @pytest.mark.parametrize(

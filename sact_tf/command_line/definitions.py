@@ -82,6 +82,12 @@ def define_export_flags():
         "How a SavedModel or an ONNX file computes: active positions only (default), or all.",
     )
     flags.DEFINE_boolean("features", False, "Have an ONNX file return the features of each block too.")
+    flags.DEFINE_enum(
+        "part",
+        "whole",
+        list(configs.DETECTOR_PARTS),
+        "What an ONNX file of a detector answers: boxes too, or what its extractor says.",
+    )
     define_path(
         "labels",
         None,

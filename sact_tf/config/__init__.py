@@ -1,6 +1,7 @@
 """Settings as frozen dataclasses, what a data set's name stands for, and the checks that every entry shares."""
 
 from sact_tf.config.commands import (
+    DETECTOR_PARTS,
     ENGINES,
     EXPORT_FORMATS,
     MAP_FIGURES,
@@ -46,6 +47,7 @@ from sact_tf.config.runs import (
 __all__ = [
     "CONFIG_FILE",
     "DATASETS",
+    "DETECTOR_PARTS",
     "DTYPES",
     "ENGINES",
     "EXPERIMENTS",

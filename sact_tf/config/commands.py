@@ -12,6 +12,8 @@ EXPORT_FORMATS = ("saved_model", "onnx", "keras", "weights", "release")
 _EXECUTED = ("saved_model", "onnx")
 # "sparse" computes active positions only, "masked" every position.
 ENGINES = ("sparse", "masked")
+# What of a detector an ONNX file may have.
+DETECTOR_PARTS = ("whole", "extractor")
 MAP_FIGURES = ("ponder_cost", "num_units")
 
 
@@ -119,13 +121,14 @@ class ExportConfig(CheckpointConfig):
     Attributes:
         image_size: int, height and width in pixels that a SavedModel brings files to; of a detector, the shorter side.
         output_dir: directory to write.
-        format: one of `EXPORT_FORMATS`; "release" and "onnx" are for networks that classify.
+        format: one of `EXPORT_FORMATS`; "release" is for networks that classify.
         engine: one of `ENGINES` for a SavedModel and an ONNX file, None for the other formats, in which nothing is
             executed.
         labels: path of a text file with the name of each class, for a SavedModel; None for none, or of a detector for
             the names that its data set gives its classes, where that is at hand.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
         features: bool, whether an ONNX file returns the features of the blocks.
+        part: one of `DETECTOR_PARTS`: what an ONNX file of a detector answers, boxes too or what its extractor says.
         overwrite: bool, whether an export that is in `output_dir` already may be replaced.
     """
 
@@ -136,16 +139,23 @@ class ExportConfig(CheckpointConfig):
     labels: str | None = None
     dataset_dir: str | None = None
     features: bool = False
+    part: str = "whole"
     overwrite: bool = False
 
     def __post_init__(self):
         super().__post_init__()
         check_choice("format", self.format, EXPORT_FORMATS)
-        if self.format in ("release", "onnx"):
+        check_choice("part", self.part, DETECTOR_PARTS)
+        if self.format == "release":
             refuse_detector(
                 self.dataset,
-                f"format={self.format!r}",
-                "Give --format=saved_model, or --format=keras or --format=weights, which Keras reads.",
+                "format='release'",
+                "Give --format=saved_model or --format=onnx, or --format=keras or --format=weights, which Keras reads.",
+            )
+        if self.part != "whole" and check_dataset(self.dataset)["task"] != "detection":
+            raise ValueError(
+                "`part` is for detectors, and a network on "
+                f"{self.dataset} classifies. Leave it out. Received: part={self.part!r}"
             )
         check_positive(self, "image_size")
         if not self.output_dir:
@@ -156,6 +166,7 @@ class ExportConfig(CheckpointConfig):
             ("engine", _EXECUTED, None),
             ("labels", ("saved_model",), None),
             ("features", ("onnx",), False),
+            ("part", ("onnx",), "whole"),
         ):
             if self.format not in formats and getattr(self, name) != absent:
                 raise ValueError(

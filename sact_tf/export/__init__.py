@@ -87,14 +87,19 @@ def _write_saved_model(model, config, directory, prefix, labels, log):
 def _write_onnx(model, config, directory, prefix, labels, log):
     del prefix, labels
     # Not before it is known that they are installed.
-    from sact_tf.sparse.onnx import network, runtime
+    from sact_tf.sparse.onnx import detector, detector_runtime, network, runtime
 
     log("Writing the ONNX file")
     path = os.path.join(directory, ONNX_FILE)
-    written = network.write_network(model, config.engine, config.features)
+    if check_dataset(config.dataset)["task"] == "detection":
+        written = detector.write_detector(model, config.engine, config.features, config.part)
+        check_file = detector_runtime.check_file
+    else:
+        written = network.write_network(model, config.engine, config.features)
+        check_file = runtime.check_file
     write_atomically(path, [written.SerializeToString()])
     log("Comparing its answers with the model's")
-    runtime.check_file(path, model)
+    check_file(path, model)
     return ONNX_FILE
 
 

@@ -33,7 +33,7 @@ __all__ = ["Engine", "compile"]
 RUNTIMES = ("tensorflow", "onnx")
 
 
-def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", features=None):
+def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", features=None, part=None):
     """Makes a fast function of a trained model.
 
     Args:
@@ -45,12 +45,14 @@ def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", fea
         image_dtype: dtype of the images; by default that of the model's input, such as "uint8" for a model that scales
             bytes by itself. A subclassed model has none: it is called on float32, or on integers as they come. That of
             a detector is float32.
-        runtime: "tensorflow", or "onnx": ONNX Runtime, for networks of this package, of any image size, with the extra
-            `sact_tf[onnx]`.
+        runtime: "tensorflow", or "onnx": ONNX Runtime, for networks and detectors of this package, of any image size,
+            with the extra `sact_tf[onnx]`.
         features: bool, of ONNX Runtime alone: whether it returns the features of the blocks too.
+        part: of detectors in ONNX Runtime alone: "whole", the default, or "extractor", whose outputs have no boxes.
 
     Returns:
-        `Engine`; for ONNX Runtime `onnx.runtime.OnnxEngine`, which returns NumPy arrays, FLOPs among them.
+        `Engine`; for ONNX Runtime `onnx.runtime.OnnxEngine`, of a detector `onnx.detector_runtime.OnnxDetector`, which
+        return NumPy arrays, FLOPs among them.
 
     Raises:
         ValueError: if the model is not built, has several inputs and is no detector of ours, has no `AdaptiveBlock`, or
@@ -58,6 +60,12 @@ def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", fea
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"`runtime` must be one of {RUNTIMES}. Received: runtime={runtime!r}")
+    is_detector = isinstance(model, FasterRCNN)
+    if part is not None and not (is_detector and runtime == "onnx"):
+        raise ValueError(
+            "Detectors in ONNX Runtime have parts that can be asked for, others are compiled as a whole. Leave `part` "
+            f"out. Received: part={part!r}, runtime={runtime!r}, model '{model.name}', a {type(model).__name__}"
+        )
     if runtime == "tensorflow":
         if features is not None:
             raise ValueError("TensorFlow's engine returns the features always. Leave `features` out.")
@@ -68,6 +76,10 @@ def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", fea
             f"Received: image_shape={image_shape}, image_dtype={image_dtype}"
         )
     onnx.check_installed()
+    if is_detector:
+        from sact_tf.sparse.onnx.detector_runtime import OnnxDetector
+
+        return OnnxDetector(model, bool(features), "whole" if part is None else part)
     from sact_tf.sparse.onnx.runtime import OnnxEngine
 
     return OnnxEngine(model, bool(features))

@@ -7,8 +7,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tensorflow as tf
 
-from sact_tf import flops
+import sact_tf
+from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.models import FasterRCNN, ImageNetBackbone
 from sact_tf.sparse.onnx import detector, rows
@@ -211,7 +213,7 @@ def test_no_images_give_empty_outputs(runner, batch_of, assert_same, model_type)
 @pytest.mark.parametrize("model_type", ["vanilla", "act", "sact"])
 def test_extractor_alone_says_what_the_whole_says_of_it(runner, batch_of, assert_same, model_type, features):
     inputs = batch_of(SMALL, LARGE)
-    whole, extractor = (runner(model_type, features=features, part=part)(inputs) for part in detector.PARTS)
+    whole, extractor = (runner(model_type, features=features, part=part)(inputs) for part in ("whole", "extractor"))
     head = {*FOUND, "num_proposals", "region_proposals/flops", "head/flops"}
     assert set(whole) - set(extractor) == head and ("block3" in extractor) == features
     extractor, whole = (only_pictures(each, inputs["image_size"]) for each in (extractor, whole))
@@ -270,3 +272,53 @@ def test_detectors_that_compute_something_else_are_refused(detectors):
     other = FasterRCNN(ImageNetBackbone((1, 1, 1, 1), "vanilla", base_channels=4, dtype="mixed_bfloat16"), 3)
     with pytest.raises(ValueError, match=r"dtype='float32'(.|\n)*bfloat16"):
         detector.write_detector(other)
+
+
+def test_engine_in_python_takes_what_the_detector_takes(detectors, batch_of, make_images, assert_same, tmp_path):
+    model, inputs = detectors("sact"), batch_of(SMALL, LARGE)
+    engine = sparse.compile(model, runtime="onnx")
+    others = {name: engine(inputs)[name] for name in ("num_detections", "head/flops")}
+    for original in ({}, {"original_size": np.array([[98, 140], [83, 49]], "int64")}):
+        got, expected = engine({**inputs, **original}), model({**inputs, **original}, training=False)
+        np.testing.assert_allclose(got["boxes"], expected["boxes"], rtol=0, atol=2e-3)
+        assert_same({name: got[name] for name in others}, others)
+    images = make_images(1, 64, 35)
+    for given in (images.astype("float64"), tf.constant(images), {"images": images}):
+        np.testing.assert_allclose(engine(given)["scores"], model(images, training=False)["scores"], atol=1e-4)
+    engine.save(tmp_path / "detector.onnx")
+    saved = onnxruntime.InferenceSession(tmp_path / "detector.onnx")
+    np.testing.assert_array_equal(saved.run(["boxes"], inputs)[0], engine(inputs)["boxes"])
+    extractor = sparse.compile(model, runtime="onnx", features=True, part="extractor")(inputs)
+    assert "boxes" not in extractor and extractor["block3"].shape == (2, 6, 7, 64)
+
+
+REFUSED = {
+    "bytes": (lambda given: {"images": np.zeros((2, 83, 98, 3), "uint8")}, r"floating point(.|\n)*dtype=uint8"),
+    "one image": (lambda given: given["images"][0], r"one image needs a batch axis"),
+    "another key": (lambda given: {**given, "size": 1}, r"A detector is called on(.|\n)*'size'"),
+    "small pictures": (
+        lambda given: {**given, "image_size": [[83, 98], [20, 60]]},
+        r"at least 32 pixels(.|\n)*\[20, 60\]",
+    ),
+    "more sizes": (
+        lambda given: {**given, "images": given["images"][1:]},
+        r"picture in each image(.|\n)*Received: 1 images",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ask", "message"), REFUSED.values(), ids=REFUSED)
+def test_engine_in_python_refuses_other_inputs_with_what_it_takes(detectors, batch_of, ask, message):
+    engine = sparse.compile(detectors("vanilla"), runtime="onnx", part="extractor")
+    with pytest.raises(ValueError, match=message):
+        engine(ask(batch_of(SMALL, LARGE)))
+
+
+def test_parts_are_of_detectors_in_onnx_runtime_alone(detectors):
+    model = detectors("vanilla")
+    with pytest.raises(ValueError, match=r"Leave `part` out(.|\n)*part='extractor', runtime='tensorflow'"):
+        sparse.compile(model, part="extractor")
+    with pytest.raises(ValueError, match=r"Leave `part` out(.|\n)*a Classifier"):
+        sparse.compile(sact_tf.cifar_resnet("1", "vanilla"), runtime="onnx", part="whole")
+    with pytest.raises(ValueError, match=r"`part` must be one of(.|\n)*'head'"):
+        sparse.compile(model, runtime="onnx", part="head")

@@ -3,7 +3,8 @@
 - `network`: a whole network; `blocks`, `rows`, `maps` and `halting` are its parts, `flops` its counts;
 - `detector`: a detector; `pictures` (what of padded images is none), `proposals`, `crops` and `boxes` are its parts;
 - `graph`: nodes and constants while they are written; `features`, `parts`: what the writers share;
-- `runtime`: the network in ONNX Runtime, in this process, and the proof that a file gives the model's answers.
+- `runtime`, `detector_runtime`: the network, or the detector, in ONNX Runtime, in this process, and the proof that a
+  file gives the model's answers.
 
 All of them write what `sact_tf.sparse.description` says of the blocks, as TensorFlow's runners do.
 """

@@ -1,5 +1,6 @@
 """A detector as one graph of ONNX: images and their sizes to what the extractor says of them, or the whole answer."""
 
+from sact_tf.config import DETECTOR_PARTS
 from sact_tf.detection import answers
 from sact_tf.flops.costs import BlockCosts, cost
 from sact_tf.models import FasterRCNN
@@ -17,7 +18,6 @@ from sact_tf.sparse.onnx.pictures import Picture, mask
 from sact_tf.sparse.onnx.proposals import write_proposals
 
 IMAGE_SIZE = "image_size"
-PARTS = ("whole", "extractor")
 # What is written as it is here; a subclass may compute something else.
 _WRITTEN = ("call", "region_proposals", "select_proposals", "anchors_of", "head", "more_flops")
 
@@ -46,8 +46,8 @@ def write_detector(model, engine="sparse", features=False, part="whole"):
             "ONNX files are written of detectors as sact_tf.faster_rcnn makes them. Received: "
             f"'{model.name}', a {type(model).__name__} with its own {', '.join(changed)}"
         )
-    if part not in PARTS:
-        raise ValueError(f"`part` must be one of {PARTS}. Received: part={part!r}")
+    if part not in DETECTOR_PARTS:
+        raise ValueError(f"`part` must be one of {DETECTOR_PARTS}. Received: part={part!r}")
     check_weights(model)
     return _DetectorWriter(model, engine, features, part).write()
 

@@ -33,11 +33,11 @@ class OnnxEngine:
     def __init__(self, model, features=False):
         self.model = write_network(model, features=features)
         self._input = ImageInput(model, (None, None, 3))
-        self._run = _runner(self.model.SerializeToString())
+        self._run = runner(self.model.SerializeToString())
 
     def __call__(self, images):
         images, _ = self._input.convert(images)
-        return self._run(images.numpy())
+        return self._run({IMAGES: images.numpy()})
 
     def save(self, path):
         """Writes the `.onnx` file, which has its name only once it is whole."""
@@ -51,16 +51,30 @@ def check_file(path, model):
         path: of the `.onnx` file.
         model: `Classifier` or `Backbone`.
     """
-    run, differences = _runner(path), []
+    run = runner(path)
     least = model.backbone.minimum_size if hasattr(model, "backbone") else model.minimum_size
-    for seed in range(_DRAWS):
+
+    def compare(generator):
         shape = (2, max(2 * least, 16), max(3 * least, 24) - 1, 3)
-        images = np.random.default_rng(seed).uniform(-1, 1, shape).astype("float32")
+        images = generator.uniform(-1, 1, shape).astype("float32")
         expected = dict(model(images, training=False))
-        difference = _difference(run(images), {**expected, **flops.count(model, expected)})
-        if difference is None:
+        return difference(run({IMAGES: images}), {**expected, **flops.count(model, expected)})
+
+    agree(compare)
+
+
+def agree(compare):
+    """Raises ValueError unless a file agrees with its model on one of several draws of images.
+
+    Args:
+        compare: function from a NumPy generator to what differs, as text, or `None`.
+    """
+    differences = []
+    for seed in range(_DRAWS):
+        differs = compare(np.random.default_rng(seed))
+        if differs is None:
             return
-        differences.append(difference)
+        differences.append(differs)
     raise ValueError(
         f"ONNX Runtime {onnxruntime.__version__} gives other answers than the model: {'; '.join(differences)}. "
         "Nothing was written. With another version of onnxruntime it may agree; else please report it, and use a "
@@ -68,8 +82,8 @@ def check_file(path, model):
     )
 
 
-def _difference(ours, theirs):
-    """What differs between two dicts of outputs, as text, or `None`."""
+def difference(ours, theirs):
+    """What differs between two dicts of outputs, as text, or `None`; what only the second has is not looked at."""
     for name, got in ours.items():
         expected = np.asarray(theirs[name])
         if got.shape != expected.shape or got.dtype != expected.dtype:
@@ -83,8 +97,8 @@ def _difference(ours, theirs):
     return None
 
 
-def _runner(model):
-    """Function from images to a dict, of a file's path or its bytes."""
+def runner(model):
+    """Function from a dict of inputs to one of outputs, of a file's path or its bytes."""
     try:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class
@@ -92,4 +106,4 @@ def _runner(model):
             f"ONNX Runtime {onnxruntime.__version__} cannot read the network: {error}. It was tried with 1.32."
         ) from error
     names = [output.name for output in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(None, {IMAGES: images}), strict=True))
+    return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
