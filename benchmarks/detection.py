@@ -2,10 +2,12 @@
 
     python benchmarks/detection.py --models=50,101 --size=600,800
     python benchmarks/detection.py --models=50 --parts --rounds=3
+    taskset -c 1 python benchmarks/detection.py --models=50 --runtime=onnx
 
 Halting is planted in the images, see `planting`. Efficiency is the share of the plain extractor's FLOPs over the share
 of its time; 1 is ideal. `--parts` times region proposals, head and answer as well, each by itself, and the whole. All
-that a table compares is timed in turns, in one process. Expected figures: benchmarks/README.md.
+that a table compares is timed in turns, in one process. With --runtime=onnx both extractors run in ONNX Runtime, its
+idle threads asleep. Expected figures: benchmarks/README.md.
 """
 
 import contextlib
@@ -16,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 import timing
 from absl import app, flags
+from networks import session
 from planting import EVERYWHERE, make_images, plant_halting, train_normalizations
 
 import sact_tf
@@ -24,6 +27,7 @@ from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, extract
 from sact_tf.sparse.blocks import make_runner
+from sact_tf.sparse.onnx.detector import write_detector
 
 NUM_CLASSES = 90
 PARTS = ("extractor", "proposals", "head", "answer")
@@ -38,6 +42,7 @@ flags.DEFINE_list(
 )
 flags.DEFINE_integer("rounds", 9, "How often each row is timed; medians are reported.")
 flags.DEFINE_boolean("parts", False, "Time region proposals, head, answer and the whole too.")
+flags.DEFINE_enum("runtime", "tensorflow", ["tensorflow", "onnx"], "What runs the extractors; onnx has no --parts.")
 
 
 class Detector:
@@ -103,8 +108,25 @@ class Detector:
         return answers.answer(boxes, valid, codes, scores, sizes)._asdict()
 
 
+class OnnxDetector:
+    """The extractor of a detector in ONNX Runtime; `parts` and `flops` as of `Detector`."""
+
+    def __init__(self, model):
+        run = session(write_detector(model, part="extractor").SerializeToString())
+
+        def extractor(images):
+            return run({"images": images, "image_size": np.array([images.shape[1:3]] * len(images), "int32")})
+
+        self.parts = {"extractor": extractor}
+
+    def flops(self, images):
+        return int(self.parts["extractor"](images)["flops"][0])
+
+
 def main(argv):
     del argv
+    if FLAGS.parts and FLAGS.runtime == "onnx":
+        raise app.UsageError("--parts times a detector in TensorFlow. Leave it out, or give --runtime=tensorflow.")
     size = tuple(int(side) for side in FLAGS.size)
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, float32, no XLA")
     for name in FLAGS.models:
@@ -123,7 +145,11 @@ def make(name, kind):
 def report(name, size):
     """Prints the tables of one network."""
     title = f"Faster R-CNN, ResNet-{name}, batch 1, {size[0]} x {size[1]}"
-    plain, engine = Detector(make(name, "vanilla"), False), Detector(make(name, "sact"), True)
+    if FLAGS.runtime == "onnx":
+        title += ", ONNX Runtime"
+        plain, engine = (OnnxDetector(make(name, kind)) for kind in ("vanilla", "sact"))
+    else:
+        plain, engine = Detector(make(name, "vanilla"), False), Detector(make(name, "sact"), True)
     everywhere = make_images(1, size, EVERYWHERE)
     vanilla_flops = plain.flops(everywhere)
     rows = {"vanilla": (plain, everywhere, 1.0)}

@@ -111,13 +111,19 @@ RUNTIMES = {networks.runtime: networks for networks in (Networks, OnnxNetworks)}
 
 
 def session(written):
-    """Function from images to a dict of arrays, by ONNX Runtime, of the bytes of a file."""
+    """Function from images, or a dict of inputs, to a dict of arrays, by ONNX Runtime, of the bytes of a file."""
     options = onnxruntime.SessionOptions()
     # Threads that wait for work by asking for it again and again take time from whatever else is timed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     run = onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in run.get_outputs()]
-    return lambda images: dict(zip(names, run.run(None, {"images": np.asarray(images)}), strict=True))
+
+    def call(inputs):
+        given = inputs if isinstance(inputs, dict) else {"images": inputs}
+        given = {name: np.asarray(value) for name, value in given.items()}
+        return dict(zip(names, run.run(None, given), strict=True))
+
+    return call
 
 
 def forward(network):
