@@ -1,11 +1,15 @@
 """Crops in a graph of ONNX: boxes cut out of feature maps, as `sact_tf.detection.crops` cuts them by gathering."""
 
+import numpy as np
+
 from sact_tf.detection.crops import BORDER
 from sact_tf.models.extractor import STRIDE
 from sact_tf.sparse.onnx.boxes import halves
 from sact_tf.sparse.onnx.features import Features, Size
 from sact_tf.sparse.onnx.graph import FLOAT, INT64
 from sact_tf.sparse.onnx.parts import ceil_divide
+
+_ALL = np.iinfo("int64").max
 
 
 def write_crops(graph, features, boxes, numbers, pixels, crop_size, max_pool):
@@ -27,7 +31,7 @@ def write_crops(graph, features, boxes, numbers, pixels, crop_size, max_pool):
     starts, ends = halves(graph, _normalized(graph, features.size, boxes, graph.op("Gather", pixels, numbers, axis=0)))
     rows = _places(graph, starts, ends, 0, features.size.height, crop_size)
     columns = _places(graph, starts, ends, 1, features.size.width, crop_size)
-    crops = _interpolate(graph, features, numbers, rows, columns)
+    crops = _interpolate(graph, features, numbers, rows, columns, crop_size)
     side = graph.ints([crop_size // 2 if max_pool else crop_size])
     if max_pool:
         crops = graph.op("Transpose", crops, perm=[0, 3, 1, 2])
@@ -54,38 +58,46 @@ def _normalized(graph, size, boxes, pixels):
 
 
 def _places(graph, starts, ends, axis, length, crop_size):
-    """Where the rows, or columns, of crops lie: `(before, after, part, inside)`, each `(boxes, crop_size)`."""
+    """Where the rows, or columns, of crops lie, each `(boxes, crop_size)`: the position before, and how far behind it.
+
+    Boxes lie inside of their pictures, and so do all places; see `BORDER`.
+    """
     start, end = (graph.slice(each, axis, axis + 1, axis=1) for each in (starts, ends))
     last = graph.cast(graph.op("Sub", length, graph.ints([1])), FLOAT)
     step = graph.op("Mul", graph.op("Sub", end, start), last)
     step = graph.op("Div", step, graph.floats(crop_size - 1))
     places = graph.op("Mul", graph.floats(list(range(crop_size))), step)
     places = graph.op("Add", graph.op("Mul", start, last), places)
-    zero = graph.floats(0.0)
-    inside = graph.op("And", graph.op("GreaterOrEqual", places, zero), graph.op("LessOrEqual", places, last))
-    places = graph.op("Where", inside, places, zero)
+    places = graph.op("Min", graph.op("Max", places, graph.floats(0.0)), last)
     before = graph.op("Floor", places)
-    whole = [graph.cast(each, INT64) for each in (before, graph.op("Ceil", places))]
-    return *whole, graph.op("Sub", places, before), inside
+    return graph.cast(before, INT64), graph.op("Sub", places, before)
 
 
-def _interpolate(graph, features, numbers, rows, columns):
-    """Crops `(boxes, crop_size, crop_size, channels)`: along x, then along y."""
+def _interpolate(graph, features, numbers, rows, columns, crop_size):
+    """Crops `(boxes, crop_size, crop_size, channels)`: along x, then along y.
+
+    One row of all crops after the other: what is made on the way is large.
+    """
     size, values = features.size, features.as_rows(graph)
-    width = graph.op("Mul", size.height, size.width)
-    firsts = graph.op("Unsqueeze", graph.op("Mul", numbers, width), graph.ints([1, 2]))
-    upper, lower, part_y, inside_y = (graph.op("Unsqueeze", each, graph.ints([2])) for each in rows)
-    left, right, part_x, inside_x = (graph.op("Unsqueeze", each, graph.ints([1])) for each in columns)
-    part_y, part_x = (graph.op("Unsqueeze", each, graph.ints([-1])) for each in (part_y, part_x))
+    # What a position's right neighbour has more. At the right border it is of the next row, and taken no part of.
+    steps = graph.op("Pad", graph.slice(values, 1, _ALL, axis=0), graph.ints([0, 0, 1, 0]))
+    steps = graph.op("Sub", steps, values)
+    before, part_x = columns
+    firsts = graph.op("Mul", numbers, graph.op("Mul", size.height, size.width))
+    before = graph.op("Add", before, graph.op("Unsqueeze", firsts, graph.ints([1])))
+    part_x = graph.op("Unsqueeze", part_x, graph.ints([-1]))
+    last = graph.op("Sub", size.height, graph.ints([1]))
 
-    def along_x(of_rows):
-        begins = graph.op("Add", firsts, graph.op("Mul", of_rows, size.width))
-        one, other = (
-            graph.op("Gather", values, graph.op("Add", begins, of_columns), axis=0) for of_columns in (left, right)
-        )
-        return graph.op("Add", one, graph.op("Mul", graph.op("Sub", other, one), part_x))
+    def along_x(row):
+        places = graph.op("Add", before, graph.op("Mul", row, size.width))
+        value, step = (graph.op("Gather", each, places, axis=0) for each in (values, steps))
+        return graph.op("Add", value, graph.op("Mul", step, part_x))
 
-    above, below = along_x(upper), along_x(lower)
-    crops = graph.op("Add", above, graph.op("Mul", graph.op("Sub", below, above), part_y))
-    inside = graph.op("Unsqueeze", graph.op("And", inside_y, inside_x), graph.ints([-1]))
-    return graph.op("Where", inside, crops, graph.floats(0.0))
+    def row_of_crops(number):
+        upper, part_y = (graph.slice(each, number, number + 1, axis=1) for each in rows)
+        lower = graph.op("Min", graph.op("Add", upper, graph.ints([1])), last)
+        above, below = along_x(upper), along_x(lower)
+        step = graph.op("Mul", graph.op("Sub", below, above), graph.op("Unsqueeze", part_y, graph.ints([-1])))
+        return graph.op("Unsqueeze", graph.op("Add", above, step), graph.ints([1]))
+
+    return graph.op("Concat", *map(row_of_crops, range(crop_size)), axis=1)
