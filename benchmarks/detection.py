@@ -112,7 +112,8 @@ class OnnxDetector:
     """The extractor of a detector in ONNX Runtime; `parts` and `flops` as of `Detector`."""
 
     def __init__(self, model):
-        run = session(write_detector(model, part="extractor").SerializeToString())
+        # With the features, which an extractor is for: what nobody reads is not computed.
+        run = session(write_detector(model, features=True, part="extractor").SerializeToString())
 
         def extractor(images):
             return run({"images": images, "image_size": np.array([images.shape[1:3]] * len(images), "int32")})
