@@ -21,7 +21,7 @@ MIN_IMAGE_SIZE = 40
 # The narrowest photograph measures 125 pixels after reduction, and a crop has to be able to move.
 MAX_IMAGE_SIZE = 112
 
-# More would make starting slow: a warp takes about 0.15 ms.
+# More would take more memory: each is kept.
 WARPS_PER_DIGIT = {"train": 4, "test": 2}
 # In picture pixels per sample pixel: digits become 20 to 29 pixels high.
 DIGIT_SCALE = (2.6, 3.3)

@@ -110,7 +110,7 @@ def random_fragments(generator, opacities, places, num_fragments):
 
     Args:
         generator: NumPy's.
-        opacities: list of uint8 `(height, width)`, the digits that pieces are cut of.
+        opacities: uint8 `(height, width)` by number, the digits that pieces are cut of.
         places: ints `(places, 2)`, rows and columns of top left pixels.
         num_fragments: int.
 
@@ -159,24 +159,47 @@ def source_samples(labels, split):
     return np.flatnonzero(is_test == (split == "test"))
 
 
+class Warps:
+    """Enlarged digits by number. Each is made when it is first asked for: all of them take a second.
+
+    Args:
+        samples: float64 `(numbers, height, width)`, what each is made of.
+        draws: float64 `(numbers, 4)`, how each is turned, slanted and enlarged, see `enlarged_digits`.
+        canvas: int, see there.
+    """
+
+    def __init__(self, samples, draws, canvas):
+        self._samples, self._draws, self._canvas = samples, draws, canvas
+        self._made = [None] * len(samples)
+
+    def __len__(self):
+        return len(self._made)
+
+    def __getitem__(self, number):
+        if self._made[number] is None:
+            self._made[number] = _enlarge(self._samples[number], *self._draws[number], self._canvas)
+        return self._made[number]
+
+
 @functools.cache
 def enlarged_digits(split, num_warps, scale, canvas):
     """Several warps of every sample of a split.
 
     Args:
         split: one of `SPLITS`.
-        num_warps: int, of each sample; a warp takes about 0.15 ms.
+        num_warps: int, of each sample; a warp takes about 0.15 ms where it is asked for.
         scale: two floats, the range of picture pixels per sample pixel.
         canvas: int, height and width in pixels of what the largest digit fits into, turned and slanted.
 
     Returns:
-        A list of tight uint8 opacities `(height, width)`, and their int64 labels.
+        `Warps`, tight uint8 opacities `(height, width)`, and their int64 labels.
     """
     samples, labels = load_samples()
-    chosen = source_samples(labels, split)
+    chosen = np.repeat(source_samples(labels, split), num_warps)
     generator = np.random.Generator(np.random.Philox(np.random.SeedSequence(SPLITS.index(split))))
-    opacities = [_enlarge(samples[i], generator, scale, canvas) for i in chosen for _ in range(num_warps)]
-    return opacities, np.repeat(labels[chosen], num_warps)
+    # Degrees, slant, picture pixels per sample pixel down and across.
+    low, high = [-MAX_ROTATION_DEGREES, -MAX_SHEAR, *2 * scale[:1]], [MAX_ROTATION_DEGREES, MAX_SHEAR, *2 * scale[1:]]
+    return Warps(samples[chosen], generator.uniform(low, high, (len(chosen), 4)), canvas), labels[chosen]
 
 
 def load_samples():
@@ -191,14 +214,14 @@ def load_samples():
     return np.pad(digits.images, ((0, 0), (2, 2), (2, 2))), digits.target.astype(np.int64)
 
 
-def _enlarge(sample, generator, scale, canvas):
-    """A randomly turned, slanted and smoothly (cubic splines) enlarged sample: its opacity, cut to the tight box."""
+def _enlarge(sample, degrees, slope, down, across, canvas):
+    """A turned, slanted and smoothly (cubic splines) enlarged sample: its opacity, cut to the tight box."""
     from scipy import ndimage
 
-    angle = np.deg2rad(generator.uniform(-MAX_ROTATION_DEGREES, MAX_ROTATION_DEGREES))
+    angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    slant = np.array([[1.0, 0.0], [generator.uniform(-MAX_SHEAR, MAX_SHEAR), 1.0]])
-    to_sample = turn @ slant / generator.uniform(*scale, size=2)
+    slant = np.array([[1.0, 0.0], [slope, 1.0]])
+    to_sample = turn @ slant / np.array([down, across])
     centre = (np.array(sample.shape) - 1) / 2
     offset = centre - to_sample @ np.full(2, (canvas - 1) / 2)
     level = ndimage.affine_transform(sample, to_sample, offset, output_shape=(canvas, canvas), order=3)

@@ -51,6 +51,16 @@ def test_an_example_does_not_depend_on_those_made_before():
     np.testing.assert_array_equal(last.image, first.image)
 
 
+def test_an_example_makes_no_more_digits_than_it_shows(monkeypatch):
+    enlarge, made = digit_parts._enlarge, []
+    monkeypatch.setattr(digit_parts, "_enlarge", lambda *given: made.append(given) or enlarge(*given))
+    forget_everything()
+    for _ in range(2):
+        cluttered_digits.render("train", 1, 2)
+    assert 2 <= len(made) <= 1 + cluttered_digits.NUM_FRAGMENTS
+    forget_everything()
+
+
 @pytest.mark.parametrize("other", [("test", 1, 2), ("train", 2, 2), ("train", 1, 3), ("train", 2, 1)])
 def test_another_split_seed_or_index_gives_another_picture(other):
     example = cluttered_digits.render("train", 1, 2)
