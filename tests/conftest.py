@@ -1,6 +1,7 @@
 """What every test shares: quiet logs, a fixed seed, two logical devices, scripts, the original release's figures."""
 
 import contextlib
+import functools
 import gc
 import itertools
 import json
@@ -24,6 +25,8 @@ def pytest_configure(config):
     # The process that deals tests out to others (pytest-xdist) runs none: without TensorFlow it lets them start sooner.
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
+    # Until `pytest_collection_finish`: what is imported and collected is no garbage.
+    gc.disable()
     import tensorflow as tf
 
     from sact_tf import processor
@@ -43,6 +46,12 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
+    gc.enable()
+
+
+def pytest_sessionfinish():
+    # The process ends: nothing is to look through what is alive once more.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -126,15 +135,11 @@ class Script:
             os.kill(self.pid, number)
 
 
-@pytest.fixture(scope="session")
-def start_script(tmp_path_factory):
-    """Function that starts `python *words` in the root of the project and returns a `Script`.
-
-    The process is forked off one that has imported TensorFlow, see `tests/warm.py`: that saves seconds each time. With
-    `together`, errors come in between what is printed.
-    """
-    directory, numbers, started = tmp_path_factory.mktemp("scripts"), itertools.count(), []
-    command = [sys.executable, str(ROOT / "tests" / "warm.py")]
+@contextlib.contextmanager
+def warm_process(directory, *modules):
+    """Context of a function that starts scripts, which write below `directory`; for `modules` see `tests/warm.py`."""
+    numbers, started = itertools.count(), []
+    command = [sys.executable, str(ROOT / "tests" / "warm.py"), *modules]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def ask(request):
@@ -159,15 +164,39 @@ def start_script(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def start_script(tmp_path_factory):
+    """Function that starts `python *words` in the root of the project and returns a `Script`.
+
+    The process is forked off one that has imported TensorFlow, see `tests/warm.py`: that saves seconds each time. With
+    `together`, errors come in between what is printed.
+    """
+    with warm_process(tmp_path_factory.mktemp("scripts")) as start:
+        yield start
+
+
+def run_to_its_end(start, *words, **kwargs):
+    script = start(*words, **kwargs)
+    output, errors = script.communicate()
+    return script.returncode, output, errors
+
+
+@pytest.fixture(scope="session")
 def run_script(start_script):
     """Function that runs `python *words` to its end, and returns exit status, what was printed, and the errors."""
+    return functools.partial(run_to_its_end, start_script)
 
-    def run(*words, **kwargs):
-        script = start_script(*words, **kwargs)
-        output, errors = script.communicate()
-        return script.returncode, output, errors
 
-    return run
+@pytest.fixture(scope="session")
+def run_elsewhere(tmp_path_factory):
+    """As `run_script`, of code instead of a script's name, in a process that has TensorFlow and nothing of ours."""
+    directory = tmp_path_factory.mktemp("elsewhere")
+    with warm_process(directory, "tensorflow") as start:
+
+        def run(code, *words):
+            (directory / "code.py").write_text(code, encoding="utf-8")
+            return run_to_its_end(start, directory / "code.py", *words)
+
+        yield run
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,7 @@ def test_boxes_are_in_pixels_of_the_file_in_the_form_that_coco_reads(found, work
     assert len(coco.loadRes(str(directory / "detections.json")).anns) == len(results)
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_the_masked_engine_finds_the_same(found, work, tmp_path):
     fields = {"images_pattern": str(work / "photos" / "a.png"), "engine": "masked"}
     done, _ = detect.detect(config_of(work, tmp_path, **fields), lambda line: None)
@@ -119,6 +120,8 @@ def small(monkeypatch):
     three = Found(boxes, np.array([0.9, 0.5, 0.25], "float32"), np.array([3, 1, 1]), None, 1, 4)
     monkeypatch.setattr(detect, "detection_figure", draw)
     monkeypatch.setattr(detect, "find", lambda *arguments: three)
+    # An engine takes seconds to make.
+    monkeypatch.setattr(detect, "predictor", lambda model, engine: None)
     return drawn
 
 

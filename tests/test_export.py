@@ -8,7 +8,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -46,7 +45,7 @@ JPEG_SIZES = [(24, 24), (50, 61), (90, 33)]
 # EXIF's numbers of how the camera was held: a quarter to the right, upright, a quarter to the left.
 TURNED = [6, 1, 8]
 
-# For a process that has TensorFlow and nothing of ours: neither imported nor on its path.
+# For a process that has TensorFlow and nothing of ours.
 READER = """
 import sys
 import numpy as np
@@ -65,12 +64,6 @@ for directory in directories:
     np.savez(directory + ".npz", **found)
 assert not [name for name in sys.modules if name.startswith("sact_tf")]
 """
-
-
-def run(*words, **kwargs):
-    return subprocess.Popen(
-        [sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs
-    )
 
 
 def jpeg(height, width, seed=3, orientation=1):
@@ -137,8 +130,8 @@ def config_of(work, models):
 
 
 @pytest.fixture(scope="module")
-def reader(work, config_of):
-    """Function from an engine to the directory of its SavedModels, all of them read by one fresh process."""
+def reader(work, config_of, run_elsewhere):
+    """Function from an engine to the directory of its SavedModels, all of them read by one process."""
 
     @functools.cache
     def read(engine):
@@ -146,9 +139,8 @@ def reader(work, config_of):
         for place in places:
             config = config_of(place.parent.name, place, engine=engine, labels=str(work / "labels.txt"))
             assert export.export(config, log=lambda text: None) == str(place)
-        process = run("-c", READER, work / "images.npz", work / "jpegs", *places, cwd=work)
-        errors = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, errors
+        returncode, _, errors = run_elsewhere(READER, work / "images.npz", work / "jpegs", *places)
+        assert returncode == 0, errors
         return work / "served" / engine
 
     return read
@@ -156,7 +148,7 @@ def reader(work, config_of):
 
 @pytest.fixture(params=EXPORTS, ids=lambda value: "-".join(value))
 def saved(request, reader, models):
-    """Name, engine, model, what a fresh process found in its SavedModel, and the directory of that."""
+    """Name, engine, model, what a process without our package found in its SavedModel, and the directory of that."""
     name, engine = request.param
     directory = reader(engine) / name / "1"
     return name, engine, models(name), dict(np.load(f"{directory}.npz")), directory
@@ -500,10 +492,10 @@ def wait_for(condition, process):
 def test_kill_during_an_export_leaves_the_old_one_whole_and_the_next_one_cleans_up(
     start_script, run_script, work, models, tmp_path
 ):
-    models("cifar_sact")
-    network = ("--model=1_2_1", "--model_type=sact", "--base_channels=4", "--dataset=cifar10")
+    models("cifar_vanilla")
+    network = ("--model=1", "--model_type=vanilla", "--base_channels=4", "--dataset=cifar10")
     out = tmp_path / "1"
-    command = ("-m", "sact_tf.export", f"--checkpoint_dir={work / 'cifar_sact'}", f"--output_dir={out}", *network)
+    command = ("-m", "sact_tf.export", f"--checkpoint_dir={work / 'cifar_vanilla'}", f"--output_dir={out}", *network)
     command = (*command, "--engine=masked", "--image_size=24")
     write_export(out, "first")
 

@@ -3,8 +3,6 @@
 import dataclasses
 import io
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -116,11 +114,10 @@ def directory(request, work):
 
 
 @pytest.fixture(scope="module")
-def answers(work, directory):
+def answers(work, directory, run_elsewhere):
     """What a process without our package found in it."""
-    command = [sys.executable, "-c", READER, work / "images.npz", work / "photos", directory]
-    process = subprocess.run(command, cwd=work, capture_output=True, text=True, timeout=300, check=False)
-    assert process.returncode == 0, process.stderr
+    returncode, _, errors = run_elsewhere(READER, work / "images.npz", work / "photos", directory)
+    assert returncode == 0, errors
     return dict(np.load(f"{directory}.npz"))
 
 
@@ -143,6 +140,7 @@ def test_images_with_their_sizes_get_what_the_model_says(answers, work, model):
     assert not ours["block3/num_units"][0, :, 5:].any(), "what is no picture has no units"
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_files_get_what_the_detect_command_says_each_as_if_it_were_alone(answers, work, model):
     predict = detect.predictor(model, "masked")
     for number, path in enumerate(sorted((work / "photos").iterdir())):
@@ -254,6 +252,7 @@ def test_wrong_sizes_get_an_error_that_says_what_is_wrong(loaded, images, sizes,
 
 
 @pytest.mark.parametrize(("model_type", "more"), [("vanilla", None), ("act", "ponder_cost")])
+@pytest.mark.usefixtures("without_graphs")
 def test_what_halting_cost_is_said_where_something_halts(model_type, more, tmp_path):
     network = detection.build_model(dataclasses.replace(NETWORK, model="1_1_1_1", model_type=model_type))
     predict = saved_model._predictor(network, "masked", detection)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -116,17 +117,16 @@ def test_missing_extra_is_named_before_anything_is_read(config_of, monkeypatch, 
     assert not list(tmp_path.iterdir())
 
 
-def test_kill_leaves_nothing_that_looks_like_a_file(config_of, tmp_path):
+def test_kill_leaves_nothing_that_looks_like_a_file(config_of, start_script, tmp_path):
     config = config_of(tmp_path / "out")
-    command = [sys.executable, "-m", "sact_tf.export", "--format=onnx", "--dataset=imagenet", "--dtype=float32"]
+    command = ["-m", "sact_tf.export", "--format=onnx", "--dataset=imagenet", "--dtype=float32"]
     command += [f"--{name}={getattr(NETWORK, name)}" for name in ("network", "model", "model_type", "num_classes")]
     command += ["--base_channels=4", f"--checkpoint_dir={config.checkpoint_dir}", f"--output_dir={config.output_dir}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if "Comparing" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.stdout.close()
+    process = start_script(*command, together=True)
+    while "Comparing" not in process.output():
+        assert process.poll() is None, process.output()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not os.path.exists(config.output_dir)
     export.export(config, lambda text: None)
     assert os.listdir(tmp_path) == ["out"]

@@ -1,5 +1,7 @@
 """A process that has imported what the scripts import; every script that a test starts is a copy of it.
 
+With names of modules as arguments it imports those instead, and nothing of ours.
+
 It reads requests from its standard input, one of JSON a line, and answers each at once with a line:
 `[words, environment, output, errors]` starts a script and is answered with the number of its process; such a number is
 answered with the exit status of that process, minus the signal that ended it, or with null while it runs.
@@ -18,8 +20,7 @@ import runpy
 import signal
 import sys
 
-# The scripts are beside the tests, as if Python had been started with one of them.
-sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+ROOT = str(pathlib.Path(__file__).resolve().parents[1])
 IMPORTED = ("h5py", "matplotlib.pyplot", "sact_tf.evaluation", "sact_tf.export.saved_model", "sact_tf.training")
 
 
@@ -48,12 +49,18 @@ def exit_status(child):
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
-def main():
-    for name in IMPORTED:
+def main(names):
+    gc.disable()
+    # The scripts are beside the tests, as if Python had been started with one of them.
+    sys.path[:1] = [] if names else [ROOT]
+    for name in names or IMPORTED:
         importlib.import_module(name)
     # A copy that ends looks for garbage in all that it was born with, most of a second long, unless that is left out.
     gc.collect()
     gc.freeze()
+    # As in the tests' own process, see tests/conftest.py.
+    gc.set_threshold(100_000, 20, 20)
+    gc.enable()
     for line in sys.stdin:
         request = json.loads(line)
         answer = exit_status(request) if isinstance(request, int) else start(*request)
@@ -61,4 +68,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

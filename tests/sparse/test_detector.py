@@ -21,7 +21,7 @@ FOUND = ("boxes", "scores", "classes", "num_detections", "num_proposals")
 
 def make_detector(model_type, randomize, spread_halting, dtype=None):
     keras.utils.set_random_seed(4)
-    backbone = ImageNetBackbone((2, 3, 3, 2), model_type, base_channels=4, dtype=dtype)
+    backbone = ImageNetBackbone((1, 2, 2, 2), model_type, base_channels=4, dtype=dtype)
     randomize(backbone)
     spread_halting(backbone, bias=-1.0, gain=3.0 if model_type == "sact" else 30.0, seed=0)
     return FasterRCNN(backbone, 3, anchor_base_size=64.0, num_proposals=12)

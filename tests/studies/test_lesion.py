@@ -27,8 +27,8 @@ QUICK = {"draws": 2, "gradient_draws": 2, "gradient_images": 3}
 KINDS = {
     "vanilla": {"model": "1_3_1"},
     "sact": {"model": "1_3_1", "model_type": "sact", "tau": 0.01},
-    "act": {"model": "2", "model_type": "act", "tau": 0.01},
-    "plain": {"model": "2", "shortcuts": False},
+    "act": {"model": "1_2_1", "model_type": "act", "tau": 0.01},
+    "plain": {"model": "1_2_1", "shortcuts": False},
 }
 
 
@@ -373,9 +373,9 @@ def test_a_renamed_record_of_something_else_is_refused(tmp_path):
 def test_halting_and_plain_networks_of_other_depths_are_compared(split_of, tmp_path):
     lines = []
     configs = [split_of(kind) for kind in ("sact", "act", "plain")]
-    outcomes = lesion.run(configs, str(tmp_path), counts=[1, 5], log=lines.append, **QUICK)
+    outcomes = lesion.run(configs, str(tmp_path), counts=[1, 3], log=lines.append, **QUICK)
     assert [outcome.network for outcome in outcomes] == ["sact", "act", "plain"]
-    assert [outcome.depth for outcome in outcomes] == [5, 6, 6]
+    assert [outcome.depth for outcome in outcomes] == [5, 4, 4]
     for outcome in outcomes[:2]:
         ((_, measured), *_) = outcome.of("delete")
         assert measured.flops < outcome.whole.flops

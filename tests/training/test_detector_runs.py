@@ -8,11 +8,10 @@ import pytest
 from sact_tf import config, training
 
 STEPS = 12
+MODELS = {"vanilla": "1_1_1_1", "sact": "1_2_1_1"}
 COMMAND = [
     "train.py",
     "--dataset=digit_scenes",
-    "--model=1_2_1_1",
-    "--model_type=sact",
     "--base_channels=2",
     "--image_size=64",
     "--batch_size=2",
@@ -25,16 +24,26 @@ COMMAND = [
 
 
 def make_config(steps=3, model_type="sact", **changes):
-    model = "1_2_1_1" if model_type == "sact" else "1_1_1_1"
-    network = {"model": model, "model_type": model_type, "base_channels": 2, "head_samples": 8, "crop_size": 4}
+    network = {
+        "model": MODELS[model_type],
+        "model_type": model_type,
+        "base_channels": 2,
+        "head_samples": 8,
+        "crop_size": 4,
+    }
     fields = {"image_size": 64, "batch_size": 4, "warmup_steps": 0, "max_number_of_steps": steps, **changes}
     return config.default_training_config("digit_scenes", network, **fields, deterministic=False)
 
 
-def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(start_script, saved, tmp_path):
+# What halts is killed in tests/training/test_train.py; of a detector the draws and the sizes of batches are new.
+@pytest.mark.parametrize("model_type", ["vanilla", pytest.param("sact", marks=pytest.mark.slow)])
+def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(
+    start_script, saved, tmp_path, model_type
+):
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
-    reference = start_script(*COMMAND, f"--train_log_dir={unkilled}", together=True)
-    words = (*COMMAND, f"--train_log_dir={killed}", "--save_interval_secs=0")
+    command = (*COMMAND, f"--model_type={model_type}", f"--model={MODELS[model_type]}")
+    reference = start_script(*command, f"--train_log_dir={unkilled}", together=True)
+    words = (*command, f"--train_log_dir={killed}", "--save_interval_secs=0")
     process = start_script(*words, together=True)
     saved.wait_for_step(killed, 3, process)
     process.send_signal(signal.SIGKILL)

@@ -80,6 +80,7 @@ def test_a_run_that_resumes_drops_what_it_would_have_dropped(changes, tmp_path):
     assert 0 < result["Training Flops/mean"] < 3 * result["Total Flops/mean"]
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_flops_of_a_step_are_those_of_the_units_that_ran_three_times(tmp_path):
     # With all units kept it is the whole network, forward and backward.
     result = training.train(small_config(1, train_effective=4), str(tmp_path))
