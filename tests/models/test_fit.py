@@ -219,6 +219,7 @@ def test_metrics_of_other_outputs_are_refused_in_compile(frozen):
         frozen[0].compile("sgd", metrics={"block_1": ["accuracy"]})
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_compiled_model_reloads_compiled_and_one_that_named_a_loss_before_does_too(images, tmp_path):
     model = shallow_network()
     model.compile(keras.optimizers.SGD(0.1, momentum=0.9), metrics=["accuracy"])

@@ -142,12 +142,16 @@ def test_sample_weights_multiply_the_cross_entropy_alone(make_images):
 
 
 @pytest.mark.parametrize(
-    "model_type",
-    ["vanilla", "sact", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("act", "act_early_stopping"))],
+    ("model_type", "graph"),
+    [
+        ("vanilla", False),
+        ("sact", True),
+        *(pytest.param(kind, True, marks=pytest.mark.slow) for kind in ("vanilla", "act", "act_early_stopping")),
+    ],
 )
-def test_fit_on_int_labels_lowers_the_loss(make_images, model_type):
+def test_fit_on_int_labels_lowers_the_loss(make_images, model_type, graph):
     model = cifar(model_type, tau=0.01)
-    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=False, run_eagerly=not graph)
     images, labels = make_images(16, 9, 6), np.arange(16) % 5
     history = model.fit(images, labels, batch_size=8, epochs=3, verbose=0).history
     assert history["loss"][-1] < 0.9 * history["loss"][0]
@@ -164,7 +168,8 @@ def test_fit_under_mirrored_replicas_makes_the_step_of_one_replica_on_the_same_i
         with strategy.scope():
             keras.utils.set_random_seed(3)
             model = sact_tf.cifar_resnet("1_2_1", "sact", base_channels=2, tau=0.1, image_shape=(8, 12, 3))
-            model.compile(keras.optimizers.SGD(0.1))
+            # One replica needs no graph for that.
+            model.compile(keras.optimizers.SGD(0.1), run_eagerly=repeats == 1)
         # Each replica gets all four images.
         batch = np.concatenate([images] * repeats), np.tile(labels, repeats)
         history = model.fit(*batch, batch_size=4 * repeats, shuffle=False, verbose=0)
