@@ -106,6 +106,8 @@ def training_batches(
         lambda step: step * batch_size + worker * share
     )
 
+    # Without AutoGraph, which would look for Python to convert in here, each time anew.
+    @tf.autograph.experimental.do_not_convert
     def numbers(first):
         positions = first + tf.range(share, dtype=tf.int64)
         epochs, places = positions // source.num_examples, positions % source.num_examples

@@ -15,6 +15,7 @@ from PIL import Image
 
 from sact_tf import checkpoints, demo
 from sact_tf.config import DemoConfig, ModelConfig
+from sact_tf.demo import networks
 from sact_tf.tasks import task_of
 
 CIFAR = {"network": "cifar", "model": "2_3_2", "num_classes": 10, "base_channels": 4}
@@ -25,6 +26,7 @@ DETECTOR = {
     "num_classes": 10,
     "base_channels": 4,
     "anchor_base_size": 64.0,
+    "crop_size": 4,
 }
 NETWORKS = {
     "sact": ("cluttered_digits", ModelConfig(**CIFAR, model_type="sact")),
@@ -49,7 +51,7 @@ class Page(NamedTuple):
 
     def request(self, method, path, body=None, headers=None, host=None):
         """Status, headers and body of an answer."""
-        with contextlib.closing(http.client.HTTPConnection(*self.server.server_address[:2], timeout=60)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(*self.server.server_address[:2], timeout=600)) as connection:
             connection.request(method, path, body, {**({"Host": host} if host else {}), **(headers or {})})
             response = connection.getresponse()
             return response.status, response.headers, response.read()
@@ -84,7 +86,7 @@ def serve(tmp_path_factory, spread_halting):
 
         threads.append(threading.Thread(target=demo.serve, args=(config, lines.append, started), daemon=True))
         threads[-1].start()
-        assert ready.wait(120), lines
+        assert ready.wait(600), lines
         return Page(config, found[0], lines)
 
     def page_of(name):
@@ -92,7 +94,10 @@ def serve(tmp_path_factory, spread_halting):
             pages[name] = start(name)
         return pages[name]
 
-    yield page_of
+    with pytest.MonkeyPatch.context() as patch:
+        # Nobody looks at how long anything took.
+        patch.setattr(networks, "_ROUNDS", 2)
+        yield page_of
     for page in pages.values():
         page.server.shutdown()
     for thread in threads:

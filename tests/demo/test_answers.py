@@ -129,14 +129,15 @@ def test_a_vanilla_network_has_classes_and_times_alone(serve, picture, file_of):
     assert about["epsilon"] is None and about["model_type"] == "vanilla"
 
 
-def test_a_detector_has_the_boxes_of_detect_in_shares_of_the_photograph(serve, picture, file_of):
+def test_a_detector_has_the_boxes_of_detect_in_shares_of_the_photograph(serve, picture, file_of, eagerly):
     page, content = serve("detector"), file_of(picture(72, 104))
     status, answer = page.look(content)
     assert status == 200 and "classes" not in answer and answer["size"] == [64, 92]
     model = inference.load_model(page.config)
     image = read_photograph(content)
     resized = resize_for_detector(image, 64, model.backbone.minimum_size)
-    found = detect.find(model, detect.predictor(model, "masked"), resized, image.shape[:2], "digit_scenes")
+    with eagerly():
+        found = detect.find(model, detect.predictor(model, "masked"), resized, image.shape[:2], "digit_scenes")
     kept = found.scores >= 0.05
     assert 0 < len(answer["boxes"]) == min(kept.sum(), 100)
     boxes = [each["box"] for each in answer["boxes"]]
