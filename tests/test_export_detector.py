@@ -20,7 +20,13 @@ from sact_tf.export import saved_model
 from sact_tf.tasks import detection
 
 NETWORK = ModelConfig(
-    network="imagenet", model="1_2_1_1", model_type="sact", num_classes=3, base_channels=4, anchor_base_size=64.0
+    network="imagenet",
+    model="1_2_1_1",
+    model_type="sact",
+    num_classes=3,
+    base_channels=4,
+    anchor_base_size=64.0,
+    crop_size=4,
 )
 SIZE = 48
 LABELS = ["cat", "große Katze", "bird"]
