@@ -118,14 +118,15 @@ class Script:
             self.returncode = self._ask(self.pid)
         return self.returncode
 
-    def wait(self, timeout=180):
+    def wait(self, timeout=600):
+        # Minutes go by on a machine that does ten other things.
         deadline = time.monotonic() + timeout
         while self.poll() is None:
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.01)
         return self.returncode
 
-    def communicate(self, timeout=180):
+    def communicate(self, timeout=600):
         self.wait(timeout)
         return self.output(), self._errors.read_text()
 
@@ -160,7 +161,7 @@ def warm_process(directory, *modules):
         if script.poll() is None:
             script.send_signal(9)
     process.stdin.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=600) == 0
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def start(*words):
 
 
 def finish(process):
-    output, errors = process.communicate(timeout=180)
+    output, errors = process.communicate(timeout=600)
     return process.returncode, output, errors
 
 

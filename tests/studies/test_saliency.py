@@ -319,7 +319,7 @@ def test_a_map_without_contrast_scores_as_the_constant_one(pictures, tmp_path):
 def test_a_killed_study_goes_on(start_script, run_script, work, tmp_path):
     command = ["-m", "sact_tf.studies.saliency", "--dataset=folder", f"--dataset_dir={work / 'data'}"]
     command += ["--sigmas=0,3", f"--run_dir={tmp_path}"]
-    process, deadline = start_script(*command), time.monotonic() + 120
+    process, deadline = start_script(*command), time.monotonic() + 600
     while not list(tmp_path.glob("scores_*/scores_*.json")) and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.002)
     process.send_signal(9)

@@ -136,7 +136,7 @@ def test_a_killed_run_of_another_task_ends_in_the_bits_of_the_run_that_was_never
     lines = []
     training.train(settings(), unkilled, log=lines.append)
     assert "right pixels" in lines[0]
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (os.path.isdir(killed) and tf.train.latest_checkpoint(killed)):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)

@@ -20,7 +20,7 @@ def saved():
 
 def _wait_for_step(directory, step, process):
     """Waits until a checkpoint of at least `step` is complete."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline and process.poll() is None:
         latest = tf.train.latest_checkpoint(directory) if os.path.isdir(directory) else None
         if latest and int(latest.rpartition("-")[2]) >= step:

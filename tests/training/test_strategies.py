@@ -93,7 +93,7 @@ def start_two(start_script, directory, *flags):
 
 
 def wait_for_checkpoint(directory, workers):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while tf.train.latest_checkpoint(directory) is None:
         assert time.monotonic() < deadline and all(worker.poll() is None for worker in workers)
         time.sleep(0.05)
@@ -107,7 +107,7 @@ def read_all(directory):
 
 def finish(workers):
     for worker in workers:
-        output, _ = worker.communicate(timeout=180)
+        output, _ = worker.communicate()
         assert worker.returncode == 0, output
 
 
@@ -130,7 +130,7 @@ def test_a_run_that_lost_a_worker_goes_on_to_the_same_bits(start_workers, tmp_pa
     workers = start_workers(killed, *flags, "--save_interval_secs=0")
     wait_for_checkpoint(killed, workers)
     workers[1].send_signal(signal.SIGKILL)
-    output, _ = workers[0].communicate(timeout=180)
+    output, _ = workers[0].communicate()
     assert workers[0].returncode != 0
     assert "Another worker of this run does not answer any more. Start all workers again" in output
     assert "Traceback" not in output

@@ -66,7 +66,7 @@ def start(start_script):
 
 
 def finish(process):
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate()
     assert process.returncode == 0, output
     return output
 
@@ -112,7 +112,7 @@ def test_a_terminated_run_saves_first_and_goes_on_from_there(saved, start, tmp_p
     process = start(directory, "--save_interval_secs=1")
     saved.wait_for_step(directory, 1, process)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     stopped = int(re.search(r"Stopped at step (\d+) by SIGTERM; the same command goes on from here", output)[1])
     assert tf.train.latest_checkpoint(directory).endswith(f"model.ckpt-{stopped}")
