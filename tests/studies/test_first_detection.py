@@ -7,7 +7,7 @@ from PIL import Image
 from sact_tf.config import read_config
 from sact_tf.studies import first_detection
 
-SMALL = {"model": "1_1_1_1", "base_channels": 4, "head_samples": 4}
+SMALL = {"model": "1_1_1_1", "base_channels": 4, "head_samples": 4, "crop_size": 4}
 STEP = {"max_number_of_steps": 1, "batch_size": 2}
 
 

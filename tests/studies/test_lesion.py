@@ -14,7 +14,7 @@ from PIL import Image
 from sact_tf import depth, training
 from sact_tf.config import SplitConfig, default_training_config
 from sact_tf.layers import unit_rules
-from sact_tf.studies import lesion, runs
+from sact_tf.studies import lesion
 from sact_tf.studies.lesion import checks, findings, gradient, lesions
 from sact_tf.studies.lesion.measuring import Countdown
 from sact_tf.studies.lesion.outcomes import Estimate, Outcome, over_draws, path_rows_of
@@ -81,12 +81,6 @@ def studied(split_of, tmp_path_factory):
     directory, lines = tmp_path_factory.mktemp("study"), []
     outcomes = lesion.run([split_of("vanilla")], str(directory), log=lines.append, **QUICK)
     return directory, outcomes, lines
-
-
-@pytest.fixture
-def without_figures(monkeypatch):
-    """Drawing takes seconds, and another test looks at what comes out."""
-    monkeypatch.setattr(runs, "save_figure", lambda figure, path: None)
 
 
 def read_table(path):

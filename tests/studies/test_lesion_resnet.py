@@ -494,6 +494,7 @@ def test_the_study_writes_a_table_a_figure_and_what_they_say(studied):
     assert "shuffled maps" in drawn or "<svg" in drawn
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_started_again_the_study_measures_only_what_is_missing(studied, trained, tmp_path):
     directory, rows, *_ = studied
     copy = shutil.copytree(directory, tmp_path / "copy")
@@ -505,7 +506,7 @@ def test_started_again_the_study_measures_only_what_is_missing(studied, trained,
 
 
 @pytest.mark.parametrize("changes", [{"num_examples": 7}, {"train_examples": 3}])
-@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_results_of_other_images_are_not_taken(studied, trained, tmp_path, changes):
     copy = shutil.copytree(studied[0], tmp_path / "copy")
     lines = []
@@ -622,10 +623,16 @@ def test_an_act_network_has_no_positions(trained):
     assert found.fine_tune_steps == 3
 
 
-@pytest.mark.usefixtures("without_graphs")
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_the_study_of_an_act_network_says_what_is_left_out(trained, tmp_path):
     lines = []
-    given = {**STUDY, "fine_tune_steps": 0, "kinds": ["shuffled_maps", "random_images", "mean_map"], "seeds": 1}
+    given = {
+        **STUDY,
+        "fine_tune_steps": 0,
+        "kinds": ["shuffled_maps", "random_images", "mean_map"],
+        "seeds": 1,
+        "num_examples": 6,
+    }
     rows = lesion_resnet.run(trained["act"], trained["vanilla"], str(tmp_path), log=lines.append, **given)
     assert [(row["kind"], row["weights"]) for row in rows] == [
         ("act", "adaptive"),

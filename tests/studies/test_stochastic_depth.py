@@ -54,6 +54,7 @@ def test_the_error_is_that_of_an_evaluation(studied, tmp_path):
         assert row["error"] == pytest.approx(1 - metrics["eval/Accuracy"], abs=1e-6)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_started_again_the_study_computes_nothing(studied):
     directory, rows, _ = studied
     lines = []
@@ -61,6 +62,7 @@ def test_started_again_the_study_computes_nothing(studied):
     assert not any(line.startswith(("step ", "evaluated", "Timing")) for line in lines)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_other_rounds_are_timed_and_nothing_is_trained(studied, monkeypatch):
     directory, _, _ = studied
     asked, lines, before = [], [], (directory / "times_1.json").read_bytes()

@@ -31,7 +31,7 @@ def traded(tmp_path_factory, eagerly):
                 adaptive_steps=1,
                 num_examples=4,
                 log=lines.append,
-                network={"base_channels": 4, "head_samples": 4},
+                network={"base_channels": 4, "head_samples": 4, "crop_size": 4},
                 batch_size=2,
                 seed=None,  # as a flag that is not given
             )
@@ -78,6 +78,7 @@ def test_adaptive_detectors_start_from_the_deepest_plain_one_by_the_recipe_of_de
     assert {config.model.base_channels for config in configs.values()} == {4}
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_started_again_it_reads_what_it_has(first, traded):
     _, rows, lines = traded()
     assert rows == first[1]
