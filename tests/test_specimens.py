@@ -198,6 +198,8 @@ def test_xla_compiles_to_the_same_numbers(prepared):
     assert_equal(prepared.run(compiled, prepared.images), prepared.outputs)
 
 
+# Of other networks, tests/test_export.py shows that a trace serves every size, and tests/sparse the engine.
+@GRAPHS
 def test_one_trace_serves_every_size(prepared):
     height, width = prepared.specimen.size
     for batch, size in ((1, (height + 4, width)), (4, (height + 1, width + 3))):
@@ -216,6 +218,7 @@ def test_saved_model(prepared, tmp_path):
     assert_equal(prepared.run(reloaded.serve, prepared.images), prepared.outputs)
 
 
+@GRAPHS
 def test_engine(prepared):
     if not any(isinstance(layer, AdaptiveBlock) for layer in (prepared.layer, *prepared.model._flatten_layers())):
         with pytest.raises(ValueError, match="The engine speeds up AdaptiveBlocks"):
