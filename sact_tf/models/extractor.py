@@ -41,6 +41,15 @@ def picture_of(features, image_size, stride):
     return tf.ensure_shape(inside[..., None], (*features.shape[:3], 1))
 
 
+def _mask_images(images, image_size):
+    """Images, zero where they are no picture."""
+    # Choosing value by value takes a fifth of what a mask takes that is spread over three channels.
+    shape = batch, height, width, channels = tf.unstack(tf.shape(images))
+    values = tf.reshape(images, (batch, height, width * channels, 1))
+    masked = mask_residual(values, picture_of(values, image_size * [1, channels], 1))
+    return tf.ensure_shape(tf.reshape(masked, shape), images.shape)
+
+
 def extract(backbone, images, image_size, training=None):
     """Stem and blocks 1 to 3 of an `ImageNetBackbone`.
 
@@ -55,8 +64,7 @@ def extract(backbone, images, image_size, training=None):
         `<block>/halting_distribution`, and `image_size`. Padding has no cost and no units, and the features of the last
         block are 0 there.
     """
-    images = pad_to_stride(images)
-    features = mask_residual(images, picture_of(images, image_size, 1))
+    features = _mask_images(pad_to_stride(images), image_size)
     pad, conv1, pool = backbone.stem
     features = conv1(pad(features))
     # What the pooling takes the maximum of, at a border as in the padding.
