@@ -87,9 +87,9 @@ class SpatialRunner:
         self.reach = max(unit.reach for unit in self.units)
 
     def __call__(self, features, picture):
-        features = self.units[0].on_map(features, picture)
+        features, source = self.units[0].with_source(features, picture)
         grid = Grid(features, self.reach, _after(self.units[0], picture))
-        columns, pooled = self.branches.start(features, grid)
+        columns, pooled = self.branches.start(features, source, grid)
         rows = row_sets.start(features, columns, grid)
         # Border and padding have halted from the start.
         state = halting.initial_state((grid.size,), grid.is_picture)

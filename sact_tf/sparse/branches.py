@@ -35,9 +35,12 @@ class LinearBranches:
         branches = description.branches
         local, pooled = zip(*[(branch.local_columns(), branch.pooled_column()) for branch in branches], strict=True)
         self.biases = [branch.local.convolution.bias[0] for branch in branches]
-        self._first = constant(np.concatenate([kernel for kernel, _ in local + pooled], axis=1))
-        self._shift = constant(np.concatenate([shift for _, shift in local]))
-        self._pooled_shift = constant(np.concatenate([shift for _, shift in pooled]))
+        first = np.concatenate([kernel for kernel, _ in local + pooled], axis=1)
+        shift = np.concatenate([shift for _, shift in local + pooled])
+        joint = description.units[0].joint
+        if joint is not None:
+            first, shift = joint.kernel[0, 0] @ first, joint.bias @ first + shift
+        self._first, self._shift = constant(first), constant(shift)
         # Unit l > 0 changes what branches l and later read.
         self._steps = [None]
         for index, unit in enumerate(description.units[1:-1], 1):
@@ -45,23 +48,24 @@ class LinearBranches:
             self._steps.append(constant(unit.through(np.concatenate(later, axis=1))))
         self._count = len(branches)
 
-    def start(self, features, grid):
+    def start(self, features, source, grid):
         """What the branches know of a block's first unit.
 
         Args:
             features: `(batch, height, width, channels)` after that unit.
+            source: what they are the unit's `joint` of, or themselves; see `units.BottleneckTensors.with_source`.
             grid: `Grid` of them.
 
         Returns:
             `(columns, pooled)`: columns of all positions, `(positions, 9 * branches)`, and `(batch, branches)`, the
             part of the logits that comes from the image's mean features.
         """
-        rows = tf.reshape(features, (-1, features.shape[-1]))
-        columns = tf.matmul(rows, self._first)
-        taps = grid.mask(columns[:, : TAPS * self._count] + self._shift)
-        pooled = tf.reshape(grid.mask(columns[:, TAPS * self._count :]), (grid.batch, -1, self._count))
+        del features
+        rows = tf.reshape(source, (-1, source.shape[-1]))
+        columns = grid.mask(tf.nn.bias_add(tf.matmul(rows, self._first), self._shift))
+        pooled = tf.reshape(columns[:, TAPS * self._count :], (grid.batch, -1, self._count))
         mean = tf.reduce_mean(pooled, 1) if grid.picture is None else tf.reduce_sum(pooled, 1) / grid.area
-        return taps, mean + self._pooled_shift
+        return columns[:, : TAPS * self._count], mean
 
     def advance(self, index, rows, pooled, residual, narrow, grid):
         """What they know after unit `index` > 0: the same, of the branches from `index` on.
@@ -98,8 +102,9 @@ class DirectBranches:
     def __init__(self, description):
         self._branches = [_DirectBranch(branch) for branch in description.branches]
 
-    def start(self, features, grid):
+    def start(self, features, source, grid):
         """See `LinearBranches`."""
+        del source
         positions = tf.reduce_prod(tf.shape(features)[:3])
         columns = grid.mask(tf.ones((positions, 0 if grid.picture is None else 1)))
         return columns, mean_of(features, grid.picture)

@@ -123,6 +123,17 @@ class Bottleneck(NamedTuple):
             Linear.of(unit.shortcut).after(clip.after) if unit.projects else None,
         )
 
+    @property
+    def joint(self):
+        """`expand` and `shortcut` as one `Linear`, of what enters them side by side; `None` where they are not alike.
+
+        They are where the shortcut has weights and neither strides.
+        """
+        if self.shortcut is None or self.stride > 1:
+            return None
+        kernel = np.concatenate([self.expand.kernel, self.shortcut.kernel], axis=2)
+        return Linear(kernel, self.expand.bias + self.shortcut.bias)
+
     def through(self, kernel):
         """What `(channels, columns)` makes of the residual, from what enters `expand` and a 1: `(narrow + 1, columns)`.
 
@@ -149,6 +160,7 @@ class Basic(NamedTuple):
     has_shortcut: bool
     activated_shortcut: bool
     padding: int
+    joint = None
 
     @classmethod
     def of(cls, unit, residual_scale):

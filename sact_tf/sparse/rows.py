@@ -34,9 +34,12 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from sact_tf.layers.residual_units import mask_residual
+from sact_tf.sparse.folding import TAPS
 
 # Row 0 of every gathered table: what a convolution reads outside of the image.
 _NOTHING = 1
+# Of what is computed in parts: about so many bytes, which a processor's cache holds. 2 to 8 MB are alike.
+PART_BYTES = 4 * 2**20
 
 
 class Grid:
@@ -151,8 +154,61 @@ def gather_neighbours(rows, table):
     Returns:
         `(entries, 9 * channels)`.
     """
-    gathered = tf.gather(tf.pad(rows, ((_NOTHING, 0), (0, 0))), table)
-    return tf.reshape(gathered, (-1, 9 * rows.shape[-1]))
+    return _gather(_behind_nothing(rows), table)
+
+
+def convolve(kernel, rows, table):
+    """A 3x3 convolution at the positions of a table.
+
+    Args:
+        kernel: `tensors.Kernel`.
+        rows, table: see `gather_neighbours`.
+
+    Returns:
+        `(entries, out_channels)`.
+    """
+    rows = _behind_nothing(rows)
+    gathered, results = TAPS * rows.shape[-1], kernel.bias.shape[0]
+    return in_parts(lambda part: kernel.on_rows(_gather(rows, part)), table, gathered, results)
+
+
+def in_parts(function, rows, between, results):
+    """`function(rows)`, by so many rows at a time that what it makes on the way stays in the processor's cache.
+
+    In one piece, wide rows of large maps are written to memory and read again; and memory of some sizes the operating
+    system takes back and hands out anew, page by page, in every call, which takes longer than to compute them.
+
+    Args:
+        function: of some of the rows, to `(those rows, results)`.
+        rows: `(rows, ...)`.
+        between: int, how many floats it makes of each row on the way.
+        results: int, how many floats it makes of each row in the end.
+
+    Returns:
+        `(rows, results)`.
+    """
+    count = tf.shape(rows)[0]
+    number = 1 + count // (PART_BYTES // (between * tf.float32.size))
+    length = (count + number - 1) // number
+
+    def next_part(index, parts):
+        return index + 1, parts.write(index, function(rows[index * length : (index + 1) * length]))
+
+    def all_parts():
+        parts = tf.TensorArray(tf.float32, number, element_shape=(None, results), infer_shape=False)
+        # One after the other, or all of them are in memory at once.
+        _, parts = tf.while_loop(lambda index, _: index < number, next_part, (0, parts), parallel_iterations=1)
+        return parts.concat()
+
+    return tf.cond(number > 1, all_parts, lambda: function(rows))
+
+
+def _behind_nothing(rows):
+    return tf.pad(rows, ((_NOTHING, 0), (0, 0)))
+
+
+def _gather(rows, table):
+    return tf.reshape(tf.gather(rows, table), (-1, TAPS * rows.shape[-1]))
 
 
 def start(features, columns, grid):
@@ -205,11 +261,14 @@ def compact(rows, active, grid):
     order = tf.concat(parts, 0)
     numbers, own_numbers = tf.gather(rows.numbers, order), tf.gather(rows.own_numbers, own)
     ring_numbers = tf.gather(rows.numbers, parts[1]) if grid.border > 1 else own_numbers[:0]
+    features = tf.gather(rows.features, order)
+    # Before the first unit on rows the output is the features themselves, and need not be gathered twice.
+    output = features[: tf.shape(own)[0]] if rows.output is rows.features else tf.gather(rows.output, own)
     left = Rows(
-        tf.gather(rows.features, order),
+        features,
         tf.gather(rows.columns, order),
         numbers,
-        tf.gather(rows.output, own),
+        output,
         own_numbers,
         grid.image_of(own_numbers),
         *_tables(grid, numbers, own_numbers, ring_numbers),

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from sact_tf.sparse import rows as row_sets
 from sact_tf.sparse.rows import Grid, gather_neighbours
+from sact_tf.sparse.tensors import Kernel
 
 HEIGHT, WIDTH = 3, 4
 
@@ -122,6 +123,33 @@ def test_a_change_is_added_to_the_first_rows(change):
     expected[: len(change)] += change
     added = rows.add(rows.features, tf.reshape(tf.constant(change, tf.float32), (-1, 1)))
     np.testing.assert_array_equal(added[:, 0], expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 11])
+def test_rows_computed_in_parts_are_those_computed_at_once(monkeypatch, count):
+    # Three floats between of four bytes each: five rows to a part.
+    monkeypatch.setattr(row_sets, "PART_BYTES", 60)
+    parts = []
+
+    def double(part):
+        tf.py_function(lambda length: parts.append(int(length)), [tf.shape(part)[0]], [])
+        return tf.concat([part, part], 1)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 1))])
+    def run(rows):
+        return row_sets.in_parts(double, rows, between=3, results=2)
+
+    rows = np.arange(float(count), dtype="float32").reshape(-1, 1)
+    np.testing.assert_array_equal(run(rows), np.tile(rows, 2))
+    assert parts == {0: [0], 1: [1], 5: [3, 2], 6: [3, 3], 11: [4, 4, 3]}[count]
+
+
+def test_convolution_of_rows_is_that_of_the_map(monkeypatch):
+    monkeypatch.setattr(row_sets, "PART_BYTES", 4 * 9 * 5)
+    rows, grid = start(border=1, batch=2)
+    kernel = Kernel((np.arange(18.0).reshape(3, 3, 1, 2), [1.0, 2.0]))
+    on_map = kernel.on_map(grid.to_map(rows.features))
+    np.testing.assert_allclose(row_sets.convolve(kernel, rows.features, rows.table), tf.reshape(on_map, (-1, 2)))
 
 
 def drawn(name):
