@@ -144,8 +144,13 @@ class SpatialRunner:
 
     def _collect(self, rows, state, weights, halted, grid):
         numbers, outputs = zip(*halted, (rows.own_numbers, rows.output), strict=True)
-        order = grid.scatter(grid.inside, tf.range(tf.shape(grid.inside)[0]))
-        output = row_sets.stitch([tf.gather(order, each) for each in numbers], outputs)
+
+        def stitched():
+            order = grid.scatter(grid.inside, tf.range(tf.shape(grid.inside)[0]))
+            return row_sets.stitch([tf.gather(order, each) for each in numbers], outputs)
+
+        # Rows of whole maps are in order, and to put them together would be to copy them.
+        output = tf.cond(rows.complete, lambda: rows.output, stitched)
         return {
             "features": grid.to_map(output),
             "ponder_cost": grid.crop(state.ponder_cost),
