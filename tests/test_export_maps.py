@@ -17,7 +17,7 @@ from PIL import Image
 
 from sact_tf import checkpoints, draw_maps, export_maps, flops, visualize
 from sact_tf.config import MapExportConfig, ModelConfig
-from sact_tf.data import pipeline
+from sact_tf.data import pipeline, preprocessing
 from sact_tf.data.records import BadRecord
 from sact_tf.data.sources import RecordSource
 from sact_tf.models.build import build_model
@@ -167,7 +167,7 @@ def test_damaged_images_are_left_out_up_to_a_number(config, model, tmp_path, mon
 
     def decode(record, seed):
         image = tf.reshape(tf.io.decode_raw(record, tf.uint8), (40, 40, 3))
-        return {"image": pipeline.to_unit_range(image), "label": tf.constant(0, tf.int64)}
+        return {"image": preprocessing.to_unit_range(image), "label": tf.constant(0, tf.int64)}
 
     source = RecordSource(11, fetch, decode, lambda index: f"picture {index}")
     monkeypatch.setattr(classification, "open_source", lambda *arguments: source)

@@ -1,5 +1,8 @@
 """ONNX files of checkpoints, written by the command's function and read by a process that has ONNX Runtime alone."""
 
+import dataclasses
+import io
+import json
 import os
 import signal
 import subprocess
@@ -9,9 +12,11 @@ import time
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from sact_tf import checkpoints, export, flops
 from sact_tf.config import ExportConfig, ModelConfig
+from sact_tf.data import preprocessing
 from sact_tf.models.build import build_model
 from sact_tf.sparse.onnx import runtime
 
@@ -56,6 +61,35 @@ def config_of(model, tmp_path_factory):
     return config_of
 
 
+def read_alone(path, images, folder):
+    """Answers to images in a process that has ONNX Runtime alone."""
+    np.save(folder / "images.npy", images)
+    (folder / "reader.py").write_text(READER)
+    command = [sys.executable, "-I", folder / "reader.py", path, folder / "images.npy", folder / "answers.npz"]
+    subprocess.run([*map(str, command)], check=True, cwd=folder)
+    return dict(np.load(folder / "answers.npz"))
+
+
+def answers(model, images):
+    outputs = dict(model(images, training=False))
+    return {**outputs, **flops.count(model, outputs)}
+
+
+def assert_same(ours, expected):
+    assert len(np.unique(ours["block2/num_units"])) > 1
+    for name, value in ours.items():
+        if value.dtype.kind == "i":
+            np.testing.assert_array_equal(value, expected[name], name)
+        else:
+            np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-4 * np.abs(expected[name]).max())
+
+
+def png(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("engine", ["sparse", "masked"])
 def test_file_says_what_the_model_says_where_there_is_only_onnx_runtime(
     model, config_of, make_images, tmp_path, engine
@@ -64,20 +98,27 @@ def test_file_says_what_the_model_says_where_there_is_only_onnx_runtime(
     path = export.export(config_of(tmp_path / "a$b", engine=engine, features=engine == "masked"), lines.append)
     assert sorted(os.listdir(tmp_path / "a$b")) == ["export.json", "model.onnx"] and "Comparing" in " ".join(lines)
     images = make_images(3, 41, 67)
-    np.save(tmp_path / "images.npy", images)
-    (tmp_path / "reader.py").write_text(READER)
-    command = [sys.executable, "-I", tmp_path / "reader.py", path, tmp_path / "images.npy", tmp_path / "answers.npz"]
-    subprocess.run([*map(str, command)], check=True, cwd=tmp_path)
-    expected = dict(model(images, training=False))
-    expected.update(flops.count(model, expected))
-    ours = dict(np.load(tmp_path / "answers.npz"))
+    ours, expected = read_alone(path, images, tmp_path), answers(model, images)
     assert set(ours) == {name for name in expected if engine == "masked" or name not in (*model.blocks, "image_size")}
-    assert len(np.unique(ours["block2/num_units"])) > 1
-    for name, value in ours.items():
-        if value.dtype.kind == "i":
-            np.testing.assert_array_equal(value, expected[name], name)
-        else:
-            np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-4 * np.abs(expected[name]).max())
+    assert_same(ours, expected)
+
+
+def test_file_prepares_pictures_where_there_is_only_onnx_runtime(model, config_of, tmp_path):
+    path = export.export(config_of(tmp_path / "out", preprocess=True), lambda text: None)
+    y, x = np.mgrid[:51, :83]
+    picture = np.stack([127 + 120 * np.sin(x / 7), 127 + 120 * np.cos(y / 5), x * y % 256], axis=-1).astype("uint8")
+    pictures = np.stack([picture, picture[::-1], 255 - picture])
+    prepared = np.stack([preprocessing.imagenet_evaluation_image(png(each), 40) for each in pictures])
+    assert_same(read_alone(path, pictures, tmp_path), answers(model, prepared))
+    described = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert (described["preprocess"], described["image_size"]) == (True, 40)
+
+
+def test_size_that_is_too_small_to_prepare_for_leaves_nothing(config_of, tmp_path):
+    config = dataclasses.replace(config_of(tmp_path / "out", preprocess=True), image_size=31)
+    with pytest.raises(ValueError, match=r"at least 32(.|\n)*31"):
+        export.export(config, lambda text: None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_file_of_other_answers_is_not_put_in_place(config_of, monkeypatch, tmp_path):
@@ -103,6 +144,8 @@ def test_difference_is_told_by_name():
         ({"engine": None}, "`engine` must be one of"),
         ({"format": "keras", "engine": None, "features": True}, "`features` is part of format=onnx"),
         ({"format": "saved_model", "features": True}, "`features` is part of format=onnx"),
+        ({"format": "saved_model", "preprocess": True}, "`preprocess` is part of format=onnx"),
+        ({"format": "weights", "engine": None, "preprocess": True}, "`preprocess` is part of format=onnx"),
     ],
 )
 def test_settings_without_effect_are_refused(config_of, fields, message):

@@ -88,6 +88,9 @@ def define_export_flags():
         list(configs.DETECTOR_PARTS),
         "What an ONNX file of a detector answers: boxes too, or what its extractor says.",
     )
+    flags.DEFINE_boolean(
+        "preprocess", False, "Have an ONNX file take pictures as bytes, and resize and scale them as evaluation does."
+    )
     define_path(
         "labels",
         None,

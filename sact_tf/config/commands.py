@@ -119,7 +119,8 @@ class ExportConfig(CheckpointConfig):
     """An export of a network; see `CheckpointConfig`.
 
     Attributes:
-        image_size: int, height and width in pixels that a SavedModel brings files to; of a detector, the shorter side.
+        image_size: int, height and width in pixels that a SavedModel brings files to, and an ONNX file pictures; of a
+            detector, the shorter side.
         output_dir: directory to write.
         format: one of `EXPORT_FORMATS`; "release" is for networks that classify.
         engine: one of `ENGINES` for a SavedModel and an ONNX file, None for the other formats, in which nothing is
@@ -129,6 +130,8 @@ class ExportConfig(CheckpointConfig):
         dataset_dir: directory of the data set; None for its default, or where it needs none.
         features: bool, whether an ONNX file returns the features of the blocks.
         part: one of `DETECTOR_PARTS`: what an ONNX file of a detector answers, boxes too or what its extractor says.
+        preprocess: bool, whether an ONNX file takes pictures as bytes, of any size, and prepares them as evaluation
+            does.
         overwrite: bool, whether an export that is in `output_dir` already may be replaced.
     """
 
@@ -140,6 +143,7 @@ class ExportConfig(CheckpointConfig):
     dataset_dir: str | None = None
     features: bool = False
     part: str = "whole"
+    preprocess: bool = False
     overwrite: bool = False
 
     def __post_init__(self):
@@ -158,6 +162,8 @@ class ExportConfig(CheckpointConfig):
                 f"{self.dataset} classifies. Leave it out. Received: part={self.part!r}"
             )
         check_positive(self, "image_size")
+        if self.preprocess:
+            refuse_detector(self.dataset, "`preprocess`", "Leave it out; a SavedModel of a detector prepares files.")
         if not self.output_dir:
             raise ValueError("`output_dir` must name the directory to write. Give --output_dir.")
         if self.format in _EXECUTED:
@@ -167,6 +173,7 @@ class ExportConfig(CheckpointConfig):
             ("labels", ("saved_model",), None),
             ("features", ("onnx",), False),
             ("part", ("onnx",), "whole"),
+            ("preprocess", ("onnx",), False),
         ):
             if self.format not in formats and getattr(self, name) != absent:
                 raise ValueError(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.config import check_dataset
-from sact_tf.data import cifar10, class_names, cluttered_digits, coco, detection, imagenet, voc
+from sact_tf.data import cifar10, class_names, cluttered_digits, coco, detection, imagenet, preprocessing, voc
 from sact_tf.data.sources import Source, plain_error
 
 # Data sets on disk, each with a function `open_split`.
@@ -136,11 +136,6 @@ def plain_errors():
         raise (plain_error(error) or error) from None
 
 
-def to_unit_range(image):
-    """uint8 images to float32 in [-1, 1]."""
-    return tf.cast(image, tf.float32) / 127.5 - 1.0
-
-
 def _digits_reader(split, image_size):
     def render(indices):
         examples = [cluttered_digits.render(split, 0, int(index), image_size) for index in indices]
@@ -151,6 +146,6 @@ def _digits_reader(split, image_size):
         image.set_shape((indices.shape[0], image_size, image_size, 3))
         label.set_shape(indices.shape)
         box.set_shape((indices.shape[0], 4))
-        return {"image": to_unit_range(image), "label": label, "box": box}
+        return {"image": preprocessing.to_unit_range(image), "label": label, "box": box}
 
     return read

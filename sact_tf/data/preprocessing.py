@@ -107,6 +107,24 @@ def imagenet_training_image(encoded, seed, boxes, image_size):
     return _one_of(draws[2], lambda order: colour.distort(image, order, draws[3:]), colour.COLOUR_ORDERS)
 
 
+def evaluation_image(image, dataset, image_size):
+    """A picture of any size as evaluation prepares those of a data set of classes.
+
+    Args:
+        image: uint8 `(height, width, 3)`.
+        dataset: a key of `sact_tf.config.DATASETS`. Only ImageNet's pictures have sizes of their own; those of others
+            are resized whole, which leaves the data set's as they are.
+        image_size: int, height and width of the result.
+
+    Returns:
+        float32 `(image_size, image_size, 3)`.
+    """
+    if dataset == "imagenet":
+        return central_image(image, image_size)
+    standardize = cifar_evaluation_image if dataset == "cifar10" else to_unit_range
+    return standardize(resize(image, image_size, "bilinear"))
+
+
 def imagenet_evaluation_image(encoded, image_size):
     """The release's central crop, float32 `(image_size, image_size, 3)` in [-1, 1]."""
     return central_image(decode_image(encoded), image_size)
@@ -163,6 +181,11 @@ def cifar_training_image(image, seed):
 def cifar_evaluation_image(image):
     """uint8 or float `(32, 32, 3)` to float32 of mean 0 and deviation 1."""
     return tf.image.per_image_standardization(tf.cast(image, tf.float32))
+
+
+def to_unit_range(image):
+    """uint8 images to float32 in [-1, 1]."""
+    return tf.cast(image, tf.float32) / 127.5 - 1.0
 
 
 def check_label(label, num_classes):

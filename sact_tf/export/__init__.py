@@ -88,18 +88,21 @@ def _write_onnx(model, config, directory, prefix, labels, log):
     del prefix, labels
     # Not before it is known that they are installed.
     from sact_tf.sparse.onnx import detector, detector_runtime, network, runtime
+    from sact_tf.sparse.onnx.preprocessing import Preprocessing
 
     log("Writing the ONNX file")
     path = os.path.join(directory, ONNX_FILE)
+    prepared = (Preprocessing(config.dataset, config.image_size),) if config.preprocess else ()
     if check_dataset(config.dataset)["task"] == "detection":
         written = detector.write_detector(model, config.engine, config.features, config.part)
         check_file = detector_runtime.check_file
     else:
-        written = network.write_network(model, config.engine, config.features)
+        written = network.write_network(model, config.engine, config.features, *prepared)
         check_file = runtime.check_file
     write_atomically(path, [written.SerializeToString()])
     log("Comparing its answers with the model's")
-    check_file(path, model)
+    # A detector's file prepares nothing.
+    check_file(path, model, *prepared)
     return ONNX_FILE
 
 

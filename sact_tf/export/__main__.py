@@ -6,8 +6,8 @@ python -m sact_tf.export --checkpoint_dir=runs/sact --output_dir=models/sact/1
 from sact_tf import command_line, export
 
 command_line.define_model_flags(
-    image_size="Height and width in pixels that a SavedModel brings files to; of a detector the shorter side, the "
-    "longer one to at most 1024/600 of it."
+    image_size="Height and width in pixels that a SavedModel brings files to, and an ONNX file with --preprocess "
+    "pictures; of a detector the shorter side, the longer one to at most 1024/600 of it."
 )
 command_line.define_export_flags()
 

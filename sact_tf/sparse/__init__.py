@@ -33,7 +33,9 @@ __all__ = ["Engine", "compile"]
 RUNTIMES = ("tensorflow", "onnx")
 
 
-def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", features=None, part=None):
+def compile(
+    model, image_shape=None, image_dtype=None, runtime="tensorflow", features=None, part=None, preprocess=None
+):
     """Makes a fast function of a trained model.
 
     Args:
@@ -49,6 +51,8 @@ def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", fea
             with the extra `sact_tf[onnx]`.
         features: bool, of ONNX Runtime alone: whether it returns the features of the blocks too.
         part: of detectors in ONNX Runtime alone: "whole", the default, or "extractor", whose outputs have no boxes.
+        preprocess: of ONNX Runtime alone, pair of a data set and a size in pixels, such as `("imagenet", 224)`: the
+            function takes decoded pictures, uint8 `(batch, height, width, 3)`, and prepares them as evaluation does.
 
     Returns:
         `Engine`; for ONNX Runtime `onnx.runtime.OnnxEngine`, of a detector `onnx.detector_runtime.OnnxDetector`, which
@@ -69,20 +73,30 @@ def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", fea
     if runtime == "tensorflow":
         if features is not None:
             raise ValueError("TensorFlow's engine returns the features always. Leave `features` out.")
+        if preprocess is not None:
+            raise ValueError(
+                "TensorFlow's engine takes images as the model does. Leave `preprocess` out, or give runtime='onnx'. "
+                f"Received: preprocess={preprocess!r}"
+            )
         return Engine(model, image_shape, image_dtype)
     if image_shape is not None or image_dtype is not None:
         raise ValueError(
-            "In ONNX Runtime a network takes float32 images of any size. Leave `image_shape` and `image_dtype` out. "
-            f"Received: image_shape={image_shape}, image_dtype={image_dtype}"
+            "In ONNX Runtime a network takes float32 images of any size. Leave `image_shape` and `image_dtype` out; "
+            f"`preprocess` is for pictures as bytes. Received: image_shape={image_shape}, image_dtype={image_dtype}"
         )
     onnx.check_installed()
     if is_detector:
+        if preprocess is not None:
+            raise ValueError(
+                "In ONNX Runtime a detector takes float32 images with their sizes. Leave `preprocess` out, and resize the "
+                f"pictures yourself. Received: preprocess={preprocess!r}"
+            )
         from sact_tf.sparse.onnx.detector_runtime import OnnxDetector
 
         return OnnxDetector(model, bool(features), "whole" if part is None else part)
     from sact_tf.sparse.onnx.runtime import OnnxEngine
 
-    return OnnxEngine(model, bool(features))
+    return OnnxEngine(model, bool(features), preprocess)
 
 
 class Engine(tf.Module):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from sact_tf.data import pipeline, preprocessing
+from sact_tf.data import preprocessing
 from sact_tf.tasks.served_files import costs, decode, label_table
 
 # How many classes `classify_jpeg` names.
@@ -40,8 +40,10 @@ def signatures(model, predict, dataset, image_size, labels, directory):
 
 def _classifier(model, predict, dataset, image_size, table):
     """`tf.function` from encoded images to classes, scores and costs."""
-    prepare = _preparation(dataset, image_size)
     prepared = tf.TensorSpec((image_size, image_size, 3), tf.float32)
+
+    def prepare(encoded):
+        return preprocessing.evaluation_image(decode(encoded), dataset, image_size)
 
     @tf.function(input_signature=[_JPEGS], autograph=False)
     def classify_jpeg(jpegs):
@@ -54,16 +56,3 @@ def _classifier(model, predict, dataset, image_size, table):
         return {**answer, **costs(model, outputs, (image_size, image_size))}
 
     return classify_jpeg
-
-
-def _preparation(dataset, image_size):
-    """Function from the bytes of one image to what the network takes, as evaluation on `dataset` has it."""
-    if dataset == "imagenet":
-        return lambda encoded: preprocessing.central_image(decode(encoded), image_size)
-    standardize = preprocessing.cifar_evaluation_image if dataset == "cifar10" else pipeline.to_unit_range
-
-    def prepare(encoded):
-        # The images of these data sets have the right size; those leave `resize` as they were.
-        return standardize(preprocessing.resize(decode(encoded), image_size, "bilinear"))
-
-    return prepare

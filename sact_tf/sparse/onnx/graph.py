@@ -14,7 +14,7 @@ IR_VERSION = 8
 # Constants of at most so many numbers are looked up by value.
 _SMALL = 64
 
-FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+FLOAT, INT32, INT64, UINT8 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8
 
 
 class Graph:

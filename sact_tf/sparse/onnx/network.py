@@ -7,34 +7,38 @@ import numpy as np
 
 from sact_tf.flops.costs import BlockCosts
 from sact_tf.models import Backbone, Classifier
+from sact_tf.models.backbone import check_image_shape
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Linear, Normalization
 from sact_tf.sparse.onnx import flops, maps
 from sact_tf.sparse.onnx.blocks import write_block
 from sact_tf.sparse.onnx.features import Features, Size
-from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64, Graph
+from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64, UINT8, Graph
 from sact_tf.sparse.onnx.parts import squeeze, stop_where
+from sact_tf.sparse.onnx.preprocessing import write_preprocessing
 from sact_tf.version import __version__
 
 IMAGES = "images"
 
 
-def write_network(model, engine="sparse", features=False):
+def write_network(model, engine="sparse", features=False, preprocessing=None):
     """Returns a network as a checked `onnx.ModelProto`.
 
-    Its input `images` is float32 `(batch, height, width, 3)` as the network takes them, of any batch, height and width.
+    Its input `images` is float32 `(batch, height, width, 3)` as the network takes them, of any batch, height and width;
+    with `preprocessing` it is uint8, pictures of which the graph makes what the network takes.
     Its outputs have the names, types and shapes of the model's, and `flops` and `<block>/flops`, int64 `(batch,)`.
 
     Args:
         model: built `Classifier` or `Backbone`.
         engine: "sparse" computes active positions only, "masked" all of them.
         features: bool, whether the features of each block are among the outputs, `(batch, height, width, channels)`.
+        preprocessing: `preprocessing.Preprocessing`, or `None` for none.
 
     Raises:
         ValueError: for another model, or parts of one that are not known.
     """
     _check(model)
-    return Writer(model, engine, features).write()
+    return Writer(model, engine, features, preprocessing).write()
 
 
 class Writer:
@@ -44,14 +48,14 @@ class Writer:
         outputs: dict from the names of outputs to triples: name in the graph, type, shape.
     """
 
-    def __init__(self, model, engine, features):
-        self.model, self.engine, self.features = model, engine, features
+    def __init__(self, model, engine, features, preprocessing=None):
+        self.model, self.engine, self.features, self.preprocessing = model, engine, features, preprocessing
         self.backbone = getattr(model, "backbone", model)
         self.graph, self.outputs = Graph(), {}
 
     def write(self):
         graph = self.graph
-        images = self._checked_images()
+        images = self._checked_images() if self.preprocessing is None else self._prepared_images()
         batch, *sizes = (graph.size(images, axis) for axis in range(3))
         if self.model is self.backbone or self.features:
             shape = graph.op("Concat", batch, graph.ints([2]), axis=0)
@@ -66,11 +70,19 @@ class Writer:
         if self.model is not self.backbone:
             self._head(features)
         self.outputs["flops"] = (total, INT64, ("batch",))
-        shape = ("batch", "height", "width", 3)
-        return graph.model("sact_tf", {IMAGES: (FLOAT, shape)}, self.outputs, self._metadata())
+        taken = (FLOAT if self.preprocessing is None else UINT8, ("batch", "height", "width", 3))
+        return graph.model("sact_tf", {IMAGES: taken}, self.outputs, self._metadata())
 
     def _metadata(self):
-        return {"sact_tf": __version__, "engine": self.engine, "network": self.model.name}
+        prepared = {} if self.preprocessing is None else self.preprocessing._asdict()
+        facts = {"sact_tf": __version__, "engine": self.engine, "network": self.model.name, **prepared}
+        return {name: str(value) for name, value in facts.items()}
+
+    def _prepared_images(self):
+        """What the graph makes of pictures."""
+        size = self.preprocessing.image_size
+        check_image_shape((size, size, 3), self.backbone.minimum_size)
+        return write_preprocessing(self.graph, IMAGES, self.preprocessing)
 
     def _checked_images(self):
         """The images; a runtime stops with the name of a node where they are too small, or none."""

@@ -4,8 +4,10 @@ import numpy as np
 import onnxruntime
 
 from sact_tf import flops
+from sact_tf.data.preprocessing import evaluation_image
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.sparse.images import ImageInput
+from sact_tf.sparse.onnx import preprocessing
 from sact_tf.sparse.onnx.network import IMAGES, write_network
 
 # Of an array's largest value. The order of summation changes a hundredth of that; what is wrong changes more.
@@ -22,43 +24,61 @@ class OnnxEngine:
     Args:
         model: built `Classifier` or `Backbone`.
         features: bool, whether the features of the blocks are among the outputs.
+        preprocess: `preprocessing.Preprocessing` or a pair of its parts, for an engine that takes pictures as bytes;
+            `None` for one that takes what the network takes.
 
     Attributes:
         model: the `onnx.ModelProto`.
 
     Raises:
-        ValueError: for another model; see `network.write_network`.
+        ValueError: for another model or preprocessing; see `network.write_network` and `preprocessing.check`.
     """
 
-    def __init__(self, model, features=False):
-        self.model = write_network(model, features=features)
-        self._input = ImageInput(model, (None, None, 3))
+    def __init__(self, model, features=False, preprocess=None):
+        preprocess = None if preprocess is None else preprocessing.check(preprocess)
+        self.model = write_network(model, features=features, preprocessing=preprocess)
+        self._convert = _checked_bytes if preprocess else _converter(model)
         self._run = runner(self.model.SerializeToString())
 
     def __call__(self, images):
-        images, _ = self._input.convert(images)
-        return self._run({IMAGES: images.numpy()})
+        return self._run({IMAGES: self._convert(images)})
 
     def save(self, path):
         """Writes the `.onnx` file, which has its name only once it is whole."""
         write_atomically(path, [self.model.SerializeToString()])
 
 
-def check_file(path, model):
+def _converter(model):
+    """Function from images to an array that the network takes, which refuses others."""
+    taken = ImageInput(model, (None, None, 3))
+    return lambda images: taken.convert(images)[0].numpy()
+
+
+def _checked_bytes(pictures):
+    pictures = np.asarray(pictures)
+    if pictures.dtype != "uint8" or pictures.ndim != 4 or pictures.shape[-1] != 3 or 0 in pictures.shape[1:]:
+        one = "; one picture needs a batch axis: picture[None]" if pictures.ndim == 3 else ""
+        raise ValueError(
+            "An engine with `preprocess` takes pictures as they are decoded, uint8 (batch, height, width, 3), at least "
+            f"1 pixel high and wide{one}. Received: dtype={pictures.dtype}, shape={pictures.shape}"
+        )
+    return pictures
+
+
+def check_file(path, model, preprocess=None):
     """Raises ValueError unless a file gives the answers of the model it was written of.
 
     Args:
         path: of the `.onnx` file.
         model: `Classifier` or `Backbone`.
+        preprocess: `preprocessing.Preprocessing` of the file, or `None`.
     """
     run = runner(path)
-    least = model.backbone.minimum_size if hasattr(model, "backbone") else model.minimum_size
 
     def compare(generator):
-        shape = (2, max(2 * least, 16), max(3 * least, 24) - 1, 3)
-        images = generator.uniform(-1, 1, shape).astype("float32")
+        taken, images = _draw(generator, model, preprocess)
         expected = dict(model(images, training=False))
-        return difference(run({IMAGES: images}), {**expected, **flops.count(model, expected)})
+        return difference(run({IMAGES: taken}), {**expected, **flops.count(model, expected)})
 
     agree(compare)
 
@@ -80,6 +100,19 @@ def agree(compare):
         "Nothing was written. With another version of onnxruntime it may agree; else please report it, and use a "
         "SavedModel meanwhile."
     )
+
+
+def _draw(generator, model, preprocess):
+    """Images that a file takes, and the same as the model takes them."""
+    if preprocess is None:
+        least = getattr(model, "backbone", model).minimum_size
+        shape = (2, max(2 * least, 16), max(3 * least, 24) - 1, 3)
+        images = generator.uniform(-1, 1, shape).astype("float32")
+        return images, images
+    # Larger one way, and smaller the other.
+    size = preprocess.image_size
+    pictures = generator.integers(0, 256, (2, size + size // 3 + 1, size // 2 + 1, 3), "uint8")
+    return pictures, np.stack([evaluation_image(picture, *preprocess) for picture in pictures])
 
 
 def difference(ours, theirs):
