@@ -11,13 +11,14 @@ All of them write what `sact_tf.sparse.description` says of the blocks, as Tenso
 
 import importlib
 
-# What the extra has. Opset 18 came with ONNX 1.13 and ONNX Runtime 1.14; tried were 1.23 and 1.32.
-_NEEDED = {"onnx": (1, 16), "onnxruntime": (1, 16)}
+# The bounds of the extra, both of which were tried. Opset 18 came with ONNX 1.13 and ONNX Runtime 1.14; the former does
+# not go with TensorFlow's protobuf before 1.14, the latter not with NumPy 2 before 1.19.
+NEEDED = {"onnx": (1, 14), "onnxruntime": (1, 19)}
 
 
 def check_installed():
     """Raises ValueError unless the packages of the extra `onnx` are there, and new enough."""
-    for name, least in _NEEDED.items():
+    for name, least in NEEDED.items():
         least_text = ".".join(map(str, least))
         try:
             version = importlib.import_module(name).__version__

@@ -136,7 +136,7 @@ def runner(model):
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class
         raise ValueError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot read the network: {error}. It was tried with 1.32."
+            f"ONNX Runtime {onnxruntime.__version__} cannot read the network: {error}. It was tried with 1.19 to 1.32."
         ) from error
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
