@@ -1,10 +1,15 @@
-"""Pages with small networks behind them, served on ports of their own, and photographs to send there."""
+"""Pages with small networks behind them, served on ports of their own, photographs to send there, and a browser."""
 
 import contextlib
 import http.client
 import io
 import json
+import os
+import select
+import shutil
+import subprocess
 import threading
+import time
 from typing import NamedTuple
 
 import keras
@@ -34,6 +39,8 @@ NETWORKS = {
     "vanilla": ("cluttered_digits", ModelConfig(**CIFAR, model_type="vanilla")),
     "detector": ("digit_scenes", ModelConfig(**DETECTOR)),
 }
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_CODES = {"ArrowRight": 39, "ArrowLeft": 37, "Tab": 9}
 
 
 class Page(NamedTuple):
@@ -126,3 +133,120 @@ def file_of():
         return file.getvalue()
 
     return save
+
+
+class Chromium:
+    """One page of a headless browser, steered over the DevTools protocol by pipes: nothing else to install.
+
+    Args:
+        profile: empty directory.
+    """
+
+    def __init__(self, profile):
+        (theirs_in, self._out), (self._in, theirs_out) = os.pipe(), os.pipe()
+        # Chromium reads from descriptor 3 and writes to 4; a shell puts them there.
+        command = [
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+        ]
+        command += ["--disable-background-networking", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+        script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        self._process = subprocess.Popen(
+            ["bash", "-c", script, "bash", *command, "about:blank"],
+            pass_fds=(theirs_in, theirs_out),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._left, self._number, self.session = b"", 0, None
+        self.messages = []
+        pages = [each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page"]
+        attached = self.call("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)
+        self.session = attached["sessionId"]
+        for domain in ("Page", "DOM", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, timeout=60, **parameters):
+        """What a method of the protocol returns."""
+        self._number += 1
+        request = {"id": self._number, "method": method, "params": parameters}
+        if self.session:
+            request["sessionId"] = self.session
+        os.write(self._out, json.dumps(request).encode() + b"\0")
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self._read(deadline)
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+            if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+                self.messages.append(json.dumps(message["params"]))
+
+    def open(self, url):
+        """Goes to a page."""
+        self.call("Page.navigate", url=url)
+
+    def run(self, script):
+        """The value of an expression of JavaScript."""
+        done = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in done, done
+        return done["result"].get("value")
+
+    def wait_for(self, condition, timeout=60):
+        """Waits until an expression of JavaScript is true, and returns its value."""
+        deadline = time.monotonic() + timeout
+        while not (value := self.run(condition)):
+            assert time.monotonic() < deadline, f"{condition} never came: {self.run('document.body.innerText')}"
+            time.sleep(0.05)
+        return value
+
+    def choose_file(self, selector, path):
+        """Does what a person does who chooses a file."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+    def press(self, key):
+        """Presses a key."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=_CODES[key])
+
+    def size(self, width, height):
+        """Makes the window as large as that of a telephone, say."""
+        settings = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **settings)
+
+    def close(self):
+        """Ends the browser."""
+        os.close(self._out)
+        os.close(self._in)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _read(self, deadline):
+        while b"\0" not in self._left:
+            remaining = deadline - time.monotonic()
+            assert remaining > 0 and select.select([self._in], [], [], remaining)[0], "the browser does not answer"
+            part = os.read(self._in, 1 << 20)
+            assert part, "the browser has ended"
+            self._left += part
+        message, _, self._left = self._left.partition(b"\0")
+        return json.loads(message)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """`Chromium`."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    chromium = Chromium(tmp_path_factory.mktemp("profile"))
+    yield chromium
+    chromium.close()
