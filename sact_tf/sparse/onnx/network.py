@@ -7,7 +7,6 @@ import numpy as np
 
 from sact_tf.flops.costs import BlockCosts
 from sact_tf.models import Backbone, Classifier
-from sact_tf.models.backbone import check_image_shape
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Linear, Normalization
 from sact_tf.sparse.onnx import flops, maps
@@ -80,8 +79,12 @@ class Writer:
 
     def _prepared_images(self):
         """What the graph makes of pictures."""
-        size = self.preprocessing.image_size
-        check_image_shape((size, size, 3), self.backbone.minimum_size)
+        size, least = self.preprocessing.image_size, self.backbone.minimum_size
+        if size < least:
+            raise ValueError(
+                f"`image_size`, to which the graph brings pictures, must be at least {least} for this network. "
+                f"Received: image_size={size}"
+            )
         return write_preprocessing(self.graph, IMAGES, self.preprocessing)
 
     def _checked_images(self):
