@@ -33,9 +33,7 @@ __all__ = ["Engine", "compile"]
 RUNTIMES = ("tensorflow", "onnx")
 
 
-def compile(
-    model, image_shape=None, image_dtype=None, runtime="tensorflow", features=None, part=None, preprocess=None
-):
+def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", features=None, part=None, preprocess=None):
     """Makes a fast function of a trained model.
 
     Args:
@@ -88,7 +86,7 @@ def compile(
     if is_detector:
         if preprocess is not None:
             raise ValueError(
-                "In ONNX Runtime a detector takes float32 images with their sizes. Leave `preprocess` out, and resize the "
+                "In ONNX Runtime a detector takes float32 images with their sizes. Leave `preprocess` out, and resize "
                 f"pictures yourself. Received: preprocess={preprocess!r}"
             )
         from sact_tf.sparse.onnx.detector_runtime import OnnxDetector

@@ -13,6 +13,7 @@ from PIL import Image
 
 import sact_tf
 from sact_tf import flops, sparse
+from sact_tf.config import ExportConfig, ModelConfig
 from sact_tf.data import preprocessing
 from sact_tf.sparse.onnx import network
 from sact_tf.sparse.onnx.graph import FLOAT, UINT8, Graph
@@ -161,6 +162,24 @@ def test_other_preprocessing_is_refused(model, preprocess, message):
 def test_tensorflow_s_engine_prepares_nothing(model):
     with pytest.raises(ValueError, match="runtime='onnx'"):
         sparse.compile(model, preprocess=("imagenet", 224))
+
+
+def test_detectors_prepare_nothing():
+    detector = sact_tf.faster_rcnn("1_1_1_1", num_classes=3, base_channels=4)
+    with pytest.raises(ValueError, match=r"images with their sizes(.|\n)*resize"):
+        sparse.compile(detector, runtime="onnx", preprocess=("imagenet", 224))
+    fields = {"network": "imagenet", "model": "1_1_1_1", "model_type": "sact", "num_classes": 3, "base_channels": 4}
+    with pytest.raises(ValueError, match=r"`preprocess`(.|\n)*is a detector(.|\n)*Leave it out"):
+        ExportConfig(
+            model=ModelConfig(**fields),
+            dataset="digit_scenes",
+            checkpoint_dir="run",
+            image_size=64,
+            output_dir="out",
+            format="onnx",
+            engine="sparse",
+            preprocess=True,
+        )
 
 
 def test_backbone_says_the_size_of_what_it_was_given(model):
