@@ -133,15 +133,15 @@ def values_of(directory):
 def test_a_killed_run_of_another_task_ends_in_the_bits_of_the_run_that_was_never_killed(start_script, tmp_path):
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
     process = start_script(__file__, killed)
-    lines = []
-    training.train(settings(), unkilled, log=lines.append)
-    assert "right pixels" in lines[0]
-    deadline = time.monotonic() + 600
+    lines, deadline = [], time.monotonic() + 600
     while not (os.path.isdir(killed) and tf.train.latest_checkpoint(killed)):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    # Not before: meanwhile the other run could end.
+    training.train(settings(), unkilled, log=lines.append)
+    assert "right pixels" in lines[0]
     training.train(settings(), killed, log=lines.append)
     assert any(line.startswith("Going on from step") for line in lines)
     expected, actual = values_of(unkilled), values_of(killed)
