@@ -17,7 +17,7 @@ from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, halting_at
 from sact_tf.models import Backbone
-from sact_tf.sparse.onnx import network, rows
+from sact_tf.sparse.onnx import graph, network, rows, sums
 
 NETWORKS = {
     "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 2], num_classes=11, base_channels=8),
@@ -83,6 +83,25 @@ def test_no_images_give_empty_outputs(networks, make_images, assert_same, name, 
     run = runner(network.write_network(networks(name, model_type)))
     images = make_images(2, 40, 37)
     assert_same(run(images[:0]), {key: value[:0] for key, value in run(images).items()})
+
+
+@pytest.mark.parametrize("numbers", [[[0, 1, 2, 3, 4], [0, 2, 3], [0, 2, 3], [2, 3], [3]], [[1], [], [], []]])
+def test_what_fewer_and_fewer_rows_get_is_added_up(numbers):
+    written, rows = graph.Graph(), 5
+    total, expected, before = sums.Sum("first"), np.ones((rows, 1)), list(range(rows))
+    given, kinds = {"first": np.ones((rows, 1), "float32")}, {"first": (graph.FLOAT, ("rows", 1))}
+    for index, ran in enumerate(numbers):
+        change = np.reshape([10.0**index * (1 + row) for row in ran], (-1, 1))
+        expected[ran] += change
+        values = np.reshape(ran, (-1, 1)), np.reshape([before.index(row) for row in ran], (-1, 1)), change
+        names = [f"{name}_{index}" for name in ("numbers", "among", "change")]
+        for name, value, dtype in zip(names, values, ("int64", "int64", "float32"), strict=True):
+            given[name] = value.astype(dtype)
+            kinds[name] = (graph.FLOAT if dtype == "float32" else graph.INT64, (f"ran_{index}", 1))
+        total, before = total.add(written, *names), ran
+    model = written.model("sum", kinds, {"total": (total.total(written), graph.FLOAT, ("rows", 1))}, {})
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, given)[0], expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("features", [False, True])

@@ -2,7 +2,7 @@
 
 - `network`: a whole network; `blocks`, `rows`, `maps` and `halting` are its parts, `flops` its counts;
 - `detector`: a detector; `pictures` (what of padded images is none), `proposals`, `crops` and `boxes` are its parts;
-- `graph`: nodes and constants while they are written; `features`, `parts`: what the writers share;
+- `graph`: nodes and constants while they are written; `features`, `parts`, `sums`: what the writers share;
 - `runtime`, `detector_runtime`: the network, or the detector, in ONNX Runtime, in this process, and the proof that a
   file gives the model's answers.
 
