@@ -23,6 +23,7 @@ from sact_tf.sparse.branches import GlobalBranch, SpatialBranch, make_spatial_br
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Basic
 from sact_tf.sparse.rows import Grid
+from sact_tf.sparse.tensors import stitch
 from sact_tf.sparse.units import make_unit
 
 # Halted rows are taken away once less than this part of the rows is active: to move the others costs about as much as
@@ -146,8 +147,8 @@ class SpatialRunner:
         numbers, outputs = zip(*halted, (rows.own_numbers, rows.output), strict=True)
 
         def stitched():
-            order = grid.scatter(grid.inside, tf.range(tf.shape(grid.inside)[0]))
-            return row_sets.stitch([tf.gather(order, each) for each in numbers], outputs)
+            order = grid.spread(tf.range(tf.shape(grid.inside)[0]))
+            return stitch([tf.gather(order, each) for each in numbers], outputs)
 
         # Rows of whole maps are in order, and to put them together would be to copy them.
         output = tf.cond(rows.complete, lambda: rows.output, stitched)
@@ -231,7 +232,7 @@ class ImageRunner:
             halted.append(left)
         numbers, outputs = zip(*halted, (images, output), strict=True)
         return {
-            "features": row_sets.stitch(numbers, outputs),
+            "features": stitch(numbers, outputs),
             "ponder_cost": state.ponder_cost,
             "num_units": state.num_units,
             "halting_distribution": tf.stack(weights, -1),

@@ -74,7 +74,7 @@ class Grid:
         self.picture = picture
         self.area = area_of(features, picture)
         of_picture = tf.ones_like(self.inside) if picture is None else tf.cast(tf.reshape(picture, (-1,)), tf.int32)
-        self.is_picture = self.scatter(self.inside, of_picture) > 0
+        self.is_picture = self.spread(of_picture) > 0
 
     def offsets(self, distance):
         """What to add to a position's number for all positions at most so far away, row by row."""
@@ -84,6 +84,11 @@ class Grid:
     def scatter(self, numbers, values):
         """`(size,)`, zero but for `values` at the positions of these numbers."""
         return tf.scatter_nd(numbers[:, None], values, self.size[None])
+
+    def spread(self, values):
+        """The same, of values `(batch * height * width,)` at all positions `inside`."""
+        maps = tf.reshape(values, (self.batch, self.height, self.width))
+        return tf.reshape(tf.pad(maps, ((0, 0), *((self.border,) * 2,) * 2)), (-1,))
 
     def mask(self, rows):
         """Rows of all positions, `(batch * height * width, k)`, zero where there is padding."""
@@ -175,8 +180,8 @@ def convolve(kernel, rows, table):
 def in_parts(function, rows, between, results):
     """`function(rows)`, by so many rows at a time that what it makes on the way stays in the processor's cache.
 
-    In one piece, wide rows of large maps are written to memory and read again; and memory of some sizes the operating
-    system takes back and hands out anew, page by page, in every call, which takes longer than to compute them.
+    In one piece, wide rows of large maps are written to memory and read again, and memory of some sizes the system
+    takes back and hands out anew in every call, which takes longer than to compute them.
 
     Args:
         function: of some of the rows, to `(those rows, results)`.
@@ -196,8 +201,8 @@ def in_parts(function, rows, between, results):
 
     def all_parts():
         parts = tf.TensorArray(tf.float32, number, element_shape=(None, results), infer_shape=False)
-        # One after the other, or all of them are in memory at once.
-        _, parts = tf.while_loop(lambda index, _: index < number, next_part, (0, parts), parallel_iterations=1)
+        # Two at a time: one of them computes while the other waits, and only two are in memory.
+        _, parts = tf.while_loop(lambda index, _: index < number, next_part, (0, parts), parallel_iterations=2)
         return parts.concat()
 
     return tf.cond(number > 1, all_parts, lambda: function(rows))
@@ -230,7 +235,8 @@ def start(features, columns, grid):
 
 
 def _tables(grid, numbers, own_numbers, ring_numbers):
-    row_of = grid.scatter(numbers, tf.range(_NOTHING, tf.shape(numbers)[0] + _NOTHING))
+    count = tf.range(_NOTHING, tf.shape(numbers)[0] + _NOTHING)
+    row_of = grid.spread(count) if numbers is grid.inside else grid.scatter(numbers, count)
     offsets = grid.offsets(1)
     return [tf.gather(row_of, each[:, None] + offsets) for each in (own_numbers, ring_numbers)]
 
@@ -279,14 +285,3 @@ def compact(rows, active, grid):
 
 def _where(condition):
     return tf.cast(tf.where(condition)[:, 0], tf.int32)
-
-
-def stitch(numbers, values):
-    """Rows of all parts in one tensor, each row at its number; every number occurs once.
-
-    Args:
-        numbers: sequence of int32 `(part,)`.
-        values: sequence of as many `(part, ...)`.
-    """
-    # `tf.dynamic_stitch` copies with one thread, since the last of two rows of a number has to win.
-    return tf.raw_ops.ParallelDynamicStitch(indices=list(numbers), data=list(values))

@@ -1,4 +1,4 @@
-"""What `folding` describes, as operations of TensorFlow: float32 constants, clips and convolutions.
+"""What `folding` describes, as operations of TensorFlow: float32 constants, clips, convolutions, parts put together.
 
 `pixel rows` below are features of single positions, `(positions, channels)`: for a 1x1 convolution a map and its rows
 are the same thing.
@@ -8,6 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.layers.parts import LEAKY_RELU_SLOPE
+
+# In about so many pieces maps are put together, for the threads to share.
+PIECES = 16
 
 
 def constant(array):
@@ -72,3 +75,22 @@ def leaky_relu(features):
 def twice_leaky_relu(features):
     """Two leaky ReLUs of the CIFAR network in a row."""
     return tf.nn.leaky_relu(features, LEAKY_RELU_SLOPE**2)
+
+
+def stitch(numbers, values):
+    """Rows of all parts in one tensor, each row at its number; every number occurs once.
+
+    Args:
+        numbers: sequence of int32 `(part,)`.
+        values: sequence of as many `(part, ...)`.
+    """
+    # `tf.dynamic_stitch` copies with one thread, since the last of two rows of a number has to win; this one copies
+    # each part with one.
+    indices, data = [], []
+    for each, rows in zip(numbers, values, strict=True):
+        pieces = max(1, PIECES // len(numbers))
+        ends = [tf.shape(each)[0] * index // pieces for index in range(pieces + 1)]
+        for piece in map(slice, ends, ends[1:]):
+            indices.append(each[piece])
+            data.append(rows[piece])
+    return tf.raw_ops.ParallelDynamicStitch(indices=indices, data=data)

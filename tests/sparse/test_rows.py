@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from sact_tf.sparse import rows as row_sets
 from sact_tf.sparse.rows import Grid, gather_neighbours
-from sact_tf.sparse.tensors import Kernel
+from sact_tf.sparse.tensors import Kernel, stitch
 
 HEIGHT, WIDTH = 3, 4
 
@@ -42,6 +42,21 @@ def test_grid_numbers_positions_with_a_border_around_every_map():
     np.testing.assert_array_equal(grid.image_of(grid.inside), [0] * 12 + [1] * 12)
     assert grid.crop(tf.range(60)).shape == (2, 3, 4)
     np.testing.assert_array_equal(tf.reshape(grid.crop(tf.range(60)), (-1,)), grid.inside)
+
+
+@pytest.mark.parametrize("border", [1, 2])
+def test_values_of_all_positions_lie_where_their_numbers_say(border):
+    _, grid = start(border, batch=2)
+    values = tf.range(1, 25)
+    np.testing.assert_array_equal(grid.spread(values), grid.scatter(grid.inside, values))
+
+
+@pytest.mark.parametrize("lengths", [(0, 3), (5, 0, 20), (1, 2, 40)])
+def test_parts_of_any_length_are_put_together(lengths):
+    numbers = np.random.default_rng(0).permutation(sum(lengths)).astype("int32")
+    numbers = np.split(numbers, np.cumsum(lengths)[:-1])
+    together = stitch(numbers, [tf.constant(10.0 * each[:, None]) for each in numbers])
+    np.testing.assert_array_equal(together[:, 0], 10.0 * np.arange(sum(lengths)))
 
 
 def test_neighbours_are_the_nine_positions_around_and_zero_outside():
