@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -138,20 +139,22 @@ def test_settings_without_effect_are_refused(config_of, fields, message):
         config_of("out", **fields)
 
 
-def test_command_writes_it_and_a_kill_leaves_nothing_that_looks_like_a_file(config_of, tmp_path):
+def test_command_writes_it_and_a_kill_leaves_nothing_that_looks_like_a_file(
+    start_script, run_script, config_of, tmp_path
+):
     config = config_of(tmp_path / "out")
-    command = [sys.executable, "-m", "sact_tf.export", "--format=onnx", "--part=extractor", "--dataset=digit_scenes"]
+    command = ["-m", "sact_tf.export", "--format=onnx", "--part=extractor", "--dataset=digit_scenes"]
     command += [f"--{name}={getattr(NETWORK, name)}" for name in ("model", "model_type", "num_classes")]
     command += ["--base_channels=4", "--anchor_base_size=64", "--image_size=48"]
     command += [f"--checkpoint_dir={config.checkpoint_dir}", f"--output_dir={config.output_dir}"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if "Comparing" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.stdout.close()
+    process = start_script(*command)
+    while "Comparing" not in process.output():
+        assert process.poll() is None, process.output()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not os.path.exists(config.output_dir)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    returncode, _, errors = run_script(*command)
+    assert returncode == 0, errors
     assert os.listdir(tmp_path) == ["out"]
     written = onnxruntime.InferenceSession(f"{config.output_dir}/model.onnx")
     assert [each.name for each in written.get_inputs()] == ["images", "image_size"]

@@ -60,8 +60,9 @@ def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
 
 
-# What is drawn and padded is the same for both, and tracing two replicas of a SACT detector takes a minute.
-@pytest.mark.parametrize("model_type", ["vanilla", pytest.param("sact", marks=pytest.mark.slow)])
+# To trace two replicas of a detector takes long; those of a classifier are compared in test_strategies.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", ["vanilla", "sact"])
 def test_a_detector_on_two_devices_has_the_losses_of_the_split_batch(
     tmp_path, monkeypatch, split_batch_losses, model_type
 ):
