@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+# So many objects, and so many times that many, before garbage is looked for among the new ones, and among all.
+NEW_OBJECTS, MUCH = 100_000, 4
 
 
 def pytest_configure(config):
@@ -45,8 +47,20 @@ def pytest_collection_finish():
     # Most of what is alive by now stays so. Looking through it again and again took a tenth of the time.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(NEW_OBJECTS, 1000, 1000)
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def garbage():
+    """What a module leaves is looked through between two modules, as soon as it is much.
+
+    Left to Python, that happens in the middle of some test, when much more has gathered, and waited there for half a
+    minute or more in two of three runs, doing nothing: it seems for threads of TensorFlow that garbage still had.
+    """
+    yield
+    if gc.get_count()[1] >= MUCH:
+        gc.collect()
 
 
 def pytest_sessionfinish():
