@@ -19,15 +19,15 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-# So many objects, and so many times that many, before garbage is looked for among the new ones, and among all.
-NEW_OBJECTS, MUCH = 100_000, 4
 
 
 def pytest_configure(config):
     # The process that deals tests out to others (pytest-xdist) runs none: without TensorFlow it lets them start sooner.
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
-    # Until `pytest_collection_finish`: what is imported and collected is no garbage.
+    # Nobody looks for garbage in cycles, as there is little of it and much to look through. Where old
+    # iterators of tf.data are such garbage, it also waits half a minute for their threads that tune them (seen in
+    # `RootDataset::Iterator::~Iterator`), in two of three runs.
     gc.disable()
     import tensorflow as tf
 
@@ -41,31 +41,6 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
         )
-
-
-def pytest_collection_finish():
-    # Most of what is alive by now stays so. Looking through it again and again took a tenth of the time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(NEW_OBJECTS, 1000, 1000)
-    gc.enable()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def garbage():
-    """What a module leaves is looked through between two modules, as soon as it is much.
-
-    Left to Python, that happens in the middle of some test, when much more has gathered, and waited there for half a
-    minute or more in two of three runs, doing nothing: it seems for threads of TensorFlow that garbage still had.
-    """
-    yield
-    if gc.get_count()[1] >= MUCH:
-        gc.collect()
-
-
-def pytest_sessionfinish():
-    # The process ends: nothing is to look through what is alive once more.
-    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
