@@ -25,9 +25,7 @@ def pytest_configure(config):
     # The process that deals tests out to others (pytest-xdist) runs none: without TensorFlow it lets them start sooner.
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         return
-    # Nobody looks for garbage in cycles, as there is little of it and much to look through. Where old
-    # iterators of tf.data are such garbage, it also waits half a minute for their threads that tune them (seen in
-    # `RootDataset::Iterator::~Iterator`), in two of three runs.
+    # Until `pytest_collection_finish`: what is imported and collected is no garbage.
     gc.disable()
     import tensorflow as tf
 
@@ -41,6 +39,20 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
         )
+
+
+def pytest_collection_finish():
+    # Most of what is alive by now stays so. Looking through it again and again took a tenth of the time.
+    # Not never: processes would grow to twice the size. Old iterators of tf.data among the garbage can make it wait.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+    gc.enable()
+
+
+def pytest_sessionfinish():
+    # The process ends: nothing is to look through what is alive once more.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
