@@ -225,7 +225,7 @@ def test_damaged_examples_with_right_checksums_give_an_error_or_a_label_that_exi
     assert sum(reason is not None for _, reason, _ in results) > count // 4
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_pipeline_over_nothing_but_damaged_files_goes_through(write, jpeg, count):
     generator = np.random.default_rng(22)
     contents = [example(damaged(jpeg, generator), label) for label in range(1, count + 1)]

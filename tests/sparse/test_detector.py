@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import sact_tf
 from sact_tf import flops, sparse
+from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
 from sact_tf.models import FasterRCNN, ImageNetBackbone
 from sact_tf.sparse.blocks import make_runner
@@ -56,10 +57,7 @@ def only_pictures(outputs, sizes):
     return outputs
 
 
-# Images leave the rest of a block under both kinds of ACT.
-@pytest.mark.parametrize(
-    "model_type", ["vanilla", "act", pytest.param("act_early_stopping", marks=pytest.mark.slow), "sact"]
-)
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_engine_finds_what_the_detector_finds_in_padded_batches(detectors, batch, assert_same, model_type):
     model, engine = detectors(model_type)
     expected, got = model(batch, training=False), engine(batch)

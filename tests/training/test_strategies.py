@@ -59,28 +59,17 @@ def logged_losses(directory, run_config, **options):
     return [float(line.split("loss ")[1].split(",")[0]) for line in lines if "loss " in line]
 
 
-@pytest.fixture(scope="module")
-def on_two_devices(tmp_path_factory):
-    """A SACT run on two devices, its gradients clipped: configuration, directory, and losses of its three steps."""
-    run_config, directory = make_config("sact", steps=3, clip_norm=0.2), str(tmp_path_factory.mktemp("devices"))
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
-        return run_config, directory, logged_losses(directory, run_config, strategy="mirrored")
-
-
 # Of the gradients of all replicas together: clipped each by itself, they would add up to twice the norm.
-def test_two_devices_that_clip_give_the_losses_of_the_split_batch(on_two_devices, split_batch_losses):
-    run_config, _, losses = on_two_devices
-    # The log has three decimals.
-    np.testing.assert_allclose(losses, split_batch_losses(run_config, 2), atol=6e-4)
-
-
 # Not clipped, their size counts as well, whatever the network.
-@pytest.mark.parametrize("model_type", ["vanilla", pytest.param("act_early_stopping", marks=pytest.mark.slow)])
-def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, split_batch_losses, model_type):
+@pytest.mark.parametrize(
+    ("model_type", "changes"),
+    [("sact", {"clip_norm": 0.2}), ("vanilla", {}), pytest.param("act_early_stopping", {}, marks=pytest.mark.slow)],
+)
+def test_two_devices_give_the_losses_of_the_split_batch(tmp_path, monkeypatch, split_batch_losses, model_type, changes):
     monkeypatch.setattr("sact_tf.training.session.Session.LOG_SECS", 0)
-    run_config = make_config(model_type, steps=3)
+    run_config = make_config(model_type, steps=3, **changes)
     losses = logged_losses(str(tmp_path), run_config, strategy="mirrored")
+    # The log has three decimals.
     np.testing.assert_allclose(losses, split_batch_losses(run_config, 2), atol=6e-4)
 
 
@@ -122,12 +111,11 @@ def finish(workers):
         assert worker.returncode == 0, output
 
 
-def test_two_workers_end_where_two_devices_do(start_workers, on_two_devices, tmp_path):
-    run_config, directory, _ = on_two_devices
+def test_two_workers_end_where_two_devices_do(start_workers, tmp_path):
     # Few steps: over many, the order in which the two add gradients up is amplified.
-    steps, clipped = f"--max_number_of_steps={run_config.max_number_of_steps}", f"--clip_norm={run_config.clip_norm}"
-    finish(start_workers(tmp_path / "workers", "--model_type=sact", steps, clipped))
-    workers, devices = read_all(str(tmp_path / "workers")), read_all(directory)
+    finish(start_workers(tmp_path / "workers", "--model_type=sact", "--max_number_of_steps=3"))
+    training.train(make_config("sact", steps=3), str(tmp_path / "devices"), strategy="mirrored")
+    workers, devices = read_all(str(tmp_path / "workers")), read_all(str(tmp_path / "devices"))
     assert set(workers) == set(devices)
     for name, value in devices.items():
         np.testing.assert_allclose(workers[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
