@@ -75,16 +75,24 @@ def num_classes_of(dataset_dir):
         dataset_dir: directory of the data set; None for the release's default.
 
     Returns:
-        int, one more than the names in `imagenet_classes.txt`, which is looked for beside the data and, if the
-        directory is one of TensorFlow Datasets, where that is. None if there is no list: ImageNet has 1001.
+        int, one more than there are `class_names_of`. None if there is no list: ImageNet has 1001.
+    """
+    names = class_names_of(dataset_dir)
+    return len(names) + 1 if names else None
+
+
+def class_names_of(dataset_dir):
+    """Names of the classes of a data set that was converted, from class 1 on; None if there is no list.
+
+    `imagenet_classes.txt` is looked for beside the data and, if the directory is one of TensorFlow Datasets, where that
+    is.
     """
     directory = os.path.abspath(os.path.expanduser(dataset_dir or DEFAULT_DIRECTORY))
     places = [directory]
     for name in (r"\d+\.\d+\.\d+", "imagenet2012"):
         if re.fullmatch(name, os.path.basename(places[-1])):
             places.append(os.path.dirname(places[-1]))
-    names = next(filter(None, (class_names.read(place, "imagenet") for place in places)), None)
-    return len(names) + 1 if names else None
+    return next(filter(None, (class_names.read(place, "imagenet") for place in places)), None)
 
 
 def _decoder(form, image_size, num_classes):

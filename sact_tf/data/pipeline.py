@@ -63,8 +63,21 @@ def num_classes_of(dataset, dataset_dir):
     if dataset in ("imagenet", "coco", "voc"):
         return _ON_DISK[dataset].num_classes_of(dataset_dir)
     if dataset == "cifar10" and dataset_dir:
-        return len(class_names.read(os.path.expanduser(dataset_dir), dataset) or ()) or None
+        return len(class_names_of(dataset, dataset_dir)) or None
     return None
+
+
+def class_names_of(dataset, dataset_dir):
+    """Names of the classes of a data set for classification that was converted, arguments as in `num_classes_of`.
+
+    Returns:
+        dict from the number of a class to its name; empty where nothing is noted.
+    """
+    if dataset == "imagenet":
+        return dict(enumerate(imagenet.class_names_of(dataset_dir) or (), 1))
+    if dataset == "cifar10" and dataset_dir:
+        return dict(enumerate(class_names.read(os.path.expanduser(dataset_dir), dataset) or ()))
+    return {}
 
 
 def categories_of(dataset, dataset_dir):

@@ -5,6 +5,7 @@ import html
 import io
 import os
 import re
+import textwrap
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from sact_tf.visualize import charts, gallery
 
 PAGE = "report.html"
 FLOPS_BINS = 40
+# Characters of a line above a picture of a gallery.
+_TITLE_WIDTH = 14
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2330; --paper: #ffffff; --line: #d5d9e0; --faint: #667085; }
@@ -143,7 +146,8 @@ def _images(title, entries, task):
 
 
 def _gallery(entries):
-    titles = [f"{each['caption']}\n{each['flops'] / 1e6:.1f} M" for each in entries]
+    captions = [textwrap.fill(each["caption"], _TITLE_WIDTH, max_lines=4, placeholder=" ...") for each in entries]
+    titles = [f"{text}\n{each['flops'] / 1e6:.1f} M" for text, each in zip(captions, entries, strict=True)]
     picture = gallery([each["image"] for each in entries], [each["map"] for each in entries], titles)
     return picture, "What they were, and FLOPs."
 

@@ -21,6 +21,7 @@ class Record:
         task: of the model; says what its answers mean.
         model: what the task built.
         kept: int, how many images to keep at either end of the computation.
+        names: dict of the task's `names_of`; None for a task without, or for numbers.
 
     Attributes:
         flops: list of ints, of each image.
@@ -34,12 +35,13 @@ class Record:
             without padding, `map`, the ponder map of a SACT network or None, and `marks`, the task's, or None.
     """
 
-    def __init__(self, task, model, kept=6):
+    def __init__(self, task, model, kept=6, names=None):
         self._task, self._model = task, model
+        self._named = {} if names is None else {"names": names}
         self._kept = kept
         self._spatial = model.backbone.model_type == "sact"
         self.flops, self.most_flops, self.sizes, self.least, self.most = [], [], [], [], []
-        self.findings = task.findings(model)
+        self.findings = task.findings(model, **self._named)
         adaptive = model.backbone.model_type != "vanilla"
         units = {name: len(block.units) for name, block in model.blocks.items()} if adaptive else {}
         self.num_units = {name: np.zeros(count + 1, np.int64) for name, count in units.items()}
@@ -70,8 +72,8 @@ class Record:
 
     def _keep(self, batch, outputs, sizes):
         images, counted, first = batch["image"], outputs["flops"], len(self.flops)
-        captions = self._task.captions(batch, outputs)
-        marks = self._task.marks(batch, outputs) if hasattr(self._task, "marks") else None
+        captions = self._task.captions(batch, outputs, **self._named)
+        marks = self._task.marks(batch, outputs, **self._named) if hasattr(self._task, "marks") else None
         order = np.argsort(counted, kind="stable")
         maps = None
         if self._spatial:

@@ -23,7 +23,8 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
         `(metrics, remarks)`: dict, and the sentences of `advice.remarks`.
     """
     task, model, source = prepare(config, checkpoint, log, strategy)
-    seen = Record(task, model)
+    names = task.names_of(source, config.dataset, config.dataset_dir) if hasattr(task, "names_of") else None
+    seen = Record(task, model, names=names)
     with pipeline.plain_errors():
         results = evaluate_model(task, model, source, config.batch_size, log, config.skip_bad_records, seen, strategy)
         shown = next(iter(pipeline.evaluation_batches(source, min(config.batch_size, _SHOWN), config.skip_bad_records)))

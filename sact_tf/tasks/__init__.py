@@ -22,6 +22,8 @@ A task is an object with these functions, as a rule a module of this room; the d
   `Chart`s, `Table`s and `Picture`s of a report. `KEPT` names the outputs that it, `captions` and `marks` read.
   `FLOPS_NAME`, a noun, and `FLOPS_NOTE`, a sentence, say which FLOPs are counted where it is not all of the network's.
 - `captions(batch, outputs)`: a text for each image of a batch.
+- `names_of(source, dataset, dataset_dir)`, of a task whose data sets name their classes: dict from the numbers of
+  classes to texts, without those that have no name. `findings`, `captions` and `marks` then take it as `names`.
 - `marks(batch, outputs)`, of a task whose pictures have something drawn on them: an entry for each image of a batch,
   and `gallery(entries)`: a picture of the images of a `Record`, which has the marks of each, and its caption.
 - `write_pictures(model, batch, outputs)`: for TensorBoard, with the default summary writer.

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf import visualize
-from sact_tf.data import pipeline
+from sact_tf.data import class_names, pipeline
 from sact_tf.labels import class_targets
 from sact_tf.models import build
 from sact_tf.tasks.classify_jpeg import signatures
@@ -58,10 +58,18 @@ def metrics(model, moments, other_losses):
     return {**figures, "eval/Mean Loss": moments["cross_entropy"]["mean"] + other_losses}
 
 
-def captions(batch, outputs):
+def names_of(source, dataset, dataset_dir):
+    """Names of the classes by their numbers, dict; empty where no conversion noted them."""
+    del source
+    names = pipeline.class_names_of(dataset, dataset_dir)
+    return {number: class_names.escaped(name) for number, name in names.items() if name}
+
+
+def captions(batch, outputs, names=None):
     """Label and what was read, of each image."""
-    read = np.argmax(outputs["logits"], -1)
-    return [f"{label}, read as {number}" for label, number in zip(np.asarray(batch["label"]), read, strict=True)]
+    names, read = names or {}, np.argmax(outputs["logits"], -1)
+    pairs = zip(np.asarray(batch["label"]).tolist(), read.tolist(), strict=True)
+    return [f"{names.get(label, label)}, read as {names.get(number, number)}" for label, number in pairs]
 
 
 def write_pictures(model, batch, outputs):
@@ -69,9 +77,9 @@ def write_pictures(model, batch, outputs):
     visualize.write_pictures(model, batch["image"], outputs)
 
 
-def findings(model):
+def findings(model, names=None):
     """What is read as what."""
-    return Mistakes(model.num_classes)
+    return Mistakes(model.num_classes, names)
 
 
 class Mistakes:
@@ -81,7 +89,8 @@ class Mistakes:
         counts: int64 `(classes, classes)`, rows the label, columns what was read.
     """
 
-    def __init__(self, num_classes):
+    def __init__(self, num_classes, names=None):
+        self._called = [(names or {}).get(number, number) for number in range(num_classes)]
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     def add(self, batch, outputs):
@@ -92,13 +101,17 @@ class Mistakes:
         """Yields a matrix, or with many classes the most frequent mistakes."""
         counts = self.counts
         if len(counts) <= MATRIX_CLASSES:
-            figure = charts.matrix(counts, list(range(len(counts))))
+            figure = charts.matrix(counts, self._called)
             yield Chart("What is read as what", figure, "Numbers of images.")
             return
         wrong = counts - np.diag(np.diag(counts))
         places = np.argsort(wrong, axis=None, kind="stable")[::-1][:LISTED_MISTAKES]
         pairs = [np.unravel_index(place, wrong.shape) for place in places]
-        rows = [(label, read, wrong[label, read], counts[label].sum()) for label, read in pairs if wrong[label, read]]
+        rows = [
+            (self._called[label], self._called[read], wrong[label, read], counts[label].sum())
+            for label, read in pairs
+            if wrong[label, read]
+        ]
         yield Table("The most frequent mistakes", ("label", "read as", "images", "of"), rows)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf import visualize
-from sact_tf.data import pipeline
+from sact_tf.data import class_names, pipeline
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
 from sact_tf.tasks.detect_jpeg import SERVED_INPUTS, facts, known_labels, served_inputs, signatures
@@ -72,6 +72,13 @@ def read_labels(path, num_classes, dataset, log=None):
     return lines
 
 
+def names_of(source, dataset, dataset_dir):
+    """Names of the classes by their numbers, dict; empty for records without a label map."""
+    del dataset, dataset_dir
+    names = source.categories.names if source.categories else ()
+    return {number: class_names.escaped(name) for number, name in enumerate(names, 1) if name}
+
+
 def inputs(batch):
     """What the model is called on."""
     return {"images": batch["image"], "image_size": batch["image_size"], "original_size": batch["original_size"]}
@@ -121,14 +128,14 @@ def collect(model, source):
     return Detections(model.num_classes)
 
 
-def findings(model):
+def findings(model, names=None):
     """What was found of each class, what was missed, and what is not there."""
-    return Findings(model.num_classes)
+    return Findings(model.num_classes, names)
 
 
-def marks(batch, outputs):
+def marks(batch, outputs, names=None):
     """What is drawn on each image: `Marks`."""
-    return marks_of(batch, outputs)
+    return marks_of(batch, outputs, names)
 
 
 def gallery(entries):
@@ -144,14 +151,15 @@ def gallery(entries):
     return picture, f"Green is what is there, red what was found with a score of {SURE} or more."
 
 
-def captions(batch, outputs):
+def captions(batch, outputs, names=None):
     """What there is in each image and what was found, best first."""
-    texts = []
+    names, texts = names or {}, []
     for number, classes in enumerate(np.asarray(batch["classes"])):
         count = int(outputs["num_detections"][number])
         pairs = zip(outputs["classes"][number, :count], outputs["scores"][number, :count], strict=True)
-        found = ", ".join(f"{int(kind)} ({score:.2f})" for kind, score in list(pairs)[:_NAMED])
-        texts.append(f"{', '.join(map(str, sorted(classes[classes > 0])))}; found {found or 'nothing'}")
+        found = ", ".join(f"{names.get(int(kind), kind)} ({score:.2f})" for kind, score in list(pairs)[:_NAMED])
+        there = ", ".join(str(names.get(int(kind), kind)) for kind in sorted(classes[classes > 0]))
+        texts.append(f"{there}; found {found or 'nothing'}")
     return texts
 
 

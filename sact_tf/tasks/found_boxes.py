@@ -26,6 +26,7 @@ class Marks(NamedTuple):
         found: float array `(boxes, 4)`, those of a score of `SURE` or more, best first.
         found_classes: int array `(boxes,)`.
         scores: float array `(boxes,)`.
+        names: dict from numbers of classes to texts; numbers stand for those that are not in it.
     """
 
     there: np.ndarray
@@ -34,14 +35,15 @@ class Marks(NamedTuple):
     found: np.ndarray
     found_classes: np.ndarray
     scores: np.ndarray
+    names: dict = {}
 
     @property
     def texts(self):
         """Class and score of each box that was found."""
-        return _texts(self.found_classes, self.scores)
+        return _texts(self.found_classes, self.scores, self.names)
 
 
-def marks_of(batch, outputs):
+def marks_of(batch, outputs, names=None):
     """`Marks` of each image of a batch, a list."""
     batch = {name: np.asarray(batch[name]) for name in ("boxes", "classes", "crowd", "image_size", "original_size")}
     outputs = {name: np.asarray(outputs[name]) for name in _OUTPUTS}
@@ -56,6 +58,7 @@ def marks_of(batch, outputs):
                 *(batch[name][number, real] for name in ("boxes", "classes", "crowd")),
                 outputs["boxes"][number, sure] * ratio[number],
                 *(outputs[name][number, sure] for name in ("classes", "scores")),
+                names or {},
             )
         )
     return made
@@ -124,8 +127,9 @@ class Detections:
 class Findings(Detections):
     """What a report shows of a detector: curves, a table of the classes, and the first images with mistakes."""
 
-    def __init__(self, num_classes):
+    def __init__(self, num_classes, names=None):
         super().__init__(num_classes)
+        self._names = names or {}
         # Of each class, from 1: boxes that are there, that were missed, and that were found and are not there.
         self.counts = np.zeros((num_classes + 1, 3), int)
         self._shown = []
@@ -133,7 +137,7 @@ class Findings(Detections):
     def add(self, batch, outputs):
         """Takes a batch into account."""
         super().add(batch, outputs)
-        for number, marks in enumerate(marks_of(batch, outputs)):
+        for number, marks in enumerate(marks_of(batch, outputs, self._names)):
             missed, false = mistakes(marks)
             kinds = (marks.there_classes, marks.there_classes[missed], marks.found_classes[false])
             for column, classes in enumerate(kinds):
@@ -151,7 +155,11 @@ class Findings(Detections):
         yield Chart("Precision and recall", precision_recall(curves), text)
         headings = ("class", "AP", "AP at .5", "AP at .75", "AR of 100", "boxes", "missed", "false")
         rows = [
-            (number, *(_known(each[name]) for name in ("AP", "AP50", "AP75", "AR100")), *self.counts[number])
+            (
+                self._names.get(number, number),
+                *(_known(each[name]) for name in ("AP", "AP50", "AP75", "AR100")),
+                *self.counts[number],
+            )
             for number, each in scores.per_class.items()
         ]
         yield Table("What was found of each class", headings, rows)
@@ -164,7 +172,7 @@ class Findings(Detections):
             images,
             None,
             [
-                (each.found[wrong], _texts(each.found_classes[wrong], each.scores[wrong]))
+                (each.found[wrong], _texts(each.found_classes[wrong], each.scores[wrong], each.names))
                 for each, wrong in zip(marks, false, strict=True)
             ],
             [each.there[wrong] for each, wrong in zip(marks, missed, strict=True)],
@@ -183,5 +191,5 @@ def _known(figure):
     return "-" if figure == -1 else f"{figure:.3f}"
 
 
-def _texts(classes, scores):
-    return [f"{kind} {score:.2f}" for kind, score in zip(classes, scores, strict=True)]
+def _texts(classes, scores, names):
+    return [f"{names.get(int(kind), kind)} {score:.2f}" for kind, score in zip(classes, scores, strict=True)]

@@ -10,6 +10,8 @@ STYLES = {
     "act": ("ACT", "tab:orange", "o-"),
     "sact": ("SACT", "tab:blue", "o-"),
 }
+# Characters of names below and beside a matrix: up to so many they stand level, and more than so many are cut.
+_LEVEL_NAME, _LONGEST_NAME = 3, 18
 
 
 @plain_text
@@ -111,7 +113,10 @@ def histograms(panels, columns=4):
 
 @plain_text
 def matrix(counts, names):
-    """A confusion matrix `(classes, classes)`, rows the true class, columns what was read; parts of each row."""
+    """A confusion matrix `(classes, classes)`, rows the true class, columns what was read; parts of each row.
+
+    Names that are longer than a number stand on end below the columns; very long ones are cut.
+    """
     figure = _new_chart(4.2, 3.8)
     axes = figure.add_subplot()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
@@ -120,7 +125,9 @@ def matrix(counts, names):
         # Not black itself, which takes the colour of the page.
         colour = "#111111" if shares[row, column] > 0.5 else "#eeeeee"
         axes.text(column, row, int(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
-    axes.set_xticks(range(len(names)), names, fontsize=7)
+    names = [_shortened(str(name)) for name in names]
+    long = max(map(len, names)) > _LEVEL_NAME
+    axes.set_xticks(range(len(names)), names, fontsize=7, rotation=90 if long else 0)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_xlabel("read as", fontsize=8)
     axes.set_ylabel("is", fontsize=8)
@@ -146,6 +153,10 @@ def chart_svg(figure):
     for black in ("stroke: #000000", "fill: #000000"):
         text = text.replace(black, black.split(":")[0] + ": currentColor")
     return re.sub(r"<text (?![^>]*fill: #)", '<text fill="currentColor" ', text)
+
+
+def _shortened(name):
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
 
 
 def _new_chart(width, height):

@@ -196,6 +196,23 @@ def test_many_classes_give_a_list_of_mistakes():
     assert table == [["label", "read as", "images", "of"], ["9", "1", "7", "7"], ["3", "4", "2", "7"]]
 
 
+def test_classes_of_converted_pictures_are_called_by_their_folders(tmp_path):
+    (tmp_path / "imagenet_classes.txt").write_text("a cup\nn01440764\n")
+    (tmp_path / "cifar10_classes.txt").write_text("ape\nbee\n")
+    names = classification.names_of(None, "imagenet", str(tmp_path))
+    assert names == {1: "a cup", 2: "n01440764"}
+    assert classification.names_of(None, "cifar10", str(tmp_path)) == {0: "ape", 1: "bee"}
+    assert classification.names_of(None, "cluttered_digits", None) == {}
+    batch, outputs = {"label": np.array([1, 3])}, {"logits": np.eye(30)[[0, 2]]}
+    assert classification.captions(batch, outputs, names) == ["a cup, read as 0", "3, read as n01440764"]
+    mistakes = classification.findings(type("Model", (), {"num_classes": 30}), names)
+    mistakes.add(batch, outputs)
+    assert {row[:2] for row in next(mistakes.sections()).rows} == {("a cup", 0), (3, "n01440764")}
+    few = classification.Mistakes(3, names)
+    few.add({"label": np.array([1, 2])}, {"logits": np.eye(3)[[1, 1]]})
+    assert next(few.sections()).figure.axes[0].get_yticklabels()[1].get_text() == "a cup"
+
+
 def test_text_is_escaped():
     page = report_page._table(("<b>",), [("a & b",)])
     assert "&lt;b&gt;" in page

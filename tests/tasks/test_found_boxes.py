@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from sact_tf import checkpoints, config, evaluation, flops
+from sact_tf.data.detection import Categories
 from sact_tf.evaluation.record import Record
 from sact_tf.tasks import detection, found_boxes
 from sact_tf.tasks.found_boxes import Marks, mistakes
@@ -92,6 +93,25 @@ def test_findings_count_mistakes_by_class_and_show_the_first_without_padding(mon
     assert picture.caption.startswith("2 boxes were missed (green), and 1 that") and "ids: 7, 9." in picture.caption
 
 
+def test_classes_are_called_what_the_data_call_them(monkeypatch):
+    drawn, names = [], {1: "cup", 3: "tea\\npot", 4: "spoon"}
+    source = type("Source", (), {"categories": Categories((5, 7, 9, 90), ("cup", "", "tea\npot", "spoon"))})
+    assert detection.names_of(source, "coco", None) == names
+    monkeypatch.setattr(found_boxes, "detection_gallery", lambda *arguments: drawn.append(arguments))
+    findings = detection.findings(detection_stub(), names)
+    findings.add(batch_of(), outputs_of())
+    _, table, _ = findings.sections()
+    assert [row[0] for row in table.rows] == ["cup", 2, "tea\\npot", "spoon"]
+    assert drawn[0][2][0][1] == ["spoon 0.75"]
+    assert [each.texts for each in detection.marks(batch_of(), outputs_of(), names)] == [["spoon 0.75"], ["cup 0.90"]]
+    assert detection.captions(batch_of(), outputs_of(), names) == [
+        "tea\\npot; found spoon (0.75)",
+        "cup, 2; found cup (0.90), 2 (0.25)",
+    ]
+    assert detection.captions(batch_of(), outputs_of()) == ["3; found 4 (0.75)", "1, 2; found 1 (0.90), 2 (0.25)"]
+    assert detection.names_of(type("Records", (), {"categories": None}), "voc", None) == {}
+
+
 def detection_stub():
     return type("Model", (), {"num_classes": 4})()
 
@@ -148,6 +168,9 @@ def test_the_report_of_a_detector_compares_pictures_of_the_same_sizes(model, tmp
     metrics = evaluation.evaluate_run(evaluated, lambda line: None)
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "They are those of the extractor; region proposals" in page
+    # Class 1 of these scenes is the digit 0.
+    table = page[page.index("What was found of each class") :]
+    assert re.findall(r"<tr><td>(.*?)</td>", table)[:10] == list("0123456789")
     headings = re.findall("<h2>(.*?)</h2>", page)
     assert headings[3:7] == [
         "Images with the least computation",
