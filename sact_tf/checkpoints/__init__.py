@@ -241,7 +241,7 @@ def _keys_under(root, names):
 def checkpoint_prefix(path):
     """Returns the prefix of a checkpoint's files, for a prefix or for a directory (its latest checkpoint)."""
     path = os.path.expanduser(os.fspath(path))
-    prefix = tf.train.latest_checkpoint(path) if os.path.isdir(path) else path
+    prefix = _latest(path) if os.path.isdir(path) else path
     for suffix in (".index", ".meta", ".data-00000-of-00001"):
         if prefix is not None and not os.path.exists(f"{prefix}.index"):
             prefix = prefix.removesuffix(suffix)
@@ -251,6 +251,13 @@ def checkpoint_prefix(path):
             "and .data files) and a directory with a `checkpoint` file that names one."
         )
     return prefix
+
+
+def _latest(directory):
+    try:
+        return tf.train.latest_checkpoint(directory)
+    except ValueError:  # the file `checkpoint` is empty
+        return None
 
 
 def step_of(prefix):

@@ -3,11 +3,11 @@
 import dataclasses
 import os
 
-import tensorflow as tf
 from absl import flags
 
 from sact_tf import config as configs
 from sact_tf.data import pipeline
+from sact_tf.training.latest import latest
 from sact_tf.training.strategies import make_strategy
 
 FLAGS = flags.FLAGS
@@ -105,7 +105,7 @@ def _own_classes(dataset, defaults):
     directory, dataset_dir = train_log_dir(), _flag("dataset_dir", defaults)
     found = pipeline.num_classes_of(dataset, dataset_dir)
     # Without a checkpoint nothing goes on: the run starts afresh, on other data maybe.
-    if tf.train.latest_checkpoint(directory) and os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
+    if latest(directory) and os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
         run = configs.read_config(directory)
         if found and found > run.model.num_classes and dataset == run.dataset:
             raise ValueError(

@@ -19,12 +19,11 @@ from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
 from sact_tf.training.environment import note_environment
+from sact_tf.training.latest import CHECKPOINT_NAME, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
 from sact_tf.training.session import Session
 from sact_tf.training.strategies import check_batch_size, is_chief, make_strategy
 from sact_tf.training.trainer import Trainer
-
-CHECKPOINT_NAME = "model.ckpt"
 
 
 def train(
@@ -60,7 +59,8 @@ def train(
         `accuracy`, ... (none if the run was complete already).
 
     Raises:
-        ValueError: if the directory holds a run of another configuration, or `finetune_path` does not fit.
+        ValueError: if the directory holds a run of another configuration, or a damaged checkpoint, or `finetune_path`
+            does not fit.
         OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
             another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
@@ -88,10 +88,12 @@ def train(
         open_source = task_of(config.dataset).open_source
         source = open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
         trainer = Trainer(config, strategy, kept_units)
+        if chief:
+            name_latest(train_log_dir, log)
         manager = tf.train.CheckpointManager(
             trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
         )
-        _start(trainer, manager, config, log)
+        _start(trainer, latest(train_log_dir), config, log)
         # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
         if chief:
             write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
@@ -104,7 +106,7 @@ def train(
 def _check_directory(config, train_log_dir):
     """Raises unless the directory can be written and is new, or holds a run of the same configuration."""
     path = os.path.join(train_log_dir, configs.CONFIG_FILE)
-    if os.path.isdir(train_log_dir) and tf.train.latest_checkpoint(train_log_dir):
+    if latest(train_log_dir):
         if not os.path.exists(path):
             raise ValueError(
                 f"{train_log_dir} holds checkpoints but no {configs.CONFIG_FILE}, so they are not of a run that can go "
@@ -128,11 +130,11 @@ def _check_directory(config, train_log_dir):
         ) from error
 
 
-def _start(trainer, manager, config, log):
+def _start(trainer, prefix, config, log):
     """Restores the run's latest checkpoint, or starts from `finetune_path`, or leaves the weights random."""
-    if manager.latest_checkpoint:
-        trainer.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-        log(f"Going on from step {trainer.steps_done()}: {manager.latest_checkpoint}")
+    if prefix:
+        restore(trainer.checkpoint, prefix)
+        log(f"Going on from step {trainer.steps_done()}: {prefix}")
     elif config.finetune_path:
         checkpoints.initialize_from(trainer.model, config.finetune_path, skip_logits=config.finetune_skip_logits)
         left_out = "halting branches and logits" if config.finetune_skip_logits else "halting branches"

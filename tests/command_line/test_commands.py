@@ -154,7 +154,8 @@ def test_a_run_has_the_classes_of_its_data_until_a_checkpoint_holds_it_to_its_ow
     # It stopped before it saved anything.
     assert training_config(monkeypatch, *flags[:2], flags[2] + "five").model.num_classes == 6
     (run / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
-    (run / "model.ckpt-1.index").touch()
+    for ending in ("index", "data-00000-of-00001"):
+        (run / f"model.ckpt-1.{ending}").touch()
     assert training_config(monkeypatch, *flags[:2], flags[2] + "other").model.num_classes == 4
     with pytest.raises(ValueError, match=r"five holds 6 classes, and the run in .* was begun with 4.*--finetune_skip_"):
         training_config(monkeypatch, *flags[:2], flags[2] + "five")

@@ -1,0 +1,89 @@
+"""Which checkpoint a run goes on from: the one that the file `checkpoint` names, or the newest that is there whole."""
+
+import glob
+import os
+import re
+
+import tensorflow as tf
+
+from sact_tf.checkpoints import step_of
+
+CHECKPOINT_NAME = "model.ckpt"
+STATE_FILE = "checkpoint"
+
+
+def latest(train_log_dir):
+    """Prefix of the checkpoint that a run goes on from; None if the directory has none.
+
+    Where the file `checkpoint` is missing or damaged, or names what is not there, as after half a directory was copied,
+    it is the checkpoint of most steps: the run does not begin anew on top of it.
+
+    Args:
+        train_log_dir: path, which may not exist.
+
+    Raises:
+        ValueError: if the file names a checkpoint, and there is none at all.
+    """
+    named = _named(train_log_dir)
+    if named is not None and _is_whole(named):
+        return named
+    there = _all_whole(train_log_dir)
+    if named is not None and not there:
+        path = os.path.join(train_log_dir, STATE_FILE)
+        raise ValueError(
+            f"{path} names {named}, whose files, .index and .data, are not there whole, and neither are those of "
+            f"another checkpoint. Bring them back, or remove {path} to begin the run anew."
+        )
+    return there[-1] if there else None
+
+
+def name_latest(train_log_dir, log):
+    """Has the file `checkpoint` name what `latest` returns, where it does not; says so in a line."""
+    prefix = latest(train_log_dir)
+    if prefix is None or prefix == _named(train_log_dir):
+        return
+    log(
+        f"Note: {os.path.join(train_log_dir, STATE_FILE)} is missing, or names no checkpoint that is there. The newest "
+        f"one is taken: {prefix}"
+    )
+    tf.compat.v1.train.update_checkpoint_state(train_log_dir, prefix, _all_whole(train_log_dir))
+
+
+def restore(checkpoint, prefix):
+    """Sets all that a run changes from one of its checkpoints.
+
+    Args:
+        checkpoint: `tf.train.Checkpoint`.
+        prefix: str.
+
+    Raises:
+        ValueError: if the files cannot be read, or do not hold what the checkpoint has.
+    """
+    try:
+        checkpoint.restore(prefix).assert_consumed()
+    except (tf.errors.OpError, IndexError, AssertionError) as error:
+        raise ValueError(
+            f"The run cannot go on from {prefix}: the files are cut short or damaged, or another version of sact_tf "
+            f"wrote them. Bring them back from a copy, or remove {prefix}.* and start again with the same command, "
+            f"which goes on from the checkpoint before. TensorFlow says: {' '.join(str(error).split())[:300]}"
+        ) from error
+
+
+def _named(train_log_dir):
+    try:
+        state = tf.train.get_checkpoint_state(train_log_dir)
+    except ValueError:  # an empty file
+        return None
+    return state and state.model_checkpoint_path
+
+
+def _all_whole(train_log_dir):
+    """Prefixes of all checkpoints of a run, in the order of their steps."""
+    indices = glob.glob(os.path.join(glob.escape(train_log_dir), f"{CHECKPOINT_NAME}-*.index"))
+    prefixes = [path.removesuffix(".index") for path in indices]
+    numbered = [prefix for prefix in prefixes if re.search(r"-\d+$", prefix)]
+    return sorted(filter(_is_whole, numbered), key=step_of)
+
+
+def _is_whole(prefix):
+    return os.path.exists(f"{prefix}.index") and bool(glob.glob(f"{glob.escape(prefix)}.data-*"))

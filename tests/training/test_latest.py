@@ -1,0 +1,87 @@
+"""What a run goes on from where its directory was copied in part, or damaged: never silently from the beginning."""
+
+import os
+import shutil
+
+import pytest
+
+from sact_tf import checkpoints, config, training
+from sact_tf.training.latest import latest
+
+
+def run_config(**changes):
+    fields = {"image_size": 40, "batch_size": 4, "max_number_of_steps": 2, "deterministic": False}
+    model = {"model": "1", "base_channels": 4}
+    return config.default_training_config("cluttered_digits", model, **{**fields, **changes})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, eagerly):
+    """Directory of a run with the checkpoints of steps 1 and 2."""
+    directory = tmp_path_factory.mktemp("finished")
+    with eagerly():
+        training.train(run_config(), str(directory), save_interval_secs=0, log=lambda line: None)
+    assert latest(str(directory)).endswith("model.ckpt-2")
+    return directory
+
+
+@pytest.fixture
+def damaged(finished, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(finished, tmp_path / "copy")
+
+
+def go_on(directory):
+    lines = []
+    result = training.train(run_config(), str(directory), log=lines.append)
+    return result, lines
+
+
+@pytest.mark.parametrize("content", [None, "", "hello", 'model_checkpoint_path: "model.ckpt-7"\n'])
+@pytest.mark.usefixtures("without_graphs")
+def test_without_its_list_a_run_goes_on_from_the_newest_checkpoint(damaged, content):
+    (damaged / "checkpoint").unlink() if content is None else (damaged / "checkpoint").write_text(content)
+    result, lines = go_on(damaged)
+    assert lines[0].startswith("Note: ") and "is missing, or names no checkpoint that is there" in lines[0]
+    assert lines[1:] == [f"Going on from step 2: {damaged}/model.ckpt-2"] and "loss" not in result
+    # Evaluation finds it again too.
+    assert checkpoints.checkpoint_prefix(damaged) == result["checkpoint"] == f"{damaged}/model.ckpt-2"
+    assert go_on(damaged)[1] == lines[1:]
+
+
+def test_without_its_list_a_run_of_other_flags_is_refused_as_ever(damaged):
+    (damaged / "checkpoint").unlink()
+    with pytest.raises(ValueError, match="another configuration"):
+        training.train(run_config(seed=3), str(damaged))
+    (damaged / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"checkpoints but no config\.json"):
+        go_on(damaged)
+
+
+@pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
+@pytest.mark.usefixtures("without_graphs")
+def test_a_damaged_checkpoint_is_named_with_a_way_out_that_works(damaged, ending):
+    with open(damaged / f"model.ckpt-2.{ending}", "r+b") as file:
+        file.truncate(20)
+    with pytest.raises(ValueError, match=r"cannot go on from .*model\.ckpt-2: the files are .* remove .*ckpt-2\.\*"):
+        go_on(damaged)
+    for path in damaged.glob("model.ckpt-2.*"):
+        path.unlink()
+    result, lines = go_on(damaged)
+    assert "Going on from step 1" in lines[1] and result["step"] == 2
+
+
+def test_a_list_of_what_is_gone_ends_in_a_sentence(damaged):
+    for path in damaged.glob("model.ckpt-*.index"):
+        path.unlink()
+    with pytest.raises(
+        ValueError, match=r"names .*model\.ckpt-2, whose files.*remove .*checkpoint to begin the run anew"
+    ):
+        go_on(damaged)
+
+
+def test_an_empty_list_is_no_checkpoint(damaged):
+    (damaged / "checkpoint").write_text("")
+    with pytest.raises(FileNotFoundError, match="No checkpoint at"):
+        checkpoints.checkpoint_prefix(damaged)
+    assert latest(os.path.join(damaged, "nothing")) is None
