@@ -246,9 +246,13 @@ def checkpoint_prefix(path):
         if prefix is not None and not os.path.exists(f"{prefix}.index"):
             prefix = prefix.removesuffix(suffix)
     if prefix is None or not os.path.exists(f"{prefix}.index"):
+        strange = signs_of_patterns(path)
+        pattern = f" TensorFlow takes {strange} for a sign of a pattern: rename what has it in its name." * bool(
+            strange
+        )
         raise FileNotFoundError(
             f"No checkpoint at {path}. Accepted are a checkpoint prefix (such as run/model.ckpt-12345, with its .index "
-            "and .data files) and a directory with a `checkpoint` file that names one."
+            f"and .data files) and a directory with a `checkpoint` file that names one.{pattern}"
         )
     return prefix
 
@@ -258,6 +262,11 @@ def _latest(directory):
         return tf.train.latest_checkpoint(directory)
     except ValueError:  # the file `checkpoint` is empty
         return None
+
+
+def signs_of_patterns(path):
+    """Those signs of a path, text, that keep TensorFlow from finding a checkpoint's files: it looks for a pattern."""
+    return " and ".join(sign for sign in "[\\" if sign in path)
 
 
 def step_of(prefix):

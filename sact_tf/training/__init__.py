@@ -19,7 +19,7 @@ from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
 from sact_tf.training.environment import note_environment
-from sact_tf.training.latest import CHECKPOINT_NAME, latest, name_latest, restore
+from sact_tf.training.latest import CHECKPOINT_NAME, check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
 from sact_tf.training.session import Session
 from sact_tf.training.strategies import check_batch_size, is_chief, make_strategy
@@ -59,8 +59,8 @@ def train(
         `accuracy`, ... (none if the run was complete already).
 
     Raises:
-        ValueError: if the directory holds a run of another configuration, or a damaged checkpoint, or `finetune_path`
-            does not fit.
+        ValueError: if the directory's name cannot be that of a run, if it holds a run of another configuration or a
+            damaged checkpoint, or if `finetune_path` does not fit.
         OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
             another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
@@ -105,6 +105,7 @@ def train(
 
 def _check_directory(config, train_log_dir):
     """Raises unless the directory can be written and is new, or holds a run of the same configuration."""
+    check_name(train_log_dir)
     path = os.path.join(train_log_dir, configs.CONFIG_FILE)
     if latest(train_log_dir):
         if not os.path.exists(path):

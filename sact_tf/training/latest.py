@@ -6,10 +6,20 @@ import re
 
 import tensorflow as tf
 
-from sact_tf.checkpoints import step_of
+from sact_tf import checkpoints
 
 CHECKPOINT_NAME = "model.ckpt"
 STATE_FILE = "checkpoint"
+
+
+def check_name(train_log_dir):
+    """Raises ValueError for a path in which TensorFlow would not find the checkpoints again that it writes there."""
+    if strange := checkpoints.signs_of_patterns(train_log_dir):
+        raise ValueError(
+            f"TensorFlow takes {strange} in the path of a checkpoint for a sign of a pattern, and would not find what "
+            "this run saves, so that nothing could go on from it or evaluate it. Give a --train_log_dir without. "
+            f"Received: {train_log_dir}"
+        )
 
 
 def latest(train_log_dir):
@@ -82,7 +92,7 @@ def _all_whole(train_log_dir):
     indices = glob.glob(os.path.join(glob.escape(train_log_dir), f"{CHECKPOINT_NAME}-*.index"))
     prefixes = [path.removesuffix(".index") for path in indices]
     numbered = [prefix for prefix in prefixes if re.search(r"-\d+$", prefix)]
-    return sorted(filter(_is_whole, numbered), key=step_of)
+    return sorted(filter(_is_whole, numbered), key=checkpoints.step_of)
 
 
 def _is_whole(prefix):

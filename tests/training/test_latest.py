@@ -85,3 +85,14 @@ def test_an_empty_list_is_no_checkpoint(damaged):
     with pytest.raises(FileNotFoundError, match="No checkpoint at"):
         checkpoints.checkpoint_prefix(damaged)
     assert latest(os.path.join(damaged, "nothing")) is None
+
+
+@pytest.mark.parametrize("name", ["a[b]c", "a\\b"])
+def test_a_name_in_which_tensorflow_finds_no_checkpoint_is_refused_before_training(finished, tmp_path, name):
+    directory = tmp_path / name
+    with pytest.raises(ValueError, match="for a sign of a pattern, and would not find what this run saves"):
+        training.train(run_config(), str(directory))
+    assert not directory.exists()
+    shutil.copytree(finished, directory)
+    with pytest.raises(FileNotFoundError, match=r"TensorFlow takes . for a sign of a pattern: rename what has it"):
+        checkpoints.checkpoint_prefix(directory)
