@@ -11,6 +11,13 @@ from sact_tf.config.recipes import check_dataset, check_task_settings
 
 CONFIG_FILE = "config.json"
 SCHEDULES = ("piecewise", "exponential", "cosine", "constant")
+_POSITIVE = (
+    "learning_rate",
+    "learning_rate_decay_factor",
+    "num_epochs_per_decay",
+    "clip_norm",
+    "learning_rate_base_batch_size",
+)
 # Where the data lies and what is done about damage in it may change while a run is stopped.
 _NOT_PART_OF_A_RUN = ("dataset_dir", "skip_bad_records")
 
@@ -26,7 +33,8 @@ class TrainingConfig:
         batch_size: int, images per step over all devices.
         learning_rate: float, at the first step.
         learning_rate_schedule: "piecewise": multiplied by `learning_rate_decay_factor` at each of
-            `learning_rate_boundaries` (steps); "exponential": multiplied by it every `num_epochs_per_decay` epochs;
+            `learning_rate_boundaries` (steps); "exponential": multiplied by it every `num_epochs_per_decay` epochs
+            of the examples that there are;
             "cosine": falls to zero over the run; "constant".
         warmup_steps: int, steps over which the learning rate rises from zero.
         tau_warmup_steps: int, steps over which the weight of the ponder cost rises linearly from zero to `model.tau`.
@@ -92,7 +100,9 @@ class TrainingConfig:
         if self.train_effective is not None:
             check_train_effective(self.train_effective, self.model)
         check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
-        for name in ("learning_rate", "clip_norm", "learning_rate_base_batch_size"):
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"`seed` must be an int from 0 to 2**32 - 1. Received: seed={self.seed!r}")
+        for name in _POSITIVE:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
@@ -100,9 +110,11 @@ class TrainingConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"`{name}` must lie in [0, 1). Received: {name}={value!r}")
-        if list(self.learning_rate_boundaries) != sorted(set(self.learning_rate_boundaries)):
+        boundaries = list(self.learning_rate_boundaries)
+        if boundaries != sorted(set(boundaries)) or any(not isinstance(step, int) or step < 1 for step in boundaries):
             raise ValueError(
-                f"`learning_rate_boundaries` must be rising steps. Received: {self.learning_rate_boundaries!r}"
+                "`learning_rate_boundaries` must be rising steps, ints from 1 on. Received: "
+                f"{self.learning_rate_boundaries!r}"
             )
 
     def to_json(self):
