@@ -66,13 +66,14 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(keras.optimizers.schedules.deserialize(config["schedule"]), config["warmup_steps"])
 
 
-def make_optimizer(config, clips=True):
+def make_optimizer(config, clips=True, num_examples=None):
     """Returns the optimizer of a `TrainingConfig`: `Momentum`, under a loss scale where gradients are float16.
 
-    With `clips=False` it leaves gradients as they are, whatever `clip_norm` is.
+    With `clips=False` it leaves gradients as they are, whatever `clip_norm` is. `num_examples` as in
+    `learning_rate_schedule`.
     """
     optimizer = Momentum(
-        learning_rate_schedule(config),
+        learning_rate_schedule(config, num_examples),
         config.momentum,
         global_clipnorm=config.clip_norm if clips else None,
         use_ema=config.moving_average_decay is not None,
@@ -83,16 +84,21 @@ def make_optimizer(config, clips=True):
     return optimizer
 
 
-def learning_rate_schedule(config):
-    """Returns the Keras schedule of a `TrainingConfig`: learning rate as a function of the step."""
+def learning_rate_schedule(config, num_examples=None):
+    """Returns the Keras schedule of a `TrainingConfig`: learning rate as a function of the step.
+
+    Args:
+        config: `TrainingConfig`.
+        num_examples: int, of an epoch; None for as many as the data set that the configuration names has.
+    """
     schedules = keras.optimizers.schedules
     base = config.learning_rate_base_batch_size
     learning_rate = config.learning_rate * (config.batch_size / base if base else 1.0)
     if config.learning_rate_schedule == "cosine":
         schedule = schedules.CosineDecay(learning_rate, config.max_number_of_steps)
     elif config.learning_rate_schedule == "exponential":
-        steps_per_epoch = check_dataset(config.dataset)["num_train_examples"] / config.batch_size
-        decay_steps = int(steps_per_epoch * config.num_epochs_per_decay)
+        steps_per_epoch = (num_examples or check_dataset(config.dataset)["num_train_examples"]) / config.batch_size
+        decay_steps = max(1, int(steps_per_epoch * config.num_epochs_per_decay))
         factor = config.learning_rate_decay_factor
         schedule = schedules.ExponentialDecay(learning_rate, decay_steps, factor, staircase=True)
     else:

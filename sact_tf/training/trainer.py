@@ -18,6 +18,7 @@ class Trainer:
         strategy: `tf.distribute.Strategy`. Each replica takes its part of the batch; batch normalization sees that
             part alone, as in the release; gradients are summed over replicas by the optimizer.
         kept_units: which units run in a step, see `sact_tf.training.train`; None for what the configuration says.
+        num_examples: int, of an epoch; see `optimizers.learning_rate_schedule`.
 
     Attributes:
         task: of the data set.
@@ -26,7 +27,7 @@ class Trainer:
         checkpoint: `tf.train.Checkpoint` of all that a step changes.
     """
 
-    def __init__(self, config, strategy, kept_units=None):
+    def __init__(self, config, strategy, kept_units=None, num_examples=None):
         self.config = config
         self.strategy = strategy
         self.task = task_of(config.dataset)
@@ -36,7 +37,7 @@ class Trainer:
             self._kept_units = kept_units or self._configured_units
             # The optimizer would clip what each replica has by itself.
             self._clips_sum = config.clip_norm is not None and strategy.num_replicas_in_sync > 1
-            self.optimizer = make_optimizer(config, clips=not self._clips_sum)
+            self.optimizer = make_optimizer(config, not self._clips_sum, num_examples)
             self.optimizer.build(self.model.trainable_variables)
             # Not the optimizer's own count, which passes over the steps whose float16 gradients overflow.
             once = tf.VariableAggregation.ONLY_FIRST_REPLICA

@@ -14,7 +14,9 @@ import pytest
 import tensorflow as tf
 
 from sact_tf import checkpoints, config, training
+from sact_tf.data import pipeline
 from sact_tf.models.build import build_model
+from sact_tf.tasks import classification
 from sact_tf.training import session
 from sact_tf.training.optimizers import learning_rate_schedule
 from sact_tf.training.trainer import Trainer
@@ -182,6 +184,22 @@ def test_the_learning_rate_scales_with_the_batch_only_if_it_is_told_to():
     assert float(learning_rate_schedule(small_config(**settings))(0)) == pytest.approx(0.1)
     scaled = small_config(**settings, learning_rate_base_batch_size=32)
     assert float(learning_rate_schedule(scaled)(0)) == pytest.approx(0.2)
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_an_epoch_is_as_long_as_the_data_that_there_are(tmp_path, monkeypatch):
+    schedule = {"learning_rate_schedule": "exponential", "num_epochs_per_decay": 2.0, "learning_rate_decay_factor": 0.5}
+    whole = learning_rate_schedule(plain_config(**schedule, batch_size=50))
+    # Two epochs of 100,000 images are 4,000 steps of 50, two of 60 images in batches of 6 are 20.
+    assert [float(whole(step)) for step in (3999, 4000)] == pytest.approx([0.05, 0.025])
+    few = learning_rate_schedule(plain_config(**schedule), num_examples=60)
+    assert [float(few(step)) for step in (19, 20, 40)] == pytest.approx([0.05, 0.025, 0.0125])
+    assert float(learning_rate_schedule(plain_config(**schedule), num_examples=2)(1)) == pytest.approx(0.025)
+    opened, made = pipeline.open_source, []
+    monkeypatch.setattr(classification, "open_source", lambda *a, **k: opened(*a, **k)._replace(num_examples=6))
+    monkeypatch.setattr(training, "Trainer", lambda *arguments: made.append(Trainer(*arguments)) or made[-1])
+    training.train(plain_config(**schedule, max_number_of_steps=2), str(tmp_path))
+    assert float(made[0].optimizer.learning_rate) == pytest.approx(0.025)
 
 
 def test_a_run_that_is_complete_trains_no_further(trained):
