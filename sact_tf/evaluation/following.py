@@ -29,8 +29,7 @@ def evaluate_run(config, log=print_line, strategy=None):
         FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
     """
     results = None
-    if config.report_dir:
-        page.check_directory(config.report_dir)
+    showing.check(config)
     try:
         for checkpoint in _checkpoints(config, log):
             try:
@@ -64,7 +63,12 @@ def _checkpoints(config, log):
 
 def _follows(config):
     """Whether there are further checkpoints to wait for."""
-    return not config.evaluate_once and not os.path.exists(f"{config.checkpoint_dir}.index")
+    return not config.evaluate_once and not _is_one_checkpoint(config.checkpoint_dir)
+
+
+def _is_one_checkpoint(path):
+    """Whether a path is that of a checkpoint's files, or of one of them, and not of a directory of a run."""
+    return os.path.isfile(path) or (os.path.exists(f"{path}.index") and not os.path.isdir(path))
 
 
 def _is_there(prefix):

@@ -5,6 +5,7 @@ import html
 import io
 import os
 import re
+import tempfile
 import textwrap
 
 import numpy as np
@@ -36,17 +37,23 @@ img { border-radius: 4px; }
 """
 
 
-def check_directory(report_dir):
-    """Creates the directory and tries to write in it, before anything is computed.
+def check_directory(directory, flag):
+    """Tries to write in a directory, or where it would be made, before anything is computed; leaves nothing behind.
 
     Raises:
-        OSError: if that cannot be done.
+        OSError: if that cannot be done; it names the flag.
     """
-    os.makedirs(report_dir, exist_ok=True)
-    probe = os.path.join(report_dir, f".{PAGE}.tmp")
-    with open(probe, "w", encoding="utf-8"):
-        pass
-    os.remove(probe)
+    place = os.path.abspath(directory)
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"Nothing can be written in --{flag}: {error}. Give a directory on a disk with space, where you may create "
+            "files."
+        ) from error
 
 
 def write(report_dir, title, task, metrics, plain, record, settings, remarks=()):
@@ -72,6 +79,7 @@ def write(report_dir, title, task, metrics, plain, record, settings, remarks=())
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
+    os.makedirs(report_dir, exist_ok=True)
     temporary = os.path.join(report_dir, f".{PAGE}.tmp")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(printable(page))

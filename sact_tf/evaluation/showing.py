@@ -1,19 +1,42 @@
 """How an evaluation is shown: events for TensorBoard, with pictures, and a report as one HTML page."""
 
 import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from sact_tf import checkpoints, flops
+from sact_tf.config import CONFIG_FILE, read_config
 from sact_tf.data import pipeline
-from sact_tf.evaluation import advice, page
+from sact_tf.evaluation import advice, inference, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
 from sact_tf.tasks import inputs_of
 
 # Images of which heat maps are made.
 _SHOWN = 8
+
+
+def check(config):
+    """Before anything is computed: can what an evaluation shows be written, and does the plain network's run fit?
+
+    Raises:
+        OSError: if a directory cannot be written.
+        FileNotFoundError, ValueError: if `report_vanilla_dir` has no checkpoint, or one of another network.
+    """
+    page.check_directory(config.eval_dir, "eval_dir")
+    if not config.report_dir:
+        return
+    page.check_directory(config.report_dir, "report_dir")
+    if config.report_vanilla_dir:
+        try:
+            inference.load_model(_plain_config(config), config.image_size)
+        except ValueError as error:
+            raise ValueError(
+                "--report_vanilla_dir must be a run of the plain network (--model_type=vanilla) that is otherwise as "
+                f"the one that is evaluated. {error}"
+            ) from error
 
 
 def evaluate_and_show(config, checkpoint, log, strategy=None):
@@ -63,8 +86,17 @@ def _plain(task, config, sizes, log):
     metrics = None
     if config.report_vanilla_dir:
         log(f"Evaluating the plain network: {config.report_vanilla_dir}")
-        metrics = evaluate(dataclasses.replace(config, model=plain), config.report_vanilla_dir, log)
+        metrics = evaluate(_plain_config(config), config.report_vanilla_dir, log)
     return {"flops": float(np.mean(counted)), "metrics": metrics}
+
+
+def _plain_config(config):
+    """How the plain network beside a report is evaluated: on the same images, by the weights that its own run kept."""
+    directory, averages = config.report_vanilla_dir, config.use_moving_average
+    if os.path.exists(os.path.join(directory, CONFIG_FILE)):
+        averages = read_config(directory).moving_average_decay is not None
+    plain = dataclasses.replace(config.model, model_type="vanilla")
+    return dataclasses.replace(config, model=plain, checkpoint_dir=directory, use_moving_average=averages)
 
 
 def _settings(config, checkpoint):

@@ -26,7 +26,7 @@ def follow(tmp_path, monkeypatch):
         monkeypatch.setattr(following.tf.train, "checkpoints_iterator", lambda *words, **named: iter(prefixes))
         monkeypatch.setattr(following.tf.train, "latest_checkpoint", lambda directory: prefixes[1])
         network = ModelConfig(network="cifar", model="1", num_classes=10)
-        fields = {"checkpoint_dir": str(tmp_path), "eval_dir": "", "evaluate_once": False, **fields}
+        fields = {"checkpoint_dir": str(tmp_path), "eval_dir": str(tmp_path / "eval"), "evaluate_once": False, **fields}
         figures = {"image_size": 32, "split_name": "test", "num_examples": 1, "batch_size": 1}
         lines = []
         return following.evaluate_run(
@@ -53,3 +53,19 @@ def test_a_checkpoint_that_is_there_and_cannot_be_read_ends_it(follow):
 def test_an_evaluation_of_one_checkpoint_ends_with_the_error_where_it_was_removed(follow):
     with pytest.raises(FileNotFoundError):
         follow(FileNotFoundError("No checkpoint"), "index", evaluate_once=True)
+
+
+@pytest.mark.parametrize("name", ["eval_dir", "report_dir"])
+def test_a_directory_that_cannot_be_written_is_named_before_anything_is_computed(follow, tmp_path, name):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match=rf"^Nothing can be written in --{name}: .*file"):
+            follow(AssertionError("computed"), **{name: str(place)})
+    follow(FileNotFoundError("gone"), "index", **{name: str(tmp_path / "new" / "one")})
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001", ""])
+def test_one_checkpoint_is_evaluated_once_by_whichever_of_its_files_it_is_named(tmp_path, follow, ending):
+    results, _ = follow(None, checkpoint_dir=f"{tmp_path}/model.ckpt-3{ending}")
+    assert results == {"eval/Accuracy": 3.0}

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sact_tf import checkpoints, evaluation, flops, training
 from sact_tf.config import EvaluationConfig, ModelConfig, default_training_config
 from sact_tf.evaluation import page as report_page
+from sact_tf.evaluation import showing
 from sact_tf.evaluation.record import Record
 from sact_tf.models.build import build_model
 from sact_tf.tasks import classification
@@ -132,6 +133,27 @@ def test_report_has_its_figures_and_needs_no_network(reported):
     assert not re.search(r"@import|url\((?!#)|<script|<link", reported[0])
     names = re.findall(r'\bid="([^"]+)"', reported[0])
     assert len(names) == len(set(names))
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_run_that_the_report_cannot_compare_with_is_refused_before_anything_is_computed(trained):
+    directory, lines = trained[0], []
+    for other, error in ((directory / "gone", FileNotFoundError), (directory / "sact", ValueError)):
+        config = evaluation_of(trained, report_dir=str(directory / "never"), report_vanilla_dir=str(other))
+        with pytest.raises(error, match=r"No checkpoint at|^--report_vanilla_dir must be a run of the plain network"):
+            evaluation.evaluate_run(config, lines.append)
+    assert not lines and not (directory / "never").exists()
+
+
+def test_the_plain_network_of_a_report_has_the_weights_that_its_own_run_kept(trained):
+    directory = trained[0]
+    config = evaluation_of(trained, report_vanilla_dir=str(directory / "plain"), use_moving_average=True)
+    assert not showing._plain_config(config).use_moving_average
+    averaged = default_training_config("cluttered_digits", moving_average_decay=0.9)
+    (directory / "averaged").mkdir()
+    (directory / "averaged" / "config.json").write_text(averaged.to_json())
+    config = evaluation_of(trained, report_vanilla_dir=str(directory / "averaged"))
+    assert showing._plain_config(config).use_moving_average
 
 
 @pytest.mark.usefixtures("without_graphs")
