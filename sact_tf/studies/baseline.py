@@ -49,6 +49,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
             f"A baseline is made for an adaptive network, and {checkpoint_dir} has a plain one. "
             "Name the directory of an act or sact run."
         )
+    runs.evaluation_of(adaptive, checkpoint_dir, num_examples)
     os.makedirs(run_dir, exist_ok=True)
     path = os.path.join(run_dir, "baseline")
     metrics = runs.evaluate_once(
@@ -59,9 +60,10 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     log(f"Mean units per block: {', '.join(f'{mean:.2f}' for mean in units)}; plain network: {depth}")
     model = dataclasses.replace(adaptive.model, model=depth, model_type="vanilla")
     recipe, trained = _from_scratch(adaptive)
-    plain = dataclasses.replace(recipe, model=model, max_number_of_steps=steps or trained)
+    plain = dataclasses.replace(recipe, model=model, max_number_of_steps=trained if steps is None else steps)
     log(f"== Training {depth}: {plain.max_number_of_steps} steps of {plain.batch_size} images")
     directory = os.path.join(run_dir, f"vanilla_{depth}")
+    runs.check([(directory, plain)], num_examples)
     rows = [_row(adaptive, metrics), _row(plain, runs.train_and_evaluate(plain, directory, num_examples, log))]
     runs.write_table(f"{path}.csv", rows)
     runs.save_figure(charts.comparison(rows, list(rows[0])[-1]), path)

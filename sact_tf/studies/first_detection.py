@@ -52,6 +52,7 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=p
         model = {**network, "model_type": "sact", "tau": tau, "freeze_batch_norm": True}
         config = configs.default_training_config(DATASET, model, **sact, finetune_path=start)
         planned.append((os.path.join(run_dir, f"sact_{tau:g}"), config))
+    runs.check(planned, num_examples)
     rows = []
     for directory, config in planned:
         log(f"== {directory}: {config.max_number_of_steps} steps of {config.batch_size} images")

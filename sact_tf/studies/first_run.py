@@ -16,6 +16,7 @@ from absl import flags
 from sact_tf import checkpoints, command_line, evaluation, training, visualize
 from sact_tf import config as configs
 from sact_tf.progress import print_line
+from sact_tf.studies import runs
 from sact_tf.tasks import task_of
 
 FLAGS = flags.FLAGS
@@ -40,15 +41,19 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=pr
     Returns:
         dict from "vanilla" and "sact" to their metrics, see `sact_tf.evaluation.evaluate`.
     """
-    started, results = os.path.join(run_dir, "vanilla"), {}
+    started, planned, results = os.path.join(run_dir, "vanilla"), [], {}
     for model_type, changes in (("vanilla", vanilla), ("sact", sact)):
-        directory = os.path.join(run_dir, model_type)
         finetune_path = None if model_type == "vanilla" else started
         model = {"model_type": model_type, **({} if tau is None else {"tau": tau})}
         config = configs.default_training_config(DATASET, model, **changes, finetune_path=finetune_path)
+        planned.append((os.path.join(run_dir, model_type), config))
+    runs.check(planned, num_examples)
+    for directory, config in planned:
+        model_type = config.model.model_type
         log(f"== Training {model_type}: {config.max_number_of_steps} steps of {config.batch_size} images, {directory}")
         trained = training.train(config, directory, save_interval_secs=60, log=log)
-        results[model_type] = _evaluate(config, directory, num_examples, log)
+        evaluated = runs.evaluation_of(config, directory, num_examples)
+        results[model_type] = evaluation.evaluate(evaluated, directory, log)
         results[model_type]["Training Seconds"] = trained["seconds"]
     picture = os.path.join(run_dir, "ponder_maps.png")
     _draw(config, directory, picture)
@@ -59,24 +64,6 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=pr
     log(f"Images beside their ponder maps: {picture}. Figures: {file.name}. Networks: {started}, {directory}.")
     log(f"TensorBoard: tensorboard --logdir {run_dir}")
     return results
-
-
-def _evaluate(config, directory, num_examples, log):
-    defaults = configs.check_dataset(config.dataset)
-    return evaluation.evaluate(
-        configs.EvaluationConfig(
-            model=config.model,
-            dataset=config.dataset,
-            image_size=config.image_size,
-            checkpoint_dir=directory,
-            eval_dir=directory,
-            split_name=defaults["split_name"],
-            num_examples=num_examples or defaults["num_examples"],
-            batch_size=defaults["eval_batch_size"],
-        ),
-        directory,
-        log,
-    )
 
 
 def _draw(config, directory, path):

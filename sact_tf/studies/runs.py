@@ -10,6 +10,7 @@ from sact_tf import config as configs
 from sact_tf import evaluation, training
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
+from sact_tf.training.latest import latest
 from sact_tf.visualize import save_chart
 
 METRICS_FILE = "metrics.json"
@@ -25,6 +26,29 @@ def score(dataset, metrics):
 def flops_name(dataset):
     """What the FLOPs are called that networks on a data set are compared by."""
     return getattr(task_of(dataset), "FLOPS_NAME", "FLOPs")
+
+
+def check(planned, num_examples=None):
+    """Raises ValueError for what a study could not train or evaluate, before the first of its runs is trained.
+
+    Args:
+        planned: pairs of a run's directory and its `TrainingConfig`.
+        num_examples: int, held-out images to evaluate on; None for all.
+
+    Raises:
+        ValueError: if a directory holds a run of another configuration, or for another `num_examples`.
+    """
+    for directory, config in planned:
+        evaluation_of(config, directory, num_examples)
+        if not (os.path.exists(os.path.join(directory, configs.CONFIG_FILE)) and latest(directory)):
+            continue
+        differing = configs.differences(configs.read_config(directory), config)
+        if differing:
+            raise ValueError(
+                f"{directory} holds a run with another configuration (there, here):\n  "
+                + "\n  ".join(differing)
+                + "\nGive the same flags to go on with it, or another --run_dir for a new study."
+            )
 
 
 def train_and_evaluate(config, directory, num_examples=None, log=print_line):
@@ -82,7 +106,7 @@ def evaluation_of(config, directory, num_examples=None, image_size=None, split_n
         checkpoint_dir=directory,
         eval_dir=directory,
         split_name=split_name or defaults["split_name"],
-        num_examples=num_examples or defaults["num_examples"],
+        num_examples=defaults["num_examples"] if num_examples is None else num_examples,
         batch_size=defaults["eval_batch_size"],
         use_moving_average=config.moving_average_decay is not None,
         dataset_dir=config.dataset_dir,

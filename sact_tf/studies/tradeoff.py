@@ -80,6 +80,7 @@ def run(
     }
     depths, taus = vanilla_models or recipe.depths, recipe.taus if taus is None else taus
     planned = plan(run_dir, dataset, depths, taus, model_types, network or {}, plain, adaptive)
+    runs.check([(os.path.join(run_dir, name), config) for name, config in planned], num_examples)
     rows, path = [], os.path.join(run_dir, "tradeoff")
     for number, (name, config) in enumerate(planned, 1):
         log(f"== {number}/{len(planned)} {name}: {config.max_number_of_steps} steps of {config.batch_size} images")

@@ -3,12 +3,13 @@
 import csv
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.config import CONFIG_FILE, read_config
+from sact_tf.config import read_config
 from sact_tf.layers.survival import linear_decay
 from sact_tf.studies import pairs, runs, stochastic_depth
 from sact_tf.studies.stochastic_depth import plan, report, step_times
@@ -83,10 +84,7 @@ def test_a_run_of_another_recipe_is_named_before_any_is_trained(studied, tmp_pat
     directory, _, _ = studied
     lines = []
     with pytest.raises(ValueError, match=r"stochastic_0\.5_1_seed0 holds a run with another configuration") as caught:
-        (tmp_path / "stochastic_0.5_1_seed0").mkdir()
-        (tmp_path / "stochastic_0.5_1_seed0" / CONFIG_FILE).write_bytes(
-            (directory / "stochastic_0.5_1_seed0" / CONFIG_FILE).read_bytes()
-        )
+        shutil.copytree(directory / "stochastic_0.5_1_seed0", tmp_path / "stochastic_0.5_1_seed0")
         stochastic_depth.run(str(tmp_path), **STUDY, **{**RECIPE, "batch_size": 5}, log=lines.append)
     assert "batch_size: 4, 5" in str(caught.value)
     assert not lines and not (tmp_path / "constant_1_seed0").exists()

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 import signal
 import time
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from sact_tf.config import default_training_config
-from sact_tf.studies import baseline, resolution, runs, tradeoff
+from sact_tf.studies import baseline, first_detection, first_run, resolution, runs, tradeoff
 from sact_tf.visualize import charts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -124,6 +125,28 @@ def test_tradeoff_rejects_other_kinds_before_it_trains(tmp_path):
     with pytest.raises(ValueError, match="takes the model types act and sact"):
         tradeoff.run(str(tmp_path / "runs"), model_types=["vanilla"])
     assert not (tmp_path / "runs").exists()
+
+
+def test_changed_settings_are_refused_before_anything_is_trained(traded, tmp_path):
+    directory, started = tmp_path / "begun", traded[0]
+    shutil.copytree(started / "sact_0.05", directory / "sact")
+    shutil.copytree(started / "sact_0.05", directory / "sact_0.05")
+    shutil.copytree(started / "act_0.05", directory / "act_1e-06")
+    studies = {
+        "act_1e-06": lambda: tradeoff.run(str(directory), ["1"], [1e-6], ["act"], **SMALL),
+        "sact": lambda: first_run.run(str(directory)),
+        "sact_0.05": lambda: first_detection.run(str(directory), taus=[0.05]),
+    }
+    for name, study in studies.items():
+        with pytest.raises(ValueError, match=rf"begun/{name} holds a run with another.*\n.*") as caught:
+            study()
+        assert "another --run_dir for a new study" in str(caught.value) and "--train_log_dir" not in str(caught.value)
+    for study in (tradeoff, first_run, first_detection):
+        with pytest.raises(ValueError, match="`num_examples` must be an int, at least 1"):
+            study.run(str(tmp_path / "new"), num_examples=0)
+    with pytest.raises(ValueError, match="`num_examples` must be an int, at least 1"):
+        baseline.run(str(started / "sact_0.05"), str(tmp_path / "new"), num_examples=0)
+    assert sorted(os.listdir(directory)) == ["act_1e-06", "sact", "sact_0.05"] and not (tmp_path / "new").exists()
 
 
 @pytest.mark.usefixtures("without_graphs")

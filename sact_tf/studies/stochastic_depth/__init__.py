@@ -59,8 +59,7 @@ def run(
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be an int, at least 1. Received: {name}={value!r}")
     planned = plan.plan(models, survival, seeds, dataset, **changes)
-    plan.check_directories(planned, run_dir)
-    runs.evaluation_of(planned[0].config, run_dir, num_examples)
+    runs.check([(os.path.join(run_dir, one.name), one.config) for one in planned], num_examples)
     command_line.make_directory(run_dir, "run_dir")
     scores = {}
     for number, one in enumerate(planned, 1):

@@ -1,6 +1,5 @@
 """Which networks a study of stochastic depth trains, all of them checked before the first one is."""
 
-import os
 from typing import NamedTuple
 
 from sact_tf import config as configs
@@ -63,21 +62,6 @@ def plan(models, survival, seeds, dataset, **changes):
                 config = configs.default_training_config(dataset, fields, seed=seed, **changes)
                 planned.append(Planned(f"{kind}_{model}_seed{seed}", model, probability, seed, config))
     return planned
-
-
-def check_directories(planned, run_dir):
-    """Raises ValueError if a run's directory holds one of another configuration, before the first run is trained."""
-    for run in planned:
-        directory = os.path.join(run_dir, run.name)
-        if not os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
-            continue
-        differing = configs.differences(configs.read_config(directory), run.config)
-        if differing:
-            raise ValueError(
-                f"{directory} holds a run with another configuration (there, here):\n  "
-                + "\n  ".join(differing)
-                + "\nGive the same flags to go on with it, or another --run_dir for a new study."
-            )
 
 
 def _check_each(name, values, accepted, is_right):
