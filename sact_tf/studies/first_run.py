@@ -13,7 +13,7 @@ import os
 import numpy as np
 from absl import flags
 
-from sact_tf import checkpoints, command_line, evaluation, training, visualize
+from sact_tf import checkpoints, command_line, evaluation, visualize
 from sact_tf import config as configs
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
@@ -51,10 +51,10 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=pr
     for directory, config in planned:
         model_type = config.model.model_type
         log(f"== Training {model_type}: {config.max_number_of_steps} steps of {config.batch_size} images, {directory}")
-        trained = training.train(config, directory, save_interval_secs=60, log=log)
+        seconds = runs.train(config, directory, log)
         evaluated = runs.evaluation_of(config, directory, num_examples)
         results[model_type] = evaluation.evaluate(evaluated, directory, log)
-        results[model_type]["Training Seconds"] = trained["seconds"]
+        results[model_type]["Training Seconds"] = seconds
     picture = os.path.join(run_dir, "ponder_maps.png")
     _draw(config, directory, picture)
     with open(os.path.join(run_dir, "results.json"), "w", encoding="utf-8") as file:

@@ -14,6 +14,7 @@ from sact_tf.training.latest import latest
 from sact_tf.visualize import save_chart
 
 METRICS_FILE = "metrics.json"
+TIME_FILE = "training_time.json"
 FLOPS = "Total Flops/mean"
 
 
@@ -61,14 +62,36 @@ def train_and_evaluate(config, directory, num_examples=None, log=print_line):
         log: called with lines of text.
 
     Returns:
-        dict, see `sact_tf.evaluation.evaluate`, and "Training Seconds", those of the last start.
+        dict, see `sact_tf.evaluation.evaluate`, and "Training Seconds", see `train`.
 
     Raises:
         ValueError: if the directory has a run with another configuration.
     """
-    trained = training.train(config, directory, save_interval_secs=60, log=log)
+    seconds = train(config, directory, log)
     metrics = evaluate_once(config, directory, os.path.join(directory, METRICS_FILE), num_examples, log=log)
-    return {**metrics, "Training Seconds": trained["seconds"]}
+    return {**metrics, "Training Seconds": seconds}
+
+
+def train(config, directory, log=print_line):
+    """Trains a run, or what is left of it; returns the seconds that its starts took, but for those that were stopped.
+
+    They stay beside the run, so that a study that is started again tells them too. Arguments as of
+    `train_and_evaluate`.
+    """
+    trained, path = (
+        training.train(config, directory, save_interval_secs=60, log=log),
+        os.path.join(directory, TIME_FILE),
+    )
+    before = 0.0
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = json.load(file)["seconds"]
+    # Without a loss nothing was left to train.
+    seconds = before + trained["seconds"] * ("loss" in trained)
+    if "loss" in trained:
+        with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+            json.dump({"seconds": seconds}, file)
+    return seconds
 
 
 def evaluate_once(config, directory, path, num_examples=None, image_size=None, log=print_line):

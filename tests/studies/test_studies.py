@@ -89,6 +89,9 @@ def test_tradeoff_started_again_reads_what_it_has(traded):
     assert again == rows
     assert sum("Already evaluated" in line for line in lines) == 5
     assert not any(line.startswith("step ") for line in lines)
+    config = default_training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
+    took = runs.train_and_evaluate(config, str(directory / "vanilla_1"), 20, lines.append)["Training Seconds"]
+    assert took == json.loads((directory / "vanilla_1" / runs.TIME_FILE).read_text())["seconds"] > 0.05
 
 
 @pytest.mark.usefixtures("without_graphs")
