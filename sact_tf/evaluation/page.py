@@ -51,8 +51,8 @@ def check_directory(directory, flag):
             pass
     except OSError as error:
         raise OSError(
-            f"Nothing can be written in --{flag}: {error}. Give a directory on a disk with space, where you may create "
-            "files."
+            f"Nothing can be written in --{flag}, {directory}: {error.strerror}. Give a directory on a disk with "
+            "space, where you may create files."
         ) from error
 
 
