@@ -11,7 +11,7 @@ import os
 
 from absl import flags
 
-from sact_tf import command_line
+from sact_tf import checkpoints, command_line
 from sact_tf import config as configs
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
@@ -37,9 +37,13 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
         list of dicts, the rows of `resolution.csv`.
 
     Raises:
-        ValueError: if a directory has no run of ours, or the data set has one size only.
+        FileNotFoundError, ValueError: if a directory has no run of ours, or no checkpoint yet, or the data set has one
+            size only.
     """
     trained = [configs.read_config(directory) for directory in checkpoint_dirs]
+    for directory in checkpoint_dirs:
+        # Before anything is evaluated: a run that has just begun has none yet.
+        checkpoints.checkpoint_prefix(directory)
     if not image_sizes:
         image_sizes = [round(trained[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
     os.makedirs(run_dir, exist_ok=True)

@@ -218,6 +218,17 @@ def test_resolution_evaluates_at_every_size(traded, tmp_path):
     assert_figures(tmp_path / "resolution")
 
 
+def test_resolution_misses_a_checkpoint_before_it_evaluates_anything(traded, tmp_path):
+    directory, lines = traded[0], []
+    (tmp_path / "begun").mkdir()
+    shutil.copy(directory / "vanilla_1" / "config.json", tmp_path / "begun")
+    with pytest.raises(FileNotFoundError, match=r"No checkpoint at .*begun\."):
+        resolution.run(
+            [str(directory / "vanilla_1"), str(tmp_path / "begun")], [64], str(tmp_path), 4, log=lines.append
+        )
+    assert not lines
+
+
 def test_curve_of_each_kind_is_drawn():
     row = {"model": "1", "flops": 2e6, "accuracy": 0.5}
     figure = charts.tradeoff([{**row, "model_type": "vanilla"}, {**row, "model_type": "act", "tau": 0.01}])
