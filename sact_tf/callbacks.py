@@ -5,6 +5,7 @@ import keras
 from sact_tf.config import check_tau
 from sact_tf.layers import find_blocks
 from sact_tf.losses import warmed_up_tau
+from sact_tf.models import Classifier, FasterRCNN
 
 
 class TauSchedule(keras.callbacks.Callback):
@@ -73,12 +74,13 @@ class TauSchedule(keras.callbacks.Callback):
 
 def _targets(model):
     """Pairs of a layer and the name of its weight of the ponder cost."""
-    if hasattr(model, "tau"):
+    # Somebody's model may call anything else `tau`, such as a temperature.
+    if isinstance(model, (Classifier, FasterRCNN)):
         return [(model, "tau")]
     weighted = [(block, "ponder_weight") for block in find_blocks(model) if block.ponder_weight is not None]
     if not weighted:
         raise ValueError(
-            f"TauSchedule found nothing to set: '{model.name}' has no `tau`, and no AdaptiveBlock with a "
-            "`ponder_weight`. Give its blocks one, 0.0 will do."
+            f"TauSchedule found nothing to set: '{model.name}' is no network of this package, whose `tau` it sets, "
+            "and has no AdaptiveBlock with a `ponder_weight`. Give its blocks one, 0.0 will do."
         )
     return weighted

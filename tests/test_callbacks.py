@@ -72,6 +72,23 @@ def test_blocks_of_any_model_are_scheduled():
     assert [model.get_layer(name).ponder_weight for name in ("first", "second")] == [0.1, 0.1]
 
 
+class Cooled(keras.Model):
+    """A model of somebody else, who calls a temperature `tau`."""
+
+    tau = 4.0
+
+
+def test_what_somebody_calls_tau_is_left_alone():
+    inner = blocks_model(ponder_weight=0.0)
+    model = Cooled(inner.inputs, inner.outputs)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    rising = TauSchedule.linear(0.2, 4)
+    rising.set_model(model)
+    rising.on_train_begin()
+    assert model.tau == 4.0
+    assert [model.get_layer(name).ponder_weight for name in ("first", "second")] == [0.05, 0.05]
+
+
 def test_model_without_a_weight_to_set_is_refused():
     with pytest.raises(ValueError, match=r"nothing to set(.|\n)*0\.0 will do"):
         fit(blocks_model(ponder_weight=None), TauSchedule.linear(0.2, 4))
