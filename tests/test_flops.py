@@ -196,3 +196,27 @@ def test_missing_output_is_named(missing):
     del outputs[missing]
     with pytest.raises(ValueError, match=missing):
         flops.count(model, outputs)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ({"blok": [True, False]}, r"of the blocks \['block'\]. Received: kept=\['blok'\]"),
+        ({"block": [True, False, True]}, "each of the 2 units of block 'block'"),
+        ({"block": [True]}, "each of the 2 units of block 'block'"),
+        ({"block": [2, 0]}, "must be bool"),
+    ],
+)
+def test_units_that_a_block_does_not_have_are_not_kept(kept, message):
+    images = keras.Input((4, 5, 4))
+    outputs = AdaptiveBlock([CountedUnit(), CountedUnit()], "vanilla", name="block")(images)
+    model = keras.Model(images, outputs)
+    with pytest.raises(ValueError, match=message):
+        flops.count(model, {"features": np.zeros((1, 4, 5, 4))}, kept=kept)
+
+
+def test_maps_of_images_of_another_size_are_refused():
+    block = build_block([BottleneckUnit(4, 1, stride=2)], "sact", channels=4)
+    assert min(count(block, np.ones((2, 2, 3)), size=(3, 6))) > 0
+    with pytest.raises(ValueError, match=r"`image_size`(.|\n)*\(2, 2, 3\), and features of the size \(40, 50\)"):
+        count(block, np.ones((2, 2, 3)), size=(40, 50))

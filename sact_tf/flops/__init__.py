@@ -14,6 +14,7 @@ from keras import ops, tree
 from sact_tf.flops.costs import BlockCosts, Convolution, cost
 from sact_tf.flops.layers import BlockFlops, ModelFlops
 from sact_tf.flops.placing import blocks_of, image_size_of, input_sizes, num_units_of
+from sact_tf.layers.unit_rules import check_kept
 
 __all__ = ["BlockFlops", "Convolution", "ModelFlops", "count", "count_block", "count_most"]
 
@@ -40,15 +41,29 @@ def count(model, outputs, image_size=None, kept=None):
 
     Raises:
         ValueError: if an output is missing, a unit is of a kind whose convolutions are not known, or the sizes of
-            another model's images are not known; `BlockFlops` within such a model needs no sizes.
+            another model's images are not known; `BlockFlops` within such a model needs no sizes. For an `image_size`
+            that is not that of the outputs, and a `kept` of other blocks or numbers of units than the model has.
     """
     backbone = getattr(model, "backbone", model)
     ours = hasattr(backbone, "stem") and hasattr(backbone, "blocks")
     counter, needed = (_of_ours if ours else _of_others)(model, outputs, image_size)
-    needed = {**needed, **{f"{name}/kept": value for name, value in (kept or {}).items()}}
+    needed = {**needed, **_checked_kept(kept or {}, counter.block_costs)}
     if any(isinstance(value, keras.KerasTensor) for value in needed.values()):
         return counter(needed)
     return counter.call({key: ops.convert_to_tensor(value) for key, value in needed.items()})
+
+
+def _checked_kept(kept, costs):
+    """What `ModelFlops` is called on of a `kept`."""
+    unknown = sorted(set(kept) - set(costs))
+    if unknown:
+        raise ValueError(f"`kept` must be of the blocks {list(costs)}. Received: kept={unknown}")
+    return {
+        f"{name}/kept": value
+        if isinstance(value, keras.KerasTensor)
+        else check_kept(value, len(costs[name].units), name)
+        for name, value in kept.items()
+    }
 
 
 def count_most(model, outputs):

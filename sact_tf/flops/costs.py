@@ -76,6 +76,7 @@ class BlockCosts(NamedTuple):
 
         `input_size` may be int `(batch, 2)`, the part of each map that is no padding.
         """
+        _check_maps(num_units, input_size, self.output_size(input_size))
         sizes = [input_size] + [self.output_size(input_size)] * (len(self.units) - 1)
         flops = ops.zeros((batch,), "int64")
         for index, (convolutions, size) in enumerate(zip(self.units, sizes, strict=True)):
@@ -137,6 +138,23 @@ class _Positions:
         if self.active is None or self.spatial:
             return ops.ones((self.batch,), "int64")
         return ops.broadcast_to(ops.cast(self.active, "int64"), (self.batch,))
+
+
+def _check_maps(num_units, input_size, output_size):
+    """Raises ValueError for maps of another size than a block returns of features of this size, if both are known."""
+    if num_units is None or len(num_units.shape) != 3 or len(output_size.shape) != 1:
+        return
+    try:
+        entering, expected = (tuple(ops.convert_to_numpy(size).tolist()) for size in (input_size, output_size))
+    except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
+        return
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(num_units.shape[1:], expected, strict=True)):
+        raise ValueError(
+            "FLOPs depend on the size of what was computed, and these are not of one computation. Give the size of the "
+            f"images (`image_size`), or of the features that entered the block, that the outputs are of. Received: "
+            f"num_units of the shape {tuple(num_units.shape)}, and features of the size {entering}, for which they "
+            f"would be {expected}"
+        )
 
 
 def _where_it_runs(index, num_units, kept):
