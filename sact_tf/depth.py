@@ -10,12 +10,13 @@ It works on any Keras model that has `AdaptiveBlock`s. Units are numbered from 1
 """
 
 import contextlib
+import numbers
 
 import numpy as np
 from keras import ops
 
 from sact_tf.layers import find_blocks
-from sact_tf.layers.unit_rules import UnitRule, run_units_by
+from sact_tf.layers.unit_rules import UnitRule, check_entries, ints_of, run_units_by
 
 
 class LesionPolicy:
@@ -43,18 +44,18 @@ class Deleted(LesionPolicy):
     """
 
     def __init__(self, units):
-        self.units = {name: sorted({int(unit) for unit in numbers}) for name, numbers in units.items()}
+        self.units = {name: _numbers_of_units(name, given) for name, given in _by_block(units, "units").items()}
 
     def rules(self, blocks):
         _check_names(self.units, blocks)
         rules = {}
-        for name, numbers in self.units.items():
+        for name, units in self.units.items():
             count = len(blocks[name].units)
-            if not all(1 <= number <= count for number in numbers):
+            if not all(1 <= number <= count for number in units):
                 raise ValueError(
-                    f"Block '{name}' has the units 1 to {count}. Received: units={numbers} to be deleted from it"
+                    f"Block '{name}' has the units 1 to {count}. Received: units={units} to be deleted from it"
                 )
-            rules[name] = UnitRule(kept=ops.convert_to_tensor([i + 1 not in numbers for i in range(count)], "bool"))
+            rules[name] = UnitRule(kept=ops.convert_to_tensor([i + 1 not in units for i in range(count)], "bool"))
         return rules
 
 
@@ -63,10 +64,13 @@ class RandomUnits(LesionPolicy):
 
     Args:
         count: int, units that go.
-        seed: int; the same seed takes the same units of the same network.
+        seed: int, at least 0; the same seed takes the same units of the same network.
     """
 
     def __init__(self, count, seed):
+        for name, value in (("count", count), ("seed", seed)):
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"`{name}` must be an int, at least 0. Received: {name}={value!r}")
         self.count, self.seed = count, seed
 
     def rules(self, blocks):
@@ -91,7 +95,7 @@ class Kept(LesionPolicy):
     """
 
     def __init__(self, kept):
-        self.units_kept = dict(kept)
+        self.units_kept = dict(_by_block(kept, "kept"))
 
     def rules(self, blocks):
         _check_names(self.units_kept, blocks)
@@ -110,17 +114,16 @@ class NumUnits(LesionPolicy):
     """
 
     def __init__(self, num_units, halting_distribution=None):
-        self.num_units = dict(num_units)
-        self.halting_distribution = dict(halting_distribution or {})
+        self.num_units = dict(_by_block(num_units, "num_units"))
+        self.halting_distribution = dict(_by_block(halting_distribution or {}, "halting_distribution"))
+        _check_companions("halting_distribution", self.halting_distribution, "num_units", self.num_units)
 
     def rules(self, blocks):
         _check_names(self.num_units, blocks)
-        _check_names(self.halting_distribution, blocks)
         rules = {}
         for name, num_units in self.num_units.items():
             count = len(blocks[name].units)
-            numbers = ops.cast(ops.convert_to_tensor(num_units), "int32")
-            kept = ops.arange(1, count + 1, dtype="int32") <= numbers[..., None]
+            kept = ops.arange(1, count + 1, dtype="int32") <= ints_of(name, num_units)[..., None]
             distribution = self.halting_distribution.get(name)
             if distribution is None and blocks[name].model_type != "vanilla":
                 raise ValueError(
@@ -129,6 +132,7 @@ class NumUnits(LesionPolicy):
                 )
             if distribution is not None:
                 distribution = ops.cast(ops.convert_to_tensor(distribution), "float32")
+                check_entries("halting_distribution", distribution, name, count)
             rules[name] = UnitRule(kept=kept, halting_distribution=distribution)
         return rules
 
@@ -143,19 +147,26 @@ class ConstantResiduals(LesionPolicy):
     """
 
     def __init__(self, differentiated, shortcuts=None):
-        self.differentiated = dict(differentiated)
-        self.shortcuts = dict(shortcuts or {})
+        self.differentiated = dict(_by_block(differentiated, "differentiated"))
+        self.shortcuts = dict(_by_block(shortcuts or {}, "shortcuts"))
+        _check_companions("shortcuts", self.shortcuts, "differentiated", self.differentiated)
 
     def rules(self, blocks):
-        _check_names({**self.differentiated, **self.shortcuts}, blocks)
+        _check_names(self.differentiated, blocks)
+
+        def flags(argument, given, name):
+            if name not in given:
+                return None
+            value = ops.convert_to_tensor(given[name], "bool")
+            check_entries(argument, value, name, len(blocks[name].units))
+            return value
+
         return {
             name: UnitRule(
-                differentiated=ops.convert_to_tensor(value, "bool"),
-                shortcut_differentiated=(
-                    ops.convert_to_tensor(self.shortcuts[name], "bool") if name in self.shortcuts else None
-                ),
+                differentiated=flags("differentiated", self.differentiated, name),
+                shortcut_differentiated=flags("shortcuts", self.shortcuts, name),
             )
-            for name, value in self.differentiated.items()
+            for name in self.differentiated
         }
 
 
@@ -250,3 +261,28 @@ def _check_names(given, blocks):
     unknown = sorted(set(given) - set(blocks))
     if unknown:
         raise ValueError(f"The blocks of this network are {list(blocks)}. Received: {unknown}")
+
+
+def _by_block(given, argument):
+    if not isinstance(given, dict):
+        raise ValueError(
+            f"`{argument}` must be a dict from names of blocks, such as {{'block_1': ...}}. Received: "
+            f"{argument}={given!r}"
+        )
+    return given
+
+
+def _numbers_of_units(name, units):
+    """Numbers of units of a block as a sorted list of ints, each once."""
+    units = list(units) if hasattr(units, "__iter__") else [units]
+    if not all(isinstance(unit, numbers.Integral) and not isinstance(unit, bool) for unit in units):
+        raise ValueError(f"Units are numbered by ints, from 1 on. Received for block '{name}': {units!r}")
+    return sorted({int(unit) for unit in units})
+
+
+def _check_companions(argument, given, of, blocks):
+    unknown = sorted(set(given) - set(blocks))
+    if unknown:
+        raise ValueError(
+            f"`{argument}` has an effect on the blocks of `{of}` alone, which are {list(blocks)}. Received: {unknown}"
+        )

@@ -127,6 +127,26 @@ def test_reordered_units_have_changed_places_and_go_back(vanilla, images):
         (lambda: depth.Deleted({"block_1": [0]}), "has the units 1 to 3. Received: units=\\[0\\]"),
         (lambda: depth.RandomUnits(10, 1), "between 0 and the 9 units of the network. Received: count=10"),
         (lambda: depth.Kept({"block_1": np.ones(2, bool)}), "each of the 3 units of block 'block_1'"),
+        # What would be cut off, or have no effect.
+        (lambda: depth.Deleted({"block_1": [1.7]}), r"numbered by ints.*'block_1': \[1.7\]"),
+        (lambda: depth.Deleted(["block_1"]), r"must be a dict from names of blocks.*units=\['block_1'\]"),
+        (lambda: depth.RandomUnits(2.5, 1), "`count` must be an int, at least 0. Received: count=2.5"),
+        (lambda: depth.RandomUnits(2, -1), "`seed` must be an int"),
+        (lambda: depth.NumUnits({"block_1": 1.9}), "must be ints; round a mean.*'block_1': dtype=float32"),
+        (lambda: depth.NumUnits({}, {"block_1": [[0.5, 0.5]]}), r"effect on the blocks of `num_units` alone.*\[\]"),
+        (
+            lambda: depth.NumUnits({"block_1": 2}, {"block_1": [[0.2, 0.2, 0.3, 0.3]]}),
+            r"`halting_distribution` must have an entry for each of the 3 units(.|\n)*\(1, 4\)",
+        ),
+        (
+            lambda: depth.ConstantResiduals({"block_1": [True] * 3}, {"block_2": [True] * 3}),
+            r"`shortcuts` has an effect on the blocks of `differentiated` alone.*Received: \['block_2'\]",
+        ),
+        (lambda: depth.ConstantResiduals({"block_1": [True]}), "`differentiated` must have an entry for each of the 3"),
+        (
+            lambda: depth.ConstantResiduals({"block_1": [True] * 3}, {"block_1": [True] * 4}),
+            "`shortcuts` must have an entry for each of the 3 units",
+        ),
     ],
 )
 def test_policies_that_do_not_fit_are_refused(vanilla, images, make, message):

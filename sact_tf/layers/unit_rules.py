@@ -85,12 +85,26 @@ def check_kept(kept, units, name, whole_images=False):
             f"Block '{name}' halts whole images, so `kept` must be (units,) or (batch, units) for it. Received: "
             f"shape={tuple(kept.shape)}"
         )
-    if kept.shape[-1] != units:
-        raise ValueError(
-            f"`kept` must have an entry for each of the {units} units of block '{name}' in its last axis. Received: "
-            f"shape={tuple(kept.shape)}"
-        )
+    check_entries("kept", kept, name, units)
     return kept
+
+
+def check_entries(argument, value, name, units):
+    """Raises ValueError unless a tensor has an entry for each unit of the block `name` in its last axis."""
+    if not value.shape or value.shape[-1] != units:
+        raise ValueError(
+            f"`{argument}` must have an entry for each of the {units} units of block '{name}' in its last axis. "
+            f"Received: shape={tuple(value.shape)}"
+        )
+
+
+def ints_of(name, num_units):
+    """Numbers of units of the block `name` as int32; raises ValueError for what is no int, which would be cut off."""
+    num_units = ops.convert_to_tensor(num_units)
+    dtype = keras.backend.standardize_dtype(num_units.dtype)
+    if not dtype.startswith(("int", "uint")):
+        raise ValueError(f"`num_units` must be ints; round a mean. Received for block '{name}': dtype={dtype}")
+    return ops.cast(num_units, "int32")
 
 
 def kept_of(rule, index):
