@@ -10,13 +10,14 @@ from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, normalization
 from sact_tf.models.backbone import check_images, images_of
 from sact_tf.models.cloning import RefusesOtherLayers
+from sact_tf.models.predicting import PredictsWithoutFeatures
 
 # Outputs that metrics given to `compile` can be for.
 _SCORES = ("logits", "predictions")
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
+class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     """Images to class scores, with the backbone's outputs beside them.
 
     Maps float images `(batch, height, width, 3)` to the flat dict of the backbone plus `logits` and `predictions`
@@ -93,7 +94,6 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         self.ponder_cost = keras.metrics.Mean(name="ponder_cost")
         self._metrics_by_score = False
-        self._predicts_features = False
         self._freeze_parts()
 
     @property
@@ -192,28 +192,6 @@ class Classifier(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         return [
             metric for metric in metrics if metric.name not in given or metric not in (self.accuracy, self.ponder_cost)
         ]
-
-    def predict(self, *args, features=False, **kwargs):
-        """As in Keras; the features of the blocks, under the blocks' names, come with `features=True` alone.
-
-        Keras collects the outputs for all images in memory, and features are most of them by far.
-        """
-        self._select_predicted(features)
-        return super().predict(*args, **kwargs)
-
-    def predict_on_batch(self, x, features=False):
-        """As in Keras; `features` as in `predict`."""
-        self._select_predicted(features)
-        return super().predict_on_batch(x)
-
-    def _select_predicted(self, features):
-        if bool(features) != self._predicts_features:
-            self._predicts_features = bool(features)
-            self.predict_function = None
-
-    def predict_step(self, data):
-        outputs = super().predict_step(data)
-        return {name: output for name, output in outputs.items() if self._predicts_features or name not in self.blocks}
 
     def get_config(self):
         config = super().get_config()

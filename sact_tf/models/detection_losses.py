@@ -12,7 +12,7 @@ from sact_tf.models.extractor import EXTRACTOR_BLOCKS, map_size
 _STAGES = 2
 
 
-def loss_terms(model, truth, outputs, draws, tau):
+def loss_terms(model, truth, outputs, draws, tau, training=True):
     """The terms of a detector's loss, float32 scalars.
 
     Args:
@@ -22,6 +22,7 @@ def loss_terms(model, truth, outputs, draws, tau):
         outputs: what the model returned in training.
         draws: `(seed, step, images)`: ints, and int `(batch,)`, which the sampled boxes are a function of.
         tau: float or float32 scalar, weight of the ponder cost.
+        training: bool, whether the head runs as in training.
 
     Returns:
         dict: `region_localization`, `region_objectness`, `box_localization`, `box_classification`, with their weights
@@ -43,7 +44,7 @@ def loss_terms(model, truth, outputs, draws, tau):
     )
     first = detection_terms.anchor_losses(outputs["region_codes"], outputs["region_scores"], targets, chosen)
     proposals, sampled = _sampled_proposals(model, outputs, boxes, classes, valid, crowd, draws)
-    scores, codes, _ = model.head(outputs, proposals, training=True)
+    scores, codes, _ = model.head(outputs, proposals, training=training)
     # Of the boxes that were sampled, anew: a look at so few costs nothing.
     targets = proposal_targets(proposals, boxes, classes, valid, crowd, sampled)
     second = detection_terms.proposal_losses(codes, scores, targets, sampled)

@@ -12,10 +12,12 @@ from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
+from sact_tf.models.detection_fit import FitsBoxes
 from sact_tf.models.detection_inputs import check_crops, check_inputs, in_original_pixels
 from sact_tf.models.detection_parts import dense, freeze_norms, proposal_convolution
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
+from sact_tf.models.predicting import PredictsWithoutFeatures
 
 NUM_PROPOSALS = 300
 # For each of `base_channels`: 512 of the standard network's 64.
@@ -23,7 +25,7 @@ PROPOSAL_FILTERS = 8
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class FasterRCNN(KeepsFrozenParts, keras.Model):
+class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Model):
     """Pictures to boxes, with what the extractor spent on them.
 
     Maps a dict of `images`, float32 `(batch, height, width, 3)` in [-1, 1], padded below and to the right, and
@@ -36,7 +38,8 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
     - what `Backbone` returns of blocks 1 to 3, the extractor; padding has no units and no cost.
 
     Images alone stand for pictures without padding. In training it returns, in the place of boxes, what `loss_terms`
-    needs: `region_scores`, `region_codes`, `proposals`, `num_proposals`.
+    needs: `region_scores`, `region_codes`, `proposals`, `num_proposals`. `predict` leaves the features of the blocks
+    out, unless called with `features=True`; `fit` and `evaluate` report the loss.
 
     Args:
         backbone: `ImageNetBackbone`. Blocks 1 to 3 are the extractor, block 4 is run on each proposal.
@@ -134,15 +137,16 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
     def tau(self, tau):
         self._tau.value = check_tau(tau)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, training=None, regions=False):
+        """See the class; with `regions` it returns what it does in training, computed as in inference."""
         inputs = check_inputs(inputs)
         check_images(inputs["images"], self.backbone.minimum_size)
         outputs = extract(self.backbone, inputs["images"], inputs["image_size"], training)
         scores, codes = self.region_proposals(outputs[EXTRACTOR_BLOCKS[-1]])
-        chosen = self.select_proposals(scores, codes, outputs, training)
-        if training:
-            regions = {"region_scores": scores, "region_codes": codes}
-            return {**outputs, **regions, "proposals": chosen.boxes, "num_proposals": chosen.count}
+        chosen = self.select_proposals(scores, codes, outputs, training or regions)
+        if training or regions:
+            outputs.update(region_scores=scores, region_codes=codes)
+            return {**outputs, "proposals": chosen.boxes, "num_proposals": chosen.count}
         scores, codes, num_units = self.head(outputs, chosen.boxes)
         found = answers.answer(chosen.boxes, chosen.valid, codes, scores, outputs["image_size"])
         outputs.update(found._asdict(), boxes=in_original_pixels(found.boxes, inputs))
@@ -194,7 +198,7 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
         codes = tf.reshape(self.box_dense(pooled), (batch, number, self.num_classes, 4))
         return scores, codes, block.get("num_units")
 
-    def loss_terms(self, truth, outputs, tau=None, draws=None):
+    def loss_terms(self, truth, outputs, tau=None, draws=None, training=True):
         """The terms of the loss, see `sact_tf.models.detection_losses`.
 
         Args:
@@ -203,17 +207,13 @@ class FasterRCNN(KeepsFrozenParts, keras.Model):
             tau: float or float32 scalar in the place of the model's `tau`.
             draws: what the sampled boxes are a function of; `None` takes the next draw of a seed generator that is
                 saved with the model.
+            training: bool, whether the head runs as in training.
         """
         if draws is None:
             seed = tf.cast(self.sample_seed.next(), tf.int64)
             draws = (seed[0], seed[1], tf.range(tf.shape(outputs["proposals"])[0]))
-        return detection_losses.loss_terms(self, truth, outputs, draws, self._tau.tensor() if tau is None else tau)
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of `fit`, of inputs and dicts of boxes and classes."""
-        if sample_weight is not None:
-            raise ValueError("A detector's loss takes no sample_weight. Leave it out.")
-        return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred).values()))
+        tau = self._tau.tensor() if tau is None else tau
+        return detection_losses.loss_terms(self, truth, outputs, draws, tau, training)
 
     def more_flops(self, outputs, chosen, num_units):
         """FLOPs of an image beside the extractor's: `region_proposals/flops` and `head/flops`, int64 `(batch,)`."""

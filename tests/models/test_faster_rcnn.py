@@ -267,14 +267,6 @@ def test_inputs_that_are_none_are_named(sact, inputs, message):
         sact(inputs)
 
 
-def test_fit_learns_from_dicts(tmp_path):
-    model = make_detector()
-    _, batch = padded_batch()
-    model.compile("sgd", run_eagerly=True)
-    history = model.fit(batch, {name: value.numpy() for name, value in truth().items()}, batch_size=2, verbose=0)
-    assert np.isfinite(history.history["loss"][0])
-
-
 @pytest.mark.slow
 def test_mixed_precision_finds_boxes_in_float32():
     model = make_detector(dtype="mixed_bfloat16")

@@ -1,0 +1,59 @@
+"""What Keras' `fit`, `evaluate` and `compile` are told of a detector, which has a loss of its own."""
+
+import keras
+import tensorflow as tf
+
+from sact_tf import losses
+
+
+class FitsBoxes:
+    """Mixin of `FasterRCNN`, before `keras.Model`."""
+
+    def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
+        """As in Keras, without a loss and metrics: the model has its own loss, which `fit` and `evaluate` report.
+
+        Args:
+            optimizer: Keras optimizer, or its name.
+            loss, loss_weights, metrics, weighted_metrics: `None`.
+            **kwargs: other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: for a loss or metrics.
+        """
+        given = {"loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        given = {name: value for name, value in given.items() if value is not None}
+        if given:
+            raise ValueError(
+                "FasterRCNN has its own loss, and boxes have no metrics in Keras; leave them out of `compile`. Weights "
+                "of the loss are `model.tau` and `weight_decay`; override `loss_terms` in a subclass for others. "
+                "eval.py prints COCO's figures of a run, and sact_tf.detection.scoring computes them of what `predict` "
+                f"found. Received: {given}"
+            )
+        super().compile(optimizer, **kwargs)
+
+    def compile_from_config(self, config):
+        # Keras leaves this to models with a `compile` of their own. Files of before may name a loss, without effect.
+        config = {**config, **dict.fromkeys(("loss", "loss_weights", "metrics", "weighted_metrics"))}
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def test_step(self, data):
+        """The loss of a batch in inference; the boxes that it looks at are the same in every evaluation."""
+        inputs, truth, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        _refuse_weights(sample_weight)
+        outputs = self(inputs, training=False, regions=True)
+        images = tf.shape(outputs["proposals"])[0]
+        terms = self.loss_terms(truth, outputs, draws=(0, 0, tf.range(images)), training=False)
+        self._loss_tracker.update_state(sum(terms.values()), sample_weight=images)
+        return self.get_metrics_result()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The loss of `fit`, of inputs and dicts of boxes and classes."""
+        _refuse_weights(sample_weight)
+        return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred).values()))
+
+
+def _refuse_weights(sample_weight):
+    if sample_weight is not None:
+        raise ValueError("A detector's loss takes no sample_weight. Leave it out.")

@@ -1,0 +1,60 @@
+"""A detector in Keras' `compile`, `fit`, `evaluate` and `predict`."""
+
+import keras
+import numpy as np
+import pytest
+
+import sact_tf
+
+INPUTS = {
+    "images": np.random.default_rng(1).uniform(-1, 1, (2, 64, 70, 3)).astype("float32"),
+    "image_size": np.array([[57, 70], [64, 64]], "int32"),
+}
+BOXES = {
+    "boxes": np.array([[[5, 8, 40, 50], [20, 30, 56, 69]], [[10, 10, 60, 60], [0, 0, 0, 0]]], "float32"),
+    "classes": np.array([[1, 3], [2, 0]], "int32"),
+}
+
+
+def make_detector(**changes):
+    arguments = {"num_classes": 3, "base_channels": 4, "tau": 0.1, "anchor_base_size": 64.0, **changes}
+    return sact_tf.faster_rcnn("1_1_1_1", "sact", **arguments)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """A detector after a step of `fit`, and what that reported."""
+    keras.utils.set_random_seed(4)
+    model = make_detector()
+    model.compile("sgd", run_eagerly=True)
+    return model, model.fit(INPUTS, BOXES, batch_size=2, verbose=0, validation_data=(INPUTS, BOXES)).history
+
+
+def test_fit_learns_from_dicts(fitted):
+    assert np.isfinite(fitted[1]["loss"][0])
+
+
+def test_evaluate_reports_the_loss_and_changes_nothing(fitted):
+    model, history = fitted
+    before = model.get_weights()
+    assert model.evaluate(INPUTS, BOXES, verbose=0) == history["val_loss"][0] > 0
+    for value, after in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, after)
+
+
+def test_predict_leaves_the_features_out_unless_asked(fitted):
+    model, inputs = fitted[0], INPUTS
+    predicted = set(model.predict_on_batch(inputs))
+    assert "boxes" in predicted and "block1/num_units" in predicted and "block1" not in predicted
+    assert set(model.predict_on_batch(inputs, features=True)) - predicted == {"block1", "block2", "block3"}
+
+
+def test_a_compiled_detector_is_reloaded_compiled(fitted, tmp_path):
+    fitted[0].save(tmp_path / "detector.keras")
+    assert keras.saving.load_model(tmp_path / "detector.keras").optimizer.name.lower() == "sgd"
+
+
+@pytest.mark.parametrize("given", [{"loss": "mse"}, {"metrics": ["accuracy"]}, {"loss_weights": 2.0}])
+def test_a_loss_or_metrics_are_refused_in_compile(fitted, given):
+    with pytest.raises(ValueError, match=r"has its own loss(.|\n)*Received: \{"):
+        fitted[0].compile("sgd", **given)
