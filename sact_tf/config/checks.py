@@ -1,5 +1,22 @@
 """Checks of settings that several configurations share; each error says what came and what is accepted."""
 
+import math
+import numbers
+
+
+def check_counts(**counts):
+    """Raises ValueError unless each is an int, at least 1, under its name."""
+    for name, value in counts.items():
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"`{name}` must be an int, at least 1. Received: {name}={value!r}")
+
+
+def check_anchor_base_size(size):
+    """Returns the size as a float; raises ValueError unless it is a positive number of pixels."""
+    if not isinstance(size, numbers.Real) or isinstance(size, bool) or not (math.isfinite(size) and size > 0):
+        raise ValueError(f"`anchor_base_size` must be a positive number of pixels. Received: anchor_base_size={size!r}")
+    return float(size)
+
 
 def check_skip_bad_records(value):
     """Raises ValueError unless the number of records that may be damaged is an int, at least 0."""
@@ -15,7 +32,4 @@ def check_choice(name, value, choices):
 
 def check_positive(config, *names):
     """Raises ValueError unless these attributes of a configuration are ints, at least 1."""
-    for name in names:
-        value = getattr(config, name)
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"`{name}` must be an int, at least 1. Received: {name}={value!r}")
+    check_counts(**{name: getattr(config, name) for name in names})

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import numbers
 
-from sact_tf.config.checks import check_choice, check_positive
+from sact_tf.config.checks import check_anchor_base_size, check_choice, check_positive
 
 # SPEC of the release's flag `model_type`; see `sact_tf.AdaptiveBlock` for what each one does.
 MODEL_TYPES = ("vanilla", "act", "act_early_stopping", "sact")
@@ -171,11 +171,7 @@ class ModelConfig:
         check_positive(self, "num_classes", "base_channels", "stem_stride", "head_samples")
         if self.crop_size < 2 or self.crop_size % 2:
             raise ValueError(f"`crop_size` must be an even number of positions. Received: crop_size={self.crop_size!r}")
-        if not (math.isfinite(self.anchor_base_size) and self.anchor_base_size > 0):
-            raise ValueError(
-                "`anchor_base_size` must be a positive number of pixels. Received: "
-                f"anchor_base_size={self.anchor_base_size!r}"
-            )
+        check_anchor_base_size(self.anchor_base_size)
 
     @property
     def units(self):

@@ -4,7 +4,7 @@ Keras keeps the flag of a layer in its config, but not those of the layers that 
 `copy.deepcopy`, `from_config` and `keras.models.clone_model` all go through the config.
 """
 
-# Key of the config; absent where every part is as trainable as the layer it is part of.
+# Key of the config; where every part is as trainable as the layer it is part of, absent or empty.
 PARTS = "trainable_parts"
 
 
@@ -37,9 +37,12 @@ class KeepsFrozenParts:
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        flags = config.pop(PARTS, ())
+        flags = config.pop(PARTS, None)
         layer = cls(**config)
-        layer._flags_of_missing_parts = set_flags(layer, flags)
+        if flags is not None:
+            # They are all that differ, whatever the constructor froze.
+            set_trainable(layer, layer.trainable)
+        layer._flags_of_missing_parts = set_flags(layer, flags or ())
         return layer
 
 

@@ -3,6 +3,7 @@
 import keras
 
 from sact_tf.config import check_depth, cifar_units
+from sact_tf.config.checks import check_counts
 from sact_tf.layers import AdaptiveBlock, BasicUnit, make_halting_branches
 from sact_tf.layers.parts import convolution, leaky_relu
 from sact_tf.layers.survival import linear_decay
@@ -51,6 +52,7 @@ class CifarBackbone(Backbone):
         **kwargs,
     ):
         check_depth(model_type, final_survival_probability, shortcuts)
+        check_counts(base_channels=base_channels)
         units = cifar_units(units)
         if stem_stride not in (1, 2, 4):
             raise ValueError(f"`stem_stride` must be 1, 2 or 4. Received: stem_stride={stem_stride!r}")

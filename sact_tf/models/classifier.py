@@ -5,6 +5,7 @@ from keras import ops
 
 from sact_tf import losses
 from sact_tf.config import check_tau
+from sact_tf.config.checks import check_counts
 from sact_tf.labels import class_indices
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, normalization
@@ -57,6 +58,7 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         norm_epsilon=1e-5,
         **kwargs,
     ):
+        check_counts(num_classes=num_classes)
         tau = check_tau(tau)
         label_smoothing = losses.check_label_smoothing(label_smoothing)
         _refuse_ponder_weight(backbone)

@@ -5,10 +5,11 @@ import tensorflow as tf
 
 from sact_tf import losses
 from sact_tf.config import check_tau, imagenet_units
+from sact_tf.config.checks import check_anchor_base_size, check_counts
 from sact_tf.detection import anchors as anchor_grid
 from sact_tf.detection import answers, crops, geometry, proposals
 from sact_tf.detection.sampling import PROPOSALS_SAMPLED
-from sact_tf.layers.freezing import KeepsFrozenParts
+from sact_tf.layers.freezing import PARTS, KeepsFrozenParts, flags_of
 from sact_tf.layers.parts import normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
@@ -75,12 +76,13 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
         **kwargs,
     ):
         check_crops(backbone, crop_max_pool, crop_size)
+        check_counts(num_classes=num_classes, num_proposals=num_proposals, head_samples=head_samples)
         super().__init__(**kwargs)
         self.dtype_policy = backbone.dtype_policy
         self.backbone = backbone
         self.num_classes = num_classes
         self._tau = losses.PonderWeight(check_tau(tau))
-        self.anchor_base_size = float(anchor_base_size)
+        self.anchor_base_size = check_anchor_base_size(anchor_base_size)
         self.crop_max_pool = crop_max_pool
         self.freeze_batch_norm = freeze_batch_norm
         self.weight_decay = weight_decay
@@ -115,8 +117,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
             layer.build((None, wide))
 
     def build(self, input_shape=None):
-        # All parts are built by the constructor.
-        self.built = True
+        self.built = True  # By the constructor.
 
     @property
     def blocks(self):
@@ -231,6 +232,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
             "anchor_base_size": self.anchor_base_size,
             "crop_max_pool": self.crop_max_pool,
             "freeze_batch_norm": self.freeze_batch_norm,
+            PARTS: flags_of(self),  # Always: the constructor freezes normalization that may be free again by now.
             "weight_decay": self.weight_decay,
             "num_proposals": self.num_proposals,
             "head_samples": self.head_samples,

@@ -3,6 +3,7 @@
 import keras
 
 from sact_tf.config import check_depth, imagenet_units
+from sact_tf.config.checks import check_counts
 from sact_tf.layers import AdaptiveBlock, BottleneckUnit, make_halting_branches
 from sact_tf.layers.parts import convolution
 from sact_tf.layers.survival import linear_decay
@@ -51,6 +52,7 @@ class ImageNetBackbone(Backbone):
         **kwargs,
     ):
         check_depth(model_type, final_survival_probability)
+        check_counts(base_channels=base_channels)
         units = imagenet_units(units)
         stem = [
             keras.layers.ZeroPadding2D(3, dtype=dtype, name="pad", data_format="channels_last"),

@@ -58,3 +58,25 @@ def test_a_compiled_detector_is_reloaded_compiled(fitted, tmp_path):
 def test_a_loss_or_metrics_are_refused_in_compile(fitted, given):
     with pytest.raises(ValueError, match=r"has its own loss(.|\n)*Received: \{"):
         fitted[0].compile("sgd", **given)
+
+
+@pytest.mark.parametrize("name", ["num_classes", "head_samples"])
+@pytest.mark.parametrize("value", [0, -4, 2.5, "3", True])
+def test_numbers_that_count_nothing_are_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"`{name}` must be an int, at least 1. Received: {name}={value!r}"):
+        make_detector(**{name: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "64"])
+def test_anchors_without_a_size_are_refused(value):
+    with pytest.raises(ValueError, match="`anchor_base_size` must be a positive number of pixels"):
+        make_detector(anchor_base_size=value)
+
+
+def test_normalization_that_was_set_free_again_is_free_in_a_copy():
+    model = make_detector(freeze_batch_norm=True)
+    frozen = len(model.trainable_variables)
+    model.trainable = False
+    model.trainable = True
+    assert len(type(model).from_config(model.get_config()).trainable_variables) == len(model.trainable_variables)
+    assert len(model.trainable_variables) > frozen

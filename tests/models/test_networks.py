@@ -60,6 +60,7 @@ def test_text_that_names_no_network_is_rejected(name, model):
     ("arguments", "message"),
     [
         ({"model_type": "SACT"}, "`model_type` must be one of"),
+        ({"base_channels": 1.5}, "`base_channels` must be an int, at least 1. Received: base_channels=1.5"),
         ({"tau": -0.1}, "finite number >= 0"),
         ({"tau": float("nan")}, "finite number >= 0"),
         ({"label_smoothing": 1.0}, r"\[0, 1\)"),
