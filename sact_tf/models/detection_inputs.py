@@ -43,6 +43,61 @@ def check_inputs(inputs):
     return checked
 
 
+def check_truth(truth, num_classes):
+    """What a detector is to find, as a dict of tensors.
+
+    Args:
+        truth: dict of `boxes`, float `(batch, boxes, 4)`: ymin, xmin, ymax, xmax in pixels of the network's input;
+            `classes`, whole numbers `(batch, boxes)`, from 1 to `num_classes`, 0 in rows of padding; and, where there
+            are such, `crowd`, bool `(batch, boxes)`.
+        num_classes: int.
+
+    Returns:
+        `(boxes, classes, crowd)`: float32, int32 and bool or `None`.
+
+    Raises:
+        ValueError: for anything else.
+        tf.errors.InvalidArgumentError: for classes out of range and boxes that are none, when they are looked at; not
+            under XLA, which cannot raise.
+    """
+    names = set(truth) if isinstance(truth, dict) else set()
+    if not {"boxes", "classes"} <= names <= {"boxes", "classes", "crowd"}:
+        received = f"a dict with the keys {sorted(names)}" if isinstance(truth, dict) else "no dict"
+        raise _truth_error(received)
+    boxes, classes = tf.convert_to_tensor(truth["boxes"]), tf.convert_to_tensor(truth["classes"])
+    crowd = None if truth.get("crowd") is None else tf.cast(truth["crowd"], tf.bool)
+    rows = [each for each in (classes, crowd) if each is not None]
+    if not boxes.shape.is_compatible_with((None, None, 4)) or not all(
+        each.shape.is_compatible_with(boxes.shape[:2]) for each in rows
+    ):
+        raise _truth_error({name: tuple(tf.convert_to_tensor(truth[name]).shape) for name in sorted(names)})
+    return _refuse_wrong_values(tf.cast(boxes, tf.float32), classes, num_classes), tf.cast(classes, tf.int32), crowd
+
+
+def _truth_error(received):
+    return ValueError(
+        "A detector learns from a dict of 'boxes', (batch, boxes, 4), and 'classes', (batch, boxes), maybe with "
+        "'crowd', bool (batch, boxes); images of fewer boxes are padded, with classes of 0. Give it as the second "
+        f"argument of fit or evaluate. Received: {received}"
+    )
+
+
+def _refuse_wrong_values(boxes, classes, num_classes):
+    """The boxes, after a check of the values."""
+    numbers = tf.cast(classes, tf.float32)
+    # Written so that NaN fails.
+    whole = (numbers >= 0) & (numbers <= num_classes) & (numbers == tf.floor(numbers))
+    upright = tf.reduce_all(boxes[..., 2:] >= boxes[..., :2], axis=-1) | (numbers == 0)
+    range_of_classes = f"Classes must be whole numbers from 1 to {num_classes}, and 0 in rows of padding. Received:"
+    order = "Boxes must be finite: ymin, xmin, ymax, xmax, none of the last two below its first. Received:"
+    checks = [
+        tf.debugging.Assert(tf.reduce_all(whole), [range_of_classes, classes], summarize=50),
+        tf.debugging.Assert(tf.reduce_all(upright), [order, boxes], summarize=50),
+    ]
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        return tf.identity(boxes)
+
+
 def check_crops(backbone, crop_max_pool, crop_size):
     """Raises ValueError for crops without halves, or halved twice, by pooling and the last block, or not at all."""
     if not isinstance(crop_size, int) or crop_size < 2 or crop_size % 2:

@@ -6,6 +6,7 @@ from sact_tf import losses
 from sact_tf.detection import geometry, sampling
 from sact_tf.detection import losses as detection_terms
 from sact_tf.detection.targets import anchor_targets, proposal_targets
+from sact_tf.models.detection_inputs import check_truth
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, map_size
 
 # Draws of the second stage are others than those of the first.
@@ -17,8 +18,7 @@ def loss_terms(model, truth, outputs, draws, tau, training=True):
 
     Args:
         model: `FasterRCNN`.
-        truth: dict of `boxes` float32 `(batch, boxes, 4)` in pixels of the network's input, `classes` int32
-            `(batch, boxes)` from 1, 0 in rows of padding, and, where there are such, `crowd` bool `(batch, boxes)`.
+        truth: dict, see `detection_inputs.check_truth`.
         outputs: what the model returned in training.
         draws: `(seed, step, images)`: ints, and int `(batch,)`, which the sampled boxes are a function of.
         tau: float or float32 scalar, weight of the ponder cost.
@@ -29,9 +29,8 @@ def loss_terms(model, truth, outputs, draws, tau, training=True):
         (FACTS of the TF Object Detection API: 2, 1, 2, 1), `ponder` and `regularization`.
     """
     seed, step, images = draws
-    boxes, classes = tf.cast(truth["boxes"], tf.float32), tf.cast(truth["classes"], tf.int32)
+    boxes, classes, crowd = check_truth(truth, model.num_classes)
     valid = classes > 0
-    crowd = truth.get("crowd")
     anchors = model.anchors_of(outputs)
     targets = anchor_targets(anchors, boxes, valid, crowd, _eligible(anchors, outputs))
     chosen = sampling.sample(

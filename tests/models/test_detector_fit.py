@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import sact_tf
+from sact_tf.models.detection_inputs import check_truth
 
 INPUTS = {
     "images": np.random.default_rng(1).uniform(-1, 1, (2, 64, 70, 3)).astype("float32"),
@@ -47,6 +49,31 @@ def test_predict_leaves_the_features_out_unless_asked(fitted):
     predicted = set(model.predict_on_batch(inputs))
     assert "boxes" in predicted and "block1/num_units" in predicted and "block1" not in predicted
     assert set(model.predict_on_batch(inputs, features=True)) - predicted == {"block1", "block2", "block3"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": None}, r"(?s)a dict of 'boxes'.*Received: a dict with the keys \['boxes'\]"),
+        # It would have no effect.
+        ({"iscrowd": np.zeros((2, 2))}, r"(?s)Received: .*'iscrowd'"),
+        ({"classes": np.array([[1], [2]])}, r"(?s)Received: .*\(2, 1\)"),
+        ({"classes": np.array([[1, 4], [2, 0]])}, "(?s)whole numbers from 1 to 3, and 0 in rows of padding"),
+        ({"classes": np.array([[1, -2], [2, 0]])}, "(?s)whole numbers from 1 to 3"),
+        ({"classes": np.array([[1.7, 3], [2, 0]])}, "(?s)whole numbers from 1 to 3"),
+        ({"boxes": BOXES["boxes"][..., [2, 3, 0, 1]]}, "(?s)Boxes must be finite: ymin, xmin, ymax, xmax"),
+        ({"boxes": BOXES["boxes"] * np.nan}, "(?s)Boxes must be finite"),
+    ],
+)
+def test_what_is_no_truth_is_refused(fitted, changes, message):
+    truth = {name: value for name, value in {**BOXES, **changes}.items() if value is not None}
+    with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
+        check_truth(truth, fitted[0].num_classes)
+
+
+def test_boxes_that_are_missing_altogether_are_named(fitted):
+    with pytest.raises(ValueError, match=r"(?s)learns from a dict.*Received: no dict"):
+        fitted[0].evaluate(INPUTS, verbose=0)
 
 
 def test_a_compiled_detector_is_reloaded_compiled(fitted, tmp_path):
