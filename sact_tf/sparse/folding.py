@@ -27,10 +27,18 @@ class Normalization(NamedTuple):
 
     @classmethod
     def of(cls, layer):
-        """That of a built `keras.layers.BatchNormalization`."""
+        """That of a built `keras.layers.BatchNormalization`; raises ValueError for another layer in its place."""
+        if getattr(type(layer), "call", None) is not keras.layers.BatchNormalization.call:
+            raise _unknown_part(layer, "batch normalization", f"a {type(layer).__name__}")
+        zeros = np.zeros(layer.moving_mean.shape)
         gamma, beta, mean, variance = (
             np.asarray(value, "float64")
-            for value in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+            for value in (
+                zeros + 1 if layer.gamma is None else layer.gamma,
+                zeros if layer.beta is None else layer.beta,
+                layer.moving_mean,
+                layer.moving_variance,
+            )
         )
         scale = gamma / np.sqrt(variance + layer.epsilon)
         return cls(scale, beta - mean * scale)
@@ -38,6 +46,13 @@ class Normalization(NamedTuple):
     def followed_by(self, kernel):
         """Kernel and bias of one linear map for this normalization and a product with `(channels, columns)`."""
         return self.scale[:, None] * kernel, self.shift @ kernel
+
+
+def _unknown_part(layer, known, received):
+    return ValueError(
+        f"The engine knows units as they are made, where '{layer.name}' is a {known}. Received: {received}. Run the "
+        "model itself."
+    )
 
 
 class Clip(NamedTuple):
@@ -76,7 +91,13 @@ class Linear(NamedTuple):
 
     @classmethod
     def of(cls, layer):
-        """That of a built `keras.layers.Conv2D`."""
+        """That of a built `keras.layers.Conv2D`; raises ValueError for another layer, or settings that matter here."""
+        if getattr(type(layer), "call", None) is not keras.layers.Conv2D.call:
+            raise _unknown_part(layer, "Conv2D", f"a {type(layer).__name__}")
+        plain = {"dilation_rate": (1, 1), "groups": 1, "activation": keras.activations.linear}
+        changed = {name: getattr(layer, name) for name, value in plain.items() if getattr(layer, name) != value}
+        if changed:
+            raise _unknown_part(layer, "Conv2D without dilation, groups and activation", changed)
         kernel = np.asarray(layer.kernel, "float64")
         return cls(kernel, np.asarray(layer.bias, "float64") if layer.use_bias else np.zeros(layer.filters))
 

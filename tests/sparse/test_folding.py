@@ -138,3 +138,28 @@ def test_block_of_one_unit_has_no_branches():
 def test_unit_of_another_kind_is_rejected():
     with pytest.raises(ValueError, match=r"BottleneckUnit and BasicUnit(.|\n)*SpatialHaltingBranch"):
         fold_unit(SpatialHaltingBranch())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # A network for segmentation may be dilated so.
+        (lambda unit: setattr(unit.conv2, "dilation_rate", (2, 2)), r"'conv2' is a Conv2D without dilation.*\(2, 2\)"),
+        (lambda unit: setattr(unit.conv3, "activation", keras.activations.relu), r"'conv3'.*'activation'"),
+        (lambda unit: setattr(unit, "norm1", keras.layers.GroupNormalization(3)), "batch normalization.*a GroupNorm"),
+        (lambda unit: setattr(unit, "conv1", keras.layers.DepthwiseConv2D(1)), "is a Conv2D. Received: a Depthwise"),
+    ],
+)
+def test_parts_that_compute_something_else_are_rejected(change, message):
+    unit = BottleneckUnit(6, 3)
+    change(unit)
+    with pytest.raises(ValueError, match=message):
+        fold_unit(build(unit))
+
+
+def test_normalization_without_scale_and_shift_is_that_of_the_layer():
+    layer = keras.layers.BatchNormalization(scale=False, center=False)
+    layer.build((None, 2))
+    layer.moving_mean.assign([1.0, 2.0])
+    layer.moving_variance.assign([3.999, 0.249])
+    np.testing.assert_allclose(Normalization.of(layer), [[0.5, 2.0], [-0.5, -4.0]])
