@@ -20,6 +20,21 @@ def test_maps_of_the_blocks_are_enlarged_by_nearest_neighbours_and_summed():
     np.testing.assert_array_equal(visualize.ponder_map(outputs, (3, 6)), [[first, first, second]])
 
 
+def test_the_size_of_a_map_may_be_said_as_people_have_it():
+    images = np.zeros((2, 3, 6, 4), "float32")
+    outputs = {"block_1/ponder_cost": np.arange(12, dtype="float32").reshape(2, 2, 3)}
+    expected = visualize.ponder_map(outputs, (3, 6))
+    for given in (images.shape[1:], images.shape, images, tf.constant(images), tf.constant([3, 6])):
+        np.testing.assert_array_equal(visualize.ponder_map(outputs, given), expected)
+    in_graph = tf.function(lambda images: visualize.ponder_map(outputs, tf.shape(images)), autograph=False)
+    np.testing.assert_array_equal(in_graph(images), expected)
+
+
+def test_a_figure_that_there_is_none_of_is_named():
+    with pytest.raises(ValueError, match=r"`figure` must be one of .*'num_units'.*Received: figure='flops'"):
+        visualize.ponder_map({"block_1/flops": np.zeros((1, 2, 3))}, (3, 6), "flops")
+
+
 @pytest.fixture(scope="module")
 def of_the_release(reference):
     """Images of the release's figures, and what our model says of them with the release's weights."""

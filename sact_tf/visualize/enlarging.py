@@ -12,6 +12,15 @@ def enlarge(values, height, width):
     return tf.cast(tf.gather(tf.gather(values, rows, axis=-2), columns, axis=-1), tf.float32)
 
 
+def size_of(image_shape):
+    """Height and width of a shape `(height, width, ...)`, of one with a batch before it, or of images themselves."""
+    if len(getattr(image_shape, "shape", ())) > 1:
+        image_shape = image_shape.shape
+    if tf.is_tensor(image_shape):
+        image_shape = tf.unstack(image_shape)
+    return image_shape[-3:-1] if len(image_shape) > 3 else image_shape[:2]
+
+
 @keras.saving.register_keras_serializable(package="sact_tf")
 class Enlarge(keras.layers.Layer):
     """A dict of maps `(..., h, w)` to the same of float32 `(..., height, width)`; made by `block_maps`.
@@ -30,7 +39,7 @@ class Enlarge(keras.layers.Layer):
         """For a shape, or images as a KerasTensor."""
         if isinstance(image_shape, keras.KerasTensor):
             return cls()
-        height, width = image_shape[:2]
+        height, width = size_of(image_shape)
         if height is None or width is None:
             raise ValueError(
                 "The height and width of a map must be known: give the images themselves, ponder_map(outputs, images). "

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from sact_tf.visualize.enlarging import Enlarge, enlarge
+from sact_tf.visualize.enlarging import Enlarge, enlarge, size_of
 
 FIGURES = ("ponder_cost", "num_units")
 
@@ -32,8 +32,9 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
             `(batch, h, w)`, of a model of your own with dicts of them by block (in lists too), or one that an
             `AdaptiveBlock` returned; tensors, arrays, or KerasTensors while a functional model is made. Further axes
             after the batch, as of frames, stay.
-        image_shape: `(height, width)` of the result in pixels; further entries are ignored. With KerasTensors it may
-            be that of the images, `(batch, height, width, channels)`, where their size is not known yet.
+        image_shape: `(height, width)` of the result in pixels, `(height, width, channels)`, the shape of the images,
+            `(batch, height, width, channels)`, or the images themselves; with KerasTensors these, where their size is
+            not known yet.
         figure: "ponder_cost" (residual units executed plus remainder) or "num_units".
 
     Returns:
@@ -42,9 +43,11 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
         tell the place: `left/block_1`.
 
     Raises:
-        ValueError: if there are no maps of that kind, as for models that do not halt by position, or the size of the
-            result is not known.
+        ValueError: for another figure, if there are no maps, as for models that do not halt by position, or the size of
+            the result is not known.
     """
+    if figure not in FIGURES:
+        raise ValueError(f"`figure` must be one of {FIGURES}. Received: figure={figure!r}")
     maps = {name: value for name, value in _of_blocks(outputs, figure).items() if len(value.shape) >= 3}
     if not maps:
         raise ValueError(
@@ -54,7 +57,7 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
     if any(isinstance(value, keras.KerasTensor) for value in (image_shape, *maps.values())):
         images = image_shape if isinstance(image_shape, keras.KerasTensor) else None
         return Enlarge.of(image_shape)(maps, images)
-    height, width = image_shape[:2]
+    height, width = size_of(image_shape)
     return {name: enlarge(value, height, width) for name, value in maps.items()}
 
 
