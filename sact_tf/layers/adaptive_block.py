@@ -14,7 +14,7 @@ from sact_tf.layers import running
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import make_halting_branches
 from sact_tf.layers.parts import knows_its_shape
-from sact_tf.layers.survival import check_survival_probabilities, draw_survival
+from sact_tf.layers.survival import HasSurvivalProbabilities, check_survival_probabilities, draw_survival
 from sact_tf.layers.threshold import HasThreshold
 from sact_tf.layers.time_distributed import ShapesByName
 from sact_tf.layers.unit_rules import NO_RULE, check_kept, rule_of, takes
@@ -41,7 +41,7 @@ def run_blocks_by(runners):
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class AdaptiveBlock(HasThreshold, KeepsFrozenParts, keras.layers.Layer):
+class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, keras.layers.Layer):
     """Residual units in sequence, with adaptive computation time (Figurnov et al., CVPR 2017, section 3).
 
     Maps features `(batch, height, width, channels)` to a dict:

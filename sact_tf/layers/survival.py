@@ -63,3 +63,24 @@ def draw_survival(probabilities, seed):
     return keras.random.uniform((len(probabilities),), seed=seed, dtype="float32") < keras.ops.convert_to_tensor(
         probabilities, "float32"
     )
+
+
+class HasSurvivalProbabilities:
+    """Mixin of a block of stochastic depth."""
+
+    @property
+    def survival_probabilities(self):
+        """With which probability each unit survives a training step, list of floats, or `None` for always."""
+        return self._survival_probabilities
+
+    @survival_probabilities.setter
+    def survival_probabilities(self, value):
+        # Set in the constructor, once.
+        if hasattr(self, "_survival_probabilities"):
+            raise ValueError(
+                f"`survival_probabilities` of block '{self.name}' are settled when it is made: compiled functions "
+                "would not notice others. Make a block of others, with its weights: type(block).from_config("
+                "{**block.get_config(), 'survival_probabilities': [...]}). Received: "
+                f"survival_probabilities={value!r}"
+            )
+        self._survival_probabilities = value

@@ -34,7 +34,8 @@ class HasThreshold:
     """Mixin of a block that halts.
 
     Attributes:
-        epsilon: at which it halts now: its own, or that of `halting_at`. It can be set, which sets its own.
+        epsilon: at which it halts now: its own, or that of `halting_at`. It can be set, which sets its own; functions
+            that were traced before (by `fit` and `predict` too) and engines keep theirs, so call `compile` again.
         own_epsilon: float in (0, 1).
     """
 

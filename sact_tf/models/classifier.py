@@ -85,7 +85,7 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         self.backbone = backbone
         self.num_classes = num_classes
         self._tau = losses.PonderWeight(tau)
-        self.label_smoothing = label_smoothing
+        self._label_smoothing = label_smoothing
         self.pool_first = pool_first
         self.activation = keras.activations.get(activation)
         self.weight_decay = weight_decay
@@ -111,6 +111,15 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
     @tau.setter
     def tau(self, tau):
         self._tau.value = check_tau(tau)
+
+    @property
+    def label_smoothing(self):
+        """Float in [0, 1). It can be set, with effect in what is compiled after that: call `compile` again."""
+        return self._label_smoothing
+
+    @label_smoothing.setter
+    def label_smoothing(self, label_smoothing):
+        self._label_smoothing = losses.check_label_smoothing(label_smoothing)
 
     def call(self, images, training=None, mask=None):
         images = images_of(images)
@@ -153,7 +162,7 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         if loss is not None or loss_weights is not None:
             raise ValueError(
                 "Classifier has its own loss (cross entropy + tau * ponder cost + L2); leave `loss` and `loss_weights` "
-                "out of `compile`. Its weights are `model.tau`, `label_smoothing` and `weight_decay`; for another "
+                "out of `compile`. Its weights are `model.tau` and the constructor's `weight_decay`; for another "
                 "loss, put `model.backbone` into a model of your own, or override `loss_terms` in a subclass. "
                 f"Received: loss={loss!r}, loss_weights={loss_weights!r}"
             )

@@ -90,3 +90,17 @@ def test_what_is_no_threshold_is_refused(value):
     with pytest.raises(ValueError, match="`epsilon` must lie strictly between 0 and 1"), halting_at(value):
         pass
     assert block.epsilon == halting.EPSILON
+
+
+def test_epsilon_that_is_set_takes_effect_in_what_is_compiled_after_that(make_images):
+    images = make_images(2, 4, 4)
+    features = keras.Input((4, 4, 3))
+    block = AdaptiveBlock([BasicUnit(3), BasicUnit(3)], "sact")
+    model = keras.Model(features, block(features)["num_units"])
+    block.halting_branches[0].local_conv.bias.assign([0.0])
+    seen = [model.predict(images, verbose=0).mean()]
+    block.epsilon = 0.99
+    seen.append(model.predict(images, verbose=0).mean())
+    model.compile()
+    seen.append(model.predict(images, verbose=0).mean())
+    assert seen == [2, 2, 1]

@@ -250,6 +250,13 @@ def test_training_draws_which_units_survive_for_all_images_together():
     assert shares[0] == 1 and abs(shares[1] - 0.5) < 0.09 and abs(shares[2] - 0.1) < 0.06
 
 
+def test_survival_that_is_set_later_is_refused_with_the_way_out():
+    block = power_block(survival_probabilities=[1, 0.5, 0.25])
+    with pytest.raises(ValueError, match=r"(?s)settled when it is made.*from_config.*Received: .*\[1, 1, 1\]"):
+        block.survival_probabilities = [1, 1, 1]
+    assert block.survival_probabilities == [1, 0.5, 0.25]
+
+
 def test_survival_of_one_is_the_network_as_it_was():
     plain = sact_tf.cifar_resnet("2", "vanilla", base_channels=2)
     certain = sact_tf.cifar_resnet("2", "vanilla", base_channels=2, final_survival_probability=1.0)
