@@ -154,6 +154,13 @@ def test_policies_that_do_not_fit_are_refused(vanilla, images, make, message):
         depth.call(vanilla, images, make())
 
 
+def test_an_engine_is_none_of_the_models_that_can_be_hurt(images):
+    engine = sact_tf.sparse.compile(sact_tf.cifar_resnet("1", "vanilla", base_channels=2))
+    for look in (lambda: depth.call(engine, images, depth.Deleted({})), lambda: sact_tf.flops.count(engine, {})):
+        with pytest.raises(ValueError, match=r"model that it was compiled from. Received: Engine"):
+            look()
+
+
 def test_a_block_that_halts_needs_the_distribution_as_well(images):
     network = sact_tf.cifar_resnet("1", "sact", base_channels=2)
     with pytest.raises(ValueError, match=r"halts by itself .*'sact'.*halting_distribution"):

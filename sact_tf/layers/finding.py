@@ -1,5 +1,7 @@
 """Which `AdaptiveBlock`s any Keras model has."""
 
+import keras
+
 from sact_tf.layers.adaptive_block import AdaptiveBlock
 from sact_tf.layers.freezing import parts_of
 
@@ -9,5 +11,10 @@ def find_blocks(model):
 
     By itself Keras does not list layers of layers, and its own `_flatten_layers` turns their order round.
     """
+    if not isinstance(model, keras.layers.Layer):
+        raise ValueError(
+            "Blocks are found in Keras models; of an engine, take the model that it was compiled from. Received: "
+            f"{type(model).__name__}"
+        )
     found = {id(part): part for _, part, _ in parts_of(model) if isinstance(part, AdaptiveBlock)}
     return list(found.values())

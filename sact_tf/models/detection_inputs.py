@@ -26,14 +26,16 @@ def check_inputs(inputs):
             f"then. Received: a dict with the keys {sorted(inputs)}"
         )
     images = tf.convert_to_tensor(inputs["images"])
+    number = images.shape[0] if images.shape.rank else None
     checked = {"images": images}
     for name in ("image_size", "original_size"):
         if name in inputs:
             size = tf.convert_to_tensor(inputs[name])
-            if size.shape.rank != 2 or size.shape[-1] != 2:
+            # One row would be spread over all pictures.
+            if not size.shape.is_compatible_with((number, 2)):
                 raise ValueError(
                     f"`{name}` must be int (batch, 2), height and width of each picture in pixels. Received: "
-                    f"shape={tuple(size.shape)}"
+                    f"shape={tuple(size.shape)}, and {number} images"
                 )
             checked[name] = tf.cast(size, tf.int32)
     shape = tf.shape(images)

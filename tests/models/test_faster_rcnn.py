@@ -258,6 +258,7 @@ def test_a_detector_starts_from_a_classifier_and_from_a_detector(tmp_path):
         ({"images": np.zeros((1, 64, 64, 3), "float32"), "sizes": np.zeros((1, 2))}, "'image_size': \\(batch, 2\\)"),
         ({"image_size": np.zeros((1, 2))}, "A detector is called on"),
         ({"images": np.zeros((1, 64, 64, 3), "float32"), "image_size": np.zeros(2)}, "must be int \\(batch, 2\\)"),
+        ({"images": np.zeros((2, 64, 64, 3), "float32"), "image_size": np.full((1, 2), 64)}, "and 2 images"),
         (np.zeros((1, 30, 64, 3), "float32"), "at least 32 pixels"),
         (np.zeros((1, 64, 64, 3), "uint8"), "floating point"),
     ],
