@@ -1,6 +1,7 @@
 """Callbacks for `fit`: the price of computation over the steps of a training run."""
 
 import keras
+from keras import ops
 
 from sact_tf.config import check_tau
 from sact_tf.layers import find_blocks
@@ -60,7 +61,7 @@ class TauSchedule(keras.callbacks.Callback):
         self._set()
 
     def _set(self):
-        tau = self._tau_of(int(self.model.optimizer.iterations))
+        tau = self._tau_of(int(ops.convert_to_numpy(self.model.optimizer.iterations)))
         for layer, attribute in self._targets:
             setattr(layer, attribute, tau)
         return tau

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import sact_tf
 from sact_tf.callbacks import TauSchedule
@@ -70,6 +71,18 @@ def test_blocks_of_any_model_are_scheduled():
     model = blocks_model(ponder_weight=0.0)
     fit(model, TauSchedule.linear(0.2, 4))
     assert [model.get_layer(name).ponder_weight for name in ("first", "second")] == [0.1, 0.1]
+
+
+def test_steps_are_counted_where_replicas_share_an_optimizer():
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    with tf.distribute.MirroredStrategy(devices).scope():
+        model = blocks_model(ponder_weight=0.0)
+        rising = TauSchedule.linear(0.2, 4)
+        rising.set_model(model)
+        rising.on_train_begin()
+        model.optimizer.iterations.assign(2)
+        rising.on_train_batch_begin(2)
+    assert [model.get_layer(name).ponder_weight for name in ("first", "second")] == pytest.approx([0.15, 0.15])
 
 
 class Cooled(keras.Model):
