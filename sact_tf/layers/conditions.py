@@ -27,3 +27,24 @@ def _as_one_node(function):
     `AlreadyExistsError: ... AddN_3/tmp_var`. In a function that is called, both happen or neither.
     """
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def require(tensor, condition, message):
+    """The tensor, where a condition holds.
+
+    Args:
+        tensor: float, what the message ends in.
+        condition: bool scalar.
+        message: str.
+
+    Raises:
+        ValueError: where it does not, eagerly.
+        tf.errors.InvalidArgumentError: when a graph runs; XLA, which cannot raise, leaves the check out.
+    """
+    if tf.is_tensor(condition) and not tf.executing_eagerly():
+        with tf.control_dependencies([tf.debugging.Assert(condition, [message, tensor], summarize=10)]):
+            return tf.identity(tensor)
+    if not bool(condition):
+        values = ops.convert_to_numpy(tensor)
+        raise ValueError(f"{message} values from {values.min()} to {values.max()}")
+    return tensor

@@ -8,7 +8,8 @@ that are padded, a `picture` says where they are not; see `AdaptiveBlock.call`.
 from keras import ops
 
 from sact_tf import halting
-from sact_tf.layers.conditions import run_if
+from sact_tf.layers.conditions import require, run_if
+from sact_tf.layers.halting_branches import GlobalHaltingBranch
 from sact_tf.layers.unit_rules import NO_RULE, kept_of, run_unit, takes
 
 
@@ -112,6 +113,8 @@ def _halt(block, index, features, state, kept, training, picture):
         # Somebody's branch may compute in another dtype.
         branch = block.halting_branches[index]
         probability = ops.cast(branch(features, training=training, **given_picture(branch, picture)), "float32")
+        if not isinstance(branch, GlobalHaltingBranch):
+            probability = _check_probability(block, branch, probability, _decisions(block, features))
         return halting.advance(state, probability, block.epsilon)
 
     def pass_by():
@@ -125,6 +128,22 @@ def _halt(block, index, features, state, kept, training, picture):
     # As in the mask of an image that every one of its positions has.
     state = halting.HaltingState(*(ops.where(kept, a, b) for a, b in zip(ran, passed, strict=True)))
     return state, ops.where(kept, weight, left)
+
+
+def _check_probability(block, branch, probability, decisions):
+    """What somebody's halting branch returned, if it is what a block of `decisions`, a shape, can halt by."""
+    shape, name = tuple(probability.shape), f"Halting branch {type(branch).__name__} of block '{block.name}'"
+    # One for all positions of an image does, too.
+    if len(shape) != 4 or any(
+        size != 1 and (wanted == 1 or (isinstance(wanted, int) and size not in (wanted, None)))
+        for size, wanted in zip(shape[1:], decisions[1:], strict=True)
+    ):
+        wanted = "(batch, height, width, 1)" if block.model_type == "sact" else "(batch, 1, 1, 1)"
+        raise ValueError(f"{name} must return probabilities {wanted}. Received: shape={shape}")
+    within = ops.all(ops.logical_and(probability >= 0, probability <= 1))
+    return require(
+        probability, within, f"{name} must return probabilities (apply a sigmoid to logits first). Received:"
+    )
 
 
 def _after_unit(block, index, picture):

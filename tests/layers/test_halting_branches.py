@@ -1,8 +1,9 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from sact_tf.layers import GlobalHaltingBranch, SpatialHaltingBranch
+from sact_tf.layers import AdaptiveBlock, BasicUnit, GlobalHaltingBranch, SpatialHaltingBranch
 from sact_tf.layers.parts import leaky_relu
 
 BRANCHES = {"global": GlobalHaltingBranch, "spatial": SpatialHaltingBranch}
@@ -115,3 +116,40 @@ def test_only_one_of_the_spatial_branch_s_convolutions_has_a_bias():
     branch.build((None, 6, 5, 4))
     assert branch.local_conv.bias is not None
     assert branch.global_conv.bias is None
+
+
+class Returning(keras.layers.Layer):
+    """Somebody's halting branch, which returns what a function makes of the features."""
+
+    def __init__(self, returned):
+        super().__init__()
+        self.returned = returned
+
+    def call(self, features, training=None):
+        return self.returned(features)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "returned", "message"),
+    [
+        ("sact", lambda features: features[..., 0], r"\(batch, height, width, 1\). Received: shape=\(2, 3, 4\)"),
+        ("act", lambda features: features[..., :1], r"\(batch, 1, 1, 1\). Received: shape=\(2, 3, 4, 1\)"),
+        ("sact", lambda features: features[..., :1] + 2, "(?s)apply a sigmoid.*values from 2.0 to 2.0"),
+    ],
+)
+def test_what_a_block_cannot_halt_by_is_refused(model_type, returned, message):
+    block = AdaptiveBlock([BasicUnit(2), BasicUnit(2)], model_type, halting_branches=[Returning(returned)])
+    with pytest.raises(ValueError, match=message):
+        block(np.zeros((2, 3, 4, 2), "float32"))
+
+
+def test_logits_for_probabilities_stop_a_graph_too_and_one_for_all_positions_does_not():
+    branch = Returning(lambda features: features[:, :1, :1, :1] + 0.5)
+    block = AdaptiveBlock([BasicUnit(2), BasicUnit(2)], "sact", halting_branches=[branch])
+    run = tf.function(lambda features: block(features)["num_units"], autograph=False)
+    zeros = np.zeros((2, 3, 4, 2), "float32")
+    np.testing.assert_array_equal(run(zeros), np.full((2, 3, 4), 2))
+    branch.returned = lambda features: features[..., :1] - 3.0
+    run = tf.function(lambda features: block(features)["num_units"], autograph=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"apply a sigmoid to logits first"):
+        run(zeros)
