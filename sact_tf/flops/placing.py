@@ -52,7 +52,7 @@ def _trace(model, blocks, image_size):
     entered = {}
 
     def watch(name, block):
-        def run(features):
+        def run(features, training=None):
             times, height, width, _ = features.shape
             entered.setdefault(name, []).append([height, width, times])
             with run_blocks_by({}):  # by itself

@@ -31,7 +31,8 @@ def run_blocks_by(runners):
     """Within this context, blocks are computed by other code: so an engine can trace any model that has blocks.
 
     Args:
-        runners: dict from the `id` of an `AdaptiveBlock` to a function of its features, which returns what `call` does.
+        runners: dict from the `id` of an `AdaptiveBlock` to a function of its features, which returns what `call` does;
+            it is given `picture` and `training` where they are.
     """
     token = _runners.set(runners)
     try:
@@ -155,8 +156,9 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, ke
                 means nothing. Units and branches must take a `picture` in their call. `None` for maps without padding.
         """
         if id(self) in _runners.get():
-            runner = _runners.get()[id(self)]
-            return runner(features) if picture is None else runner(features, picture)
+            given = {"picture": picture, "training": training or None}
+            given = {name: value for name, value in given.items() if value is not None}
+            return _runners.get()[id(self)](features, **given)
         if picture is not None and self.ponder_weight is not None:
             raise ValueError(
                 f"Block '{self.name}' has a `ponder_weight`, and its mean would count padding. Set it to None, and "

@@ -44,7 +44,12 @@ def make_runner(block):
     description = describe(block)
     runner = _kind_of_runner(description)(description)
 
-    def run(features, picture=None):
+    def run(features, picture=None, training=None):
+        if training:
+            raise ValueError(
+                f"The engine computes inference, and its model calls block '{block.name}' with training=True. Leave "
+                "that to Keras, which hands on the `training` of a call, or run the model itself."
+            )
         for unit in block.units:
             given_picture(unit, picture)  # raises for a unit that takes none, as the block itself does
         outputs = runner(tf.cast(features, tf.float32), picture)

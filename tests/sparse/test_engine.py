@@ -433,3 +433,18 @@ def test_model_of_several_inputs_is_rejected():
     model = keras.Model([left, right], bottlenecks(2, 8, "sact")(left + right))
     with pytest.raises(ValueError, match=r"one input(.|\n)*2"):
         sparse.compile(model)
+
+
+def test_block_that_its_model_trains_always_is_rejected():
+    class Stubborn(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.block = AdaptiveBlock([BottleneckUnit(3, 1)], "vanilla")
+
+        def call(self, images, training=None):
+            return self.block(images, training=True)["features"]
+
+    model = Stubborn()
+    model(np.zeros((1, 4, 5, 3), "float32"))
+    with pytest.raises(ValueError, match=r"(?s)computes inference.*training=True"):
+        sparse.compile(model)
