@@ -302,7 +302,7 @@ REFUSED = {
     ),
     "more sizes": (
         lambda given: {**given, "images": given["images"][1:]},
-        r"picture in each image(.|\n)*Received: 1 images",
+        r"height and width of each picture(.|\n)*and 1 images",
     ),
 }
 
