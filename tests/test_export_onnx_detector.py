@@ -145,7 +145,7 @@ def test_command_writes_it_and_a_kill_leaves_nothing_that_looks_like_a_file(
     config = config_of(tmp_path / "out")
     command = ["-m", "sact_tf.export", "--format=onnx", "--part=extractor", "--dataset=digit_scenes"]
     command += [f"--{name}={getattr(NETWORK, name)}" for name in ("model", "model_type", "num_classes")]
-    command += ["--base_channels=4", "--anchor_base_size=64", "--image_size=48"]
+    command += ["--base_channels=4", "--anchor_base_size=64"]
     command += [f"--checkpoint_dir={config.checkpoint_dir}", f"--output_dir={config.output_dir}"]
     process = start_script(*command)
     while "Comparing" not in process.output():

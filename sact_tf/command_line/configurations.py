@@ -54,7 +54,14 @@ def split_config(checkpoint_dir):
 def export_config():
     """The `ExportConfig` that the flags ask for; see `evaluation_config`."""
     engine = FLAGS.engine or ("sparse" if FLAGS.format in ("saved_model", "onnx") else None)
-    return _configuration(configs.ExportConfig, *_run_and_defaults(), engine=engine)
+    config = _configuration(configs.ExportConfig, *_run_and_defaults(), engine=engine)
+    if FLAGS.image_size is not None and not (config.preprocess or config.format == "saved_model"):
+        raise ValueError(
+            "--image_size is what a SavedModel brings files to, and an ONNX file with --preprocess pictures; what you "
+            f"asked for takes images of any size, and resizes none. Leave it out. Received: --format={config.format}, "
+            f"--image_size={config.image_size}"
+        )
+    return config
 
 
 def ponder_map_config():

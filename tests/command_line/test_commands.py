@@ -114,11 +114,11 @@ def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("Stopped.\n")
 
 
-def training_config(monkeypatch, *flags):
-    """What `train.py` makes of flags."""
+def config_of(monkeypatch, define_flags, make_config, *flags):
+    """What a command makes of flags."""
     parsed = absl.flags.FlagValues()
     monkeypatch.setattr(configurations, "FLAGS", parsed)
-    for define in (command_line.define_model_flags, command_line.define_training_flags):
+    for define in (command_line.define_model_flags, define_flags):
         with monkeypatch.context() as patch:
             for name in (
                 "DEFINE",
@@ -126,8 +126,39 @@ def training_config(monkeypatch, *flags):
             ):
                 patch.setattr(absl.flags, name, functools.partial(getattr(absl.flags, name), flag_values=parsed))
             define()
-    parsed(["train.py", *flags])
-    return command_line.training_config()
+    parsed(["command", *flags])
+    return make_config()
+
+
+def training_config(monkeypatch, *flags):
+    return config_of(monkeypatch, command_line.define_training_flags, command_line.training_config, *flags)
+
+
+def export_config(monkeypatch, *flags):
+    return config_of(
+        monkeypatch, command_line.define_export_flags, command_line.export_config, "--output_dir=out", *flags
+    )
+
+
+@pytest.mark.parametrize("flags", [("--format=saved_model",), ("--format=onnx", "--preprocess")])
+def test_an_export_that_prepares_pictures_takes_their_size(flags, monkeypatch):
+    assert export_config(monkeypatch, *flags, "--image_size=41").image_size == 41
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--format=onnx",),
+        ("--format=onnx", "--dataset=digit_scenes"),
+        ("--format=keras",),
+        ("--format=weights",),
+        ("--format=release",),
+    ],
+)
+def test_an_export_that_takes_images_of_any_size_refuses_one(flags, monkeypatch):
+    assert export_config(monkeypatch, *flags).format in flags[0]
+    with pytest.raises(ValueError, match=f"--preprocess.*Leave it out. Received: {flags[0]}, --image_size=77"):
+        export_config(monkeypatch, *flags, "--image_size=77")
 
 
 @pytest.mark.parametrize("flags", [("--experiment=imagenet_101_sact_5e-3", "--tau=0.01"), ()])
