@@ -405,7 +405,7 @@ MISTAKES = {
     "labels for a file": ({"format": "keras", "engine": None, "labels": "x"}, ValueError, "`labels` is part of"),
     "no output": ({"output_dir": ""}, ValueError, "--output_dir"),
     "no size": ({"image_size": 0}, ValueError, "image_size"),
-    "too small": ({"image_size": 20}, ValueError, "at least 32"),
+    "too small": ({"image_size": 20}, ValueError, "`image_size`.*at least 32.*Received: image_size=20$"),
     "another network": ({"model": ModelConfig(**IMAGENET)}, ValueError, "does not fit(.|\n)*left over"),
     "in a file": ({"output_dir": f"{__file__}/out"}, OSError, "cannot be written.*--output_dir"),
 }

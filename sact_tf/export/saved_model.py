@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from sact_tf import flops, sparse
 from sact_tf.checkpoints import named_variables
-from sact_tf.models.backbone import check_image_shape
 from sact_tf.tasks import task_of
 
 _IMAGES = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
@@ -37,7 +36,12 @@ def save(model, directory, engine, dataset, image_size, labels=None, log=None):
         ValueError: if the images would be too small for the network.
     """
     log = log or (lambda text: None)
-    check_image_shape((image_size, image_size, 3), model.backbone.minimum_size)
+    least = model.backbone.minimum_size
+    if image_size < least:
+        raise ValueError(
+            f"`image_size`, to which the SavedModel brings files, must be at least {least} for this network. Received: "
+            f"image_size={image_size}"
+        )
     with tempfile.TemporaryDirectory() as temporary:
         task = task_of(dataset)
         predict = _predictor(model, engine, task)
