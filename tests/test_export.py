@@ -434,12 +434,12 @@ def test_export_is_replaced_only_when_told_to(tmp_path, monkeypatch, exchange):
     if exchange == "in two":
         monkeypatch.setattr(directories, "_exchange", lambda one, other: False)
     out = tmp_path / "deep" / "model" / "1"
-    write_export(out, "first")
+    write_export(out, "model.onnx")
     with pytest.raises(FileExistsError, match="--overwrite"):
-        write_export(out, "second")
-    assert names_in(out) == ["export.json", "first"]
-    write_export(out, "second", overwrite=True)
-    assert names_in(out) == ["export.json", "second"]
+        write_export(out, "model.keras")
+    assert names_in(out) == ["export.json", "model.onnx"]
+    write_export(out, "model.keras", overwrite=True)
+    assert names_in(out) == ["export.json", "model.keras"]
     assert names_in(out.parent) == ["1"]
 
 
@@ -456,20 +456,45 @@ def test_what_is_no_export_is_never_overwritten(tmp_path, kind):
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
+def test_what_somebody_put_beside_an_export_is_never_lost(tmp_path):
+    out = tmp_path / "page"
+    write_export(out, "model.onnx")
+    (out / "index.html").write_text("a day's work")
+    for name in ("assets.extra", *"abcd"):
+        (out / name).mkdir()
+    with pytest.raises(FileExistsError, match=r"no export wrote: a, assets\.extra, b, c, d and 1 more\. .*Move it"):
+        write_export(out, "model.onnx", overwrite=True)
+    # Beside what each format writes.
+    write_export(tmp_path / "1", "model.onnx")
+    for name in (
+        "saved_model.pb",
+        "fingerprint.pb",
+        "model.keras",
+        "model.weights.h5",
+        "checkpoint",
+        "model.ckpt-7.index",
+    ):
+        (tmp_path / "1" / name).touch()
+    for name in ("variables", "assets"):
+        (tmp_path / "1" / name).mkdir()
+    write_export(tmp_path / "1", "model.onnx", overwrite=True)
+    assert names_in(tmp_path) == ["1", "page"] and (out / "index.html").read_text() == "a day's work"
+
+
 def test_empty_directory_is_written_into_and_a_server_may_read_it(tmp_path):
     (tmp_path / "out").mkdir()
-    write_export(tmp_path / "out", "first")
+    write_export(tmp_path / "out", "model.onnx")
     assert names_in(tmp_path) == ["out"]
     assert (tmp_path / "out").stat().st_mode & 0o777 == tmp_path.joinpath("out").stat().st_mode & 0o755
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_error_leaves_what_was_there_and_no_trace(tmp_path, error):
-    write_export(tmp_path / "out", "first")
+    write_export(tmp_path / "out", "model.onnx")
     with pytest.raises(error), directories.whole_directory(str(tmp_path / "out"), True) as directory:
-        pathlib.Path(directory, "second").write_text("half")
+        pathlib.Path(directory, "model.keras").write_text("half")
         raise error
-    assert names_in(tmp_path) == ["out"] and names_in(tmp_path / "out") == ["export.json", "first"]
+    assert names_in(tmp_path) == ["out"] and names_in(tmp_path / "out") == ["export.json", "model.onnx"]
 
 
 def test_what_a_killed_export_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path):
@@ -478,7 +503,7 @@ def test_what_a_killed_export_left_is_removed_and_what_a_running_one_writes_is_n
         (tmp_path / name / "saved_model.pb").write_text("half")
     descriptor = os.open(tmp_path / ".out.alive.tmp", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    write_export(tmp_path / "out", "first")
+    write_export(tmp_path / "out", "model.onnx")
     os.close(descriptor)
     assert names_in(tmp_path) == [".another.dead.tmp", ".out.alive.tmp", "out"]
 
@@ -497,7 +522,7 @@ def test_kill_during_an_export_leaves_the_old_one_whole_and_the_next_one_cleans_
     out = tmp_path / "1"
     command = ("-m", "sact_tf.export", f"--checkpoint_dir={work / 'cifar_vanilla'}", f"--output_dir={out}", *network)
     command = (*command, "--engine=masked", "--image_size=24")
-    write_export(out, "first")
+    write_export(out, "model.onnx")
 
     def is_writing():
         # The last file that TensorFlow writes is not there yet, or just so.
@@ -507,7 +532,7 @@ def test_kill_during_an_export_leaves_the_old_one_whole_and_the_next_one_cleans_
     wait_for(is_writing, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert names_in(out) == ["export.json", "first"]
+    assert names_in(out) == ["export.json", "model.onnx"]
     assert len(names_in(tmp_path)) == 2 and names_in(tmp_path)[0].startswith(".1.")
 
     returncode, output, errors = run_script(*command, "--overwrite")

@@ -8,9 +8,25 @@ import glob
 import os
 import shutil
 import uuid
+from fnmatch import fnmatchcase
 
 # What is in an export besides the format's own files, and tells it from a directory of something else.
 DESCRIPTION_FILE = "export.json"
+# What the formats write; all else in an export's directory was put there by somebody.
+_WRITTEN = (
+    DESCRIPTION_FILE,
+    "saved_model.pb",
+    "fingerprint.pb",
+    "variables",
+    "assets",
+    "model.onnx",
+    "model.keras",
+    "model.weights.h5",
+    "model.ckpt-*",
+    "checkpoint",
+)
+# Names of what would be lost that a message gives.
+_NAMED = 5
 # Linux: renameat2's flag that swaps two names in one step, and "paths are relative to the working directory".
 _RENAME_EXCHANGE, _AT_FDCWD = 2, -100
 
@@ -23,8 +39,8 @@ def check_output_dir(path, overwrite):
         overwrite: bool, whether an export that is there already may be replaced.
 
     Raises:
-        FileExistsError: if something is there that may not be replaced: always, unless it is an earlier export and
-            `overwrite` is given. An empty directory is nothing.
+        FileExistsError: if something is there that may not be replaced: always, unless it is an earlier export with
+            nothing else beside its files, and `overwrite` is given. An empty directory is nothing.
     """
     resolved = os.path.realpath(os.path.expanduser(path))
     if not os.path.lexists(resolved) or (os.path.isdir(resolved) and not os.listdir(resolved)):
@@ -37,6 +53,13 @@ def check_output_dir(path, overwrite):
     if not overwrite:
         raise FileExistsError(
             f"{path} holds an export already. Give --overwrite to replace it, or another --output_dir."
+        )
+    others = [name for name in sorted(os.listdir(resolved)) if not any(fnmatchcase(name, each) for each in _WRITTEN)]
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        raise FileExistsError(
+            f"{path} holds an export, and what no export wrote: {', '.join(others[:_NAMED])}{more}. It would be lost. "
+            "Move it elsewhere, or give another --output_dir."
         )
     return resolved
 
