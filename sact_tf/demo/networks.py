@@ -98,7 +98,8 @@ class Networks:
             nothing halts.
         """
         halting.check_epsilon(epsilon)
-        self._epsilon.assign(epsilon)
+        # A number next to 1 is 1 in float32, and not even the first unit would run.
+        self._epsilon.assign(min(epsilon, np.nextafter(np.float32(1), np.float32(0))))
         first, seconds = self._round(inputs)
         rounds = [seconds]
         # The first one takes memory and chooses kernels for a new size; unless it is all that one wants to wait for.

@@ -87,6 +87,12 @@ def test_another_threshold_is_that_of_blocks_made_with_it(serve, epsilon, pictur
         assert again[name] == usual[name]
 
 
+def test_a_threshold_next_to_nothing_is_crossed_by_the_first_unit(serve, picture, file_of):
+    status, answer = serve("sact").look(file_of(picture()), "epsilon=0.9999999999")
+    # Three blocks, each with one unit and a remainder of (nearly) 1.
+    assert status == 200 and by_name(answer["maps"])["total"]["least"] == pytest.approx(6, abs=1e-5)
+
+
 def test_colours_may_be_of_the_photograph_alone(serve, picture, file_of):
     answer = serve("sact").look(file_of(picture()), "scale=own")[1]
     for each in answer["maps"]:
