@@ -112,7 +112,7 @@ class Answers:
         if self._kept[0] != key:
             networks = self._networks
             minimum = networks.model.backbone.minimum_size
-            photograph = uploads.read(content, image_size, minimum, networks.is_detector)
+            photograph = uploads.read(content, image_size, minimum, self._max_side, networks.is_detector)
             longest = self._max_side * (2 if networks.is_detector else 1)
             if max(photograph.image.shape) > longest:
                 raise BadPhotograph(f"it would be more than {longest} pixels long. Give a smaller size")

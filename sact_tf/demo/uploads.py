@@ -1,10 +1,12 @@
 """Which photographs are taken, from bytes that anybody may have sent, and what is said of them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from sact_tf.data import pictures
+from sact_tf.data.detection_records import longest_side
 from sact_tf.data.photographs import BadPhotograph, read_photograph, resize_for_detector
 
 MAX_BYTES = 32 * 2**20
@@ -31,7 +33,7 @@ class Photograph(NamedTuple):
     notes: list
 
 
-def read(content, image_size, minimum_size, is_detector):
+def read(content, image_size, minimum_size, max_side, is_detector):
     """The `Photograph` of the bytes of a file, which is never written to disk.
 
     Args:
@@ -39,6 +41,7 @@ def read(content, image_size, minimum_size, is_detector):
         image_size: int, pixels of the longer edge, of a detector of the shorter side; None, of a classifier, for the
             file's own and `USUAL_SIDE` at the most.
         minimum_size: int, height and width in pixels that the network needs.
+        max_side: int, the largest `image_size` that may be asked for.
         is_detector: bool.
 
     Raises:
@@ -46,8 +49,11 @@ def read(content, image_size, minimum_size, is_detector):
     """
     size, notes = _look(content)
     if is_detector:
+        # Its sides are rounded to the nearest pixel, a classifier's down.
+        _check_shape(*size, minimum_size - 0.5, longest_side(max_side))
         image = read_photograph(content)
         return Photograph(resize_for_detector(image, image_size, minimum_size), image.shape[:2], notes)
+    _check_shape(*size, minimum_size, max_side)
     image = read_photograph(content, image_size or min(USUAL_SIDE, max(size)), minimum_size)
     upright = size if image.shape[0] < image.shape[1] else size[::-1]
     return Photograph(image, upright, notes)
@@ -67,6 +73,16 @@ def _look(content):
     if width * height > MAX_PIXELS:
         raise BadPhotograph(_too_many(f"{height} x {width} pixels"))
     return (min(height, width), max(height, width)), notes
+
+
+def _check_shape(shorter, longer, least, longest):
+    """Raises BadPhotograph for a picture that no size which may be asked for makes large enough for the network."""
+    if longest * shorter < least * longer:
+        raise BadPhotograph(
+            f"it is {longer} pixels long and only {shorter} wide. Even with a longer edge of {longest} pixels, the "
+            f"most that is taken here, the shorter one would not have the {math.ceil(least)} that the network takes. "
+            "Cut a part out of it"
+        )
 
 
 def _too_many(received):
