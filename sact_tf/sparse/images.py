@@ -1,5 +1,7 @@
 """Which images an engine takes: those that its model takes."""
 
+import numbers
+
 import numpy as np
 import tensorflow as tf
 
@@ -21,32 +23,48 @@ class ImageInput:
         kind: its dtype, see `convert`.
 
     Raises:
-        ValueError: for a model that is not built or has several inputs.
+        ValueError: for a model that is not built or has several inputs, and another form of `image_shape`.
     """
 
     def __init__(self, model, image_shape=None, image_dtype=None):
         self._name = model.name
         inputs = getattr(model, "inputs", None) or ()
-        shape = _image_shape(model, inputs) if image_shape is None else tuple(image_shape)
+        shape = _image_shape(model, inputs) if image_shape is None else _checked_shape(image_shape)
         dtype = tf.as_dtype(image_dtype or (inputs[0].dtype if inputs else "float32"))
         self.spec, self.kind = tf.TensorSpec((None, *shape), dtype, name="images"), dtype
         self._minimum_size = getattr(getattr(model, "backbone", model), "minimum_size", 1)
         # These two refuse integers, whose values are far out of their range. Keras converts them for other models.
         self._only_floats = isinstance(model, (Backbone, Classifier))
         self._as_they_come = not inputs and image_dtype is None
+        self._key = inputs[0].name if inputs else None
 
     def convert(self, images):
         """The images as a tensor that the model may be called on, and its kind: its dtype.
 
+        They may be in a list of one or a dict with the name of the model's input, in which Keras takes them too.
+
         Raises:
             ValueError: if they do not fit.
         """
-        images = tf.convert_to_tensor(images)
+        images = self._only(images)
+        try:
+            images = tf.convert_to_tensor(images)
+        except (TypeError, ValueError) as error:
+            received = f"a dict with the keys {list(images)}" if isinstance(images, dict) else type(images).__name__
+            raise ValueError(f"{self._taken()}. Received: {received}, which is no tensor of numbers") from error
         if not (self._has_a_shape_that_fits(images) and self._dtype_fits(images.dtype)):
             raise ValueError(self._complaint(images))
         if self._as_they_come and not images.dtype.is_floating:
             return images, images.dtype
         return tf.cast(images, self.kind), self.kind
+
+    def _only(self, inputs):
+        """The one entry of a list or a dict, if that is what Keras would take for the images."""
+        if isinstance(inputs, dict) and list(inputs) == [self._key]:
+            return inputs[self._key]
+        if isinstance(inputs, (list, tuple)) and len(inputs) == 1 and len(getattr(inputs[0], "shape", ())) == 4:
+            return inputs[0]
+        return inputs
 
     def signature(self, kind):
         """`tf.TensorSpec` of images of a kind."""
@@ -67,15 +85,19 @@ class ImageInput:
         # No conversion that changes values: 256 would be 0 in uint8.
         return np.can_cast(dtype.as_numpy_dtype, self.spec.dtype.as_numpy_dtype)
 
-    def _complaint(self, images):
+    def _taken(self):
         _, height, width, channels = self.spec.shape
-        dtype = self.spec.dtype.name
-        kind = "floating point images, scaled as in training," if self._only_floats else f"{dtype} images"
+        kind = (
+            "floating point images, scaled as in training," if self._only_floats else f"{self.spec.dtype.name} images"
+        )
         smallest = f", at least {self._minimum_size} pixels high and wide" if self._minimum_size > 1 else ""
-        sentence = (
+        return (
             f"The engine of '{self._name}' takes {kind} of the shape "
             f"(batch, {height or 'height'}, {width or 'width'}, {channels}){smallest}"
         )
+
+    def _complaint(self, images):
+        sentence, dtype = self._taken(), self.spec.dtype.name
         if images.shape.rank == 3:
             sentence += "; one image needs a batch axis: image[None]"
         if not self._dtype_fits(images.dtype) and not self._only_floats:
@@ -83,6 +105,16 @@ class ImageInput:
                 f"; if the values are those that the model was trained on, convert them: tf.cast(images, '{dtype}')"
             )
         return f"{sentence}. Received: dtype={images.dtype.name}, shape={images.shape}"
+
+
+def _checked_shape(image_shape):
+    sizes = image_shape if isinstance(image_shape, (list, tuple, tf.TensorShape)) else ()
+    if len(sizes) != 3 or not all(size is None or (isinstance(size, numbers.Integral) and size > 0) for size in sizes):
+        raise ValueError(
+            "`image_shape` must be (height, width, channels), None for any height or width. Received: "
+            f"image_shape={image_shape!r}"
+        )
+    return tuple(sizes)
 
 
 def _image_shape(model, inputs):

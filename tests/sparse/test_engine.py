@@ -199,6 +199,21 @@ def test_engine_takes_what_a_model_takes(photographs, assert_same, dtype, given)
     assert_same(sparse.compile(model)(images), model(images, training=False))
 
 
+def test_images_come_in_the_forms_that_keras_takes(networks, make_images, assert_same):
+    (model, engine), images = networks("cifar", "sact"), make_images(2, 9, 14)
+    for given in ({"images": images}, [images], (tf.constant(images),)):
+        assert_same(engine(given), model(given, training=False))
+    for given, received in (({"x": images}, r"a dict with the keys \['x'\]"), (None, "NoneType")):
+        with pytest.raises(ValueError, match=rf"takes floating point images(.|\n)*Received: {received}"):
+            engine(given)
+
+
+@pytest.mark.parametrize("image_shape", [(32, 32), 32, "32", (0, 32, 3), (32.0, 32, 3)])
+def test_another_form_of_image_shape_is_refused(bytes_engine, image_shape):
+    with pytest.raises(ValueError, match=r"`image_shape` must be \(height, width, channels\)(.|\n)*Received: .*32"):
+        sparse.compile(bytes_engine[0], image_shape=image_shape)
+
+
 def test_subclassed_model_is_given_integers_as_they_come(photographs, assert_same):
     model = ScalesBytes()
     model(photographs)
