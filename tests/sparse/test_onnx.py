@@ -1,7 +1,9 @@
 """The graph of ONNX against the models that it is made of, in ONNX Runtime."""
 
+import copy
 import functools
 import pathlib
+import pickle
 import sys
 import tomllib
 
@@ -272,6 +274,17 @@ def test_engine_in_python_judges_images_as_the_other_engine_does(networks, make_
     images = make_images(2, 9, 14)
     engine.save(tmp_path / "network.onnx")
     assert_same(runner(onnx.load(tmp_path / "network.onnx"))(images), engine(images.astype("float64")), 1e-6)
+
+
+@pytest.mark.parametrize("preprocess", [None, ("cifar10", 8)])
+def test_engine_in_python_is_its_own_copy_and_neither_pickled_nor_traced(networks, preprocess):
+    engine = sparse.compile(networks("cifar", "vanilla"), runtime="onnx", preprocess=preprocess)
+    assert copy.copy(engine) is engine and copy.deepcopy({"engine": engine})["engine"] is engine
+    with pytest.raises(TypeError, match=r"engine\.save\(path\)"):
+        pickle.dumps(engine)
+    images = tf.zeros((2, 9, 14, 3), "uint8" if preprocess else "float32")
+    with pytest.raises(ValueError, match=r"inside of a tf\.function(.|\n)*sparse\.compile\(model\)"):
+        tf.data.Dataset.from_tensors(images).map(lambda images: engine(images)["logits"])
 
 
 class Doubling(Backbone):

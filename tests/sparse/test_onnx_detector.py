@@ -314,6 +314,12 @@ def test_engine_in_python_refuses_other_inputs_with_what_it_takes(detectors, bat
         engine(ask(batch_of(SMALL, LARGE)))
 
 
+def test_engine_in_python_is_called_outside_of_graphs(detectors):
+    engine = sparse.compile(detectors("vanilla"), runtime="onnx", part="extractor")
+    with pytest.raises(ValueError, match=r"inside of a tf\.function"):
+        tf.function(engine)(tf.zeros((1, 64, 35, 3)))
+
+
 def test_parts_are_of_detectors_in_onnx_runtime_alone(detectors):
     model = detectors("vanilla")
     with pytest.raises(ValueError, match=r"Leave `part` out(.|\n)*part='extractor', runtime='tensorflow'"):

@@ -15,7 +15,7 @@ _SHARED = 0.9
 _FOUND = ("boxes", "scores", "classes", "num_detections")
 
 
-class OnnxDetector:
+class OnnxDetector(runtime.InOnnxRuntime):
     """Inputs of a detector to the flat dict of its outputs with FLOPs, as NumPy arrays, by ONNX Runtime on the CPU.
 
     It takes what the detector takes, `original_size` too. It never changes, and several threads may call it.
@@ -39,20 +39,16 @@ class OnnxDetector:
 
     def __call__(self, inputs):
         inputs, _ = self._input.convert(inputs)
-        sizes = inputs[IMAGE_SIZE].numpy()
-        if len(sizes) != len(inputs[IMAGES]) or sizes.min(initial=self._least) < self._least:
+        images, sizes = (runtime.array_of(inputs[name]) for name in (IMAGES, IMAGE_SIZE))
+        if len(sizes) != len(images) or sizes.min(initial=self._least) < self._least:
             raise ValueError(
                 f"`image_size` must be height and width of the picture in each image, at least {self._least} pixels. "
-                f"Received: {len(inputs[IMAGES])} images, image_size={sizes.tolist()}"
+                f"Received: {len(images)} images, image_size={sizes.tolist()}"
             )
-        outputs = self._run({IMAGES: inputs[IMAGES].numpy(), IMAGE_SIZE: sizes})
+        outputs = self._run({IMAGES: images, IMAGE_SIZE: sizes})
         if "boxes" in outputs:
             outputs["boxes"] = np.asarray(in_original_pixels(outputs["boxes"], inputs))
         return outputs
-
-    def save(self, path):
-        """Writes the `.onnx` file, which has its name only once it is whole."""
-        runtime.write_atomically(path, [self.model.SerializeToString()])
 
 
 def check_file(path, model):

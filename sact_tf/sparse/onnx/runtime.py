@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnxruntime
+import tensorflow as tf
 
 from sact_tf import flops
 from sact_tf.data.preprocessing import evaluation_image
@@ -16,7 +17,42 @@ TOLERANCE = 1e-3
 _DRAWS = 3
 
 
-class OnnxEngine:
+class InOnnxRuntime:
+    """What engines in ONNX Runtime share: they never change, so a copy is the engine itself, and a file says it all.
+
+    Attributes:
+        model: the `onnx.ModelProto`.
+    """
+
+    def save(self, path):
+        """Writes the `.onnx` file, which has its name only once it is whole."""
+        write_atomically(path, [self.model.SerializeToString()])
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memo):
+        return self
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(
+            "An engine in ONNX Runtime cannot be pickled. Write it with engine.save(path), and read that in the other "
+            "process: onnxruntime.InferenceSession(path)."
+        )
+
+
+def array_of(tensor):
+    """A tensor's values; ValueError inside of a `tf.function`, where there are none yet."""
+    if tf.is_symbolic_tensor(tensor):
+        raise ValueError(
+            "ONNX Runtime computes beside TensorFlow, on values that are there, and inside of a tf.function, or of "
+            "what tf.data maps, there are none yet. Call the engine outside of it, or make TensorFlow's: "
+            f"sact_tf.sparse.compile(model). Received: {tensor}"
+        )
+    return np.asarray(tensor)
+
+
+class OnnxEngine(InOnnxRuntime):
     """Images to the flat dict of a network's outputs with FLOPs, as NumPy arrays, by ONNX Runtime on the CPU.
 
     It never changes, and several threads may call it.
@@ -43,19 +79,15 @@ class OnnxEngine:
     def __call__(self, images):
         return self._run({IMAGES: self._convert(images)})
 
-    def save(self, path):
-        """Writes the `.onnx` file, which has its name only once it is whole."""
-        write_atomically(path, [self.model.SerializeToString()])
-
 
 def _converter(model):
     """Function from images to an array that the network takes, which refuses others."""
     taken = ImageInput(model, (None, None, 3))
-    return lambda images: taken.convert(images)[0].numpy()
+    return lambda images: array_of(taken.convert(images)[0])
 
 
 def _checked_bytes(pictures):
-    pictures = np.asarray(pictures)
+    pictures = array_of(pictures)
     if pictures.dtype != "uint8" or pictures.ndim != 4 or pictures.shape[-1] != 3 or 0 in pictures.shape[1:]:
         one = "; one picture needs a batch axis: picture[None]" if pictures.ndim == 3 else ""
         raise ValueError(
