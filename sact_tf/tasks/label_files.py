@@ -19,7 +19,7 @@ def read_labels(path, num_classes, dataset, log=None):
         log: called with a line of text that says how the lines were read, or None.
 
     Raises:
-        OSError, ValueError: if it cannot be read, or has another number of lines than there are classes.
+        OSError, ValueError: if it cannot be read, has another number of lines than there are classes, or an empty one.
     """
     if path is None:
         return None
@@ -31,6 +31,7 @@ def read_labels(path, num_classes, dataset, log=None):
         first = 0
     elif len(lines) + first != num_classes and not (converted and len(lines) + first < num_classes):
         raise ValueError(_wrong_number(path, lines, num_classes, first))
+    check_named(lines, path)
     labels = [BACKGROUND] * first + lines
     labels += [f"class {number}" for number in range(len(labels), num_classes)]
     if log:
@@ -49,8 +50,22 @@ def read_lines(path):
             text = file.read()
     except UnicodeDecodeError as error:
         raise ValueError(f"The labels {path} are not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise type(error)(
+            f"The labels {path or repr(path)} cannot be read: {error.strerror}. Give --labels a text file with a line "
+            "for each class, or leave it out."
+        ) from error
     # Not `splitlines`, which knows further signs as ends of lines that a name may have in it.
     return text.removesuffix("\n").split("\n") if text else []
+
+
+def check_named(lines, path):
+    """Raises ValueError for a class without a name, of which TensorFlow's tables have none."""
+    empty = [str(number) for number, line in enumerate(lines, 1) if not line]
+    if empty:
+        raise ValueError(
+            f"The labels must have a name for each class. Received: nothing in line {', '.join(empty[:5])} of {path}"
+        )
 
 
 def _wrong_number(path, lines, num_classes, first):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sact_tf.tasks import detection
 from sact_tf.tasks.label_files import read_labels
 
 
@@ -50,3 +51,16 @@ def test_no_file_is_no_labels_and_an_empty_one_is_refused(read):
     assert read_labels(None, 3, "imagenet") is None
     with pytest.raises(ValueError, match="Received: 0 lines"):
         read(b"", 3)
+
+
+def test_a_class_without_a_name_is_refused(read, tmp_path):
+    with pytest.raises(ValueError, match=r"a name for each class\. Received: nothing in line 2, 4 of .*labels\.txt"):
+        read(b"cat\n\ndog\n\n", 4)
+    with pytest.raises(ValueError, match="nothing in line 2, 4"):
+        detection.read_labels(str(tmp_path / "labels.txt"), 4, "coco")
+
+
+@pytest.mark.parametrize(("path", "error"), [("", FileNotFoundError), (".", IsADirectoryError)])
+def test_what_is_no_file_is_told_in_a_sentence(path, error):
+    with pytest.raises(error, match=r"The labels ('')?\.? cannot be read: .*Give --labels a text file"):
+        read_labels(path, 3, "imagenet")
