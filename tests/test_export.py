@@ -4,6 +4,7 @@ import dataclasses
 import fcntl
 import functools
 import io
+import json
 import os
 import pathlib
 import re
@@ -323,6 +324,26 @@ def test_file_of_weights_is_read_by_the_model_that_it_is_of(work, models, config
     reloaded = build_model(NETWORKS["imagenet_sact"][2])
     reloaded.load_weights(path)
     assert_same_bits(reloaded, models("imagenet_sact"))
+
+
+def test_checkpoints_that_a_running_training_removes_are_not_missed(models, config_of, tmp_path):
+    model, run, lines = models("cifar_vanilla"), tmp_path / "run", []
+    checkpoints.save_release_checkpoint(model, run, 7)
+
+    def log(line):
+        lines.append(line)
+        # After it is known which one is the latest, and after that was read.
+        if len(lines) in (1, 4):
+            for path in run.iterdir():
+                path.unlink()
+        if len(lines) == 1:
+            checkpoints.save_release_checkpoint(model, run, 8)
+
+    config = config_of("cifar_vanilla", tmp_path / "out", format="weights", checkpoint_dir=str(run))
+    export.export(config, log)
+    assert [line.split()[-1] for line in lines[:3]] == [f"{run}/model.ckpt-7", "read", f"{run}/model.ckpt-8"]
+    assert not list(run.iterdir())
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["global_step"] == 8
 
 
 def assert_same_bits(model, other):

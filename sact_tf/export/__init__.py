@@ -5,6 +5,7 @@ import json
 import os
 import time
 import warnings
+from typing import NamedTuple
 
 from sact_tf import checkpoints
 from sact_tf.checkpoints import limits
@@ -45,13 +46,12 @@ def export(config, log=print_line):
     started = time.monotonic()
     if config.format == "onnx":
         onnx.check_installed()
-    prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
+    checkpoints.checkpoint_prefix(config.checkpoint_dir)
     labels = _labels(config, log)
     with whole_directory(config.output_dir, config.overwrite) as directory:
-        log(f"Reading {prefix}")
-        model = _load(config, prefix)
-        name = _WRITERS[config.format](model, config, directory, prefix, labels, log)
-        _describe(model, config, directory, prefix)
+        read = _read(config, log)
+        name = _WRITERS[config.format](read, config, directory, labels, log)
+        _describe(read, config, directory)
         size = _size(directory)
     path = os.path.join(config.output_dir, name) if name else config.output_dir
     log(f"Exported in {time.monotonic() - started:.0f} s, {size / 1e6:.1f} MB: {path}")
@@ -66,26 +66,51 @@ def _labels(config, log):
     return labels
 
 
-def _load(config, prefix):
-    settings = config.model
+class _Read(NamedTuple):
+    """All that an export needs of a checkpoint: a run that goes on may remove it while the files are written."""
+
+    model: object
+    prefix: str
+    step: int
+    # Of the release's format alone.
+    momentums: dict | None
+
+
+def _read(config, log):
+    """The `_Read` of the checkpoint, or of a newer one where a run that goes on removes it first."""
+    settings, model = config.model, None
     if config.format == "onnx":
         # It computes in float32, which the weights are in any case.
         settings = dataclasses.replace(settings, dtype="float32")
-    model = task_of(config.dataset).build_model(settings)
+    while True:
+        prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
+        log(f"Reading {prefix}")
+        model = model or task_of(config.dataset).build_model(settings)
+        try:
+            return _read_into(model, config, prefix)
+        except (FileNotFoundError, ValueError):
+            if os.path.exists(f"{prefix}.index"):
+                raise
+            log(f"{prefix} was removed before it was read")
+
+
+def _read_into(model, config, prefix):
     checkpoints.load(model, prefix)
     if config.use_moving_average:
         checkpoints.load_averages(model, prefix)
-    return model
+    # The averages are not what the momentum belongs to.
+    wanted = config.format == "release" and not config.use_moving_average
+    momentums = checkpoints.read_momentums(model, prefix) if wanted else None
+    return _Read(model, prefix, checkpoints.global_step(prefix), momentums)
 
 
-def _write_saved_model(model, config, directory, prefix, labels, log):
-    del prefix
-    saved_model.save(model, directory, config.engine, config.dataset, config.image_size, labels, log)
+def _write_saved_model(read, config, directory, labels, log):
+    saved_model.save(read.model, directory, config.engine, config.dataset, config.image_size, labels, log)
     return ""
 
 
-def _write_onnx(model, config, directory, prefix, labels, log):
-    del prefix, labels
+def _write_onnx(read, config, directory, labels, log):
+    del labels
     # Not before it is known that they are installed.
     from sact_tf.sparse.onnx import detector, detector_runtime, network, runtime
     from sact_tf.sparse.onnx.preprocessing import Preprocessing
@@ -94,44 +119,42 @@ def _write_onnx(model, config, directory, prefix, labels, log):
     path = os.path.join(directory, ONNX_FILE)
     prepared = (Preprocessing(config.dataset, config.image_size),) if config.preprocess else ()
     if check_dataset(config.dataset)["task"] == "detection":
-        written = detector.write_detector(model, config.engine, config.features, config.part)
+        written = detector.write_detector(read.model, config.engine, config.features, config.part)
         check_file = detector_runtime.check_file
     else:
-        written = network.write_network(model, config.engine, config.features, *prepared)
+        written = network.write_network(read.model, config.engine, config.features, *prepared)
         check_file = runtime.check_file
     write_atomically(path, [written.SerializeToString()])
     log("Comparing its answers with the model's")
     # A detector's file prepares nothing.
-    check_file(path, model, *prepared)
+    check_file(path, read.model, *prepared)
     return ONNX_FILE
 
 
-def _write_keras(model, config, directory, prefix, labels, log):
-    del config, prefix, labels
+def _write_keras(read, config, directory, labels, log):
+    del config, labels
     log("Writing the Keras file")
-    model.save(os.path.join(directory, KERAS_FILE))
+    read.model.save(os.path.join(directory, KERAS_FILE))
     return KERAS_FILE
 
 
-def _write_weights(model, config, directory, prefix, labels, log):
-    del config, prefix, labels
+def _write_weights(read, config, directory, labels, log):
+    del config, labels
     log("Writing the weights")
-    model.save_weights(os.path.join(directory, WEIGHTS_FILE))
+    read.model.save_weights(os.path.join(directory, WEIGHTS_FILE))
     return WEIGHTS_FILE
 
 
-def _write_release(model, config, directory, prefix, labels, log):
-    del labels
-    # The averages are not what the momentum belongs to.
-    momentums = None if config.use_moving_average else checkpoints.read_momentums(model, prefix)
-    differences = limits.differences(model)
-    for note in (*differences, *limits.script_settings(model, bool(momentums))):
+def _write_release(read, config, directory, labels, log):
+    del config, labels
+    differences = limits.differences(read.model)
+    for note in (*differences, *limits.script_settings(read.model, bool(read.momentums))):
         log(f"Note: {note}")
-    log("Writing the checkpoint, " + _good_for(momentums, differences))
+    log("Writing the checkpoint, " + _good_for(read.momentums, differences))
     with warnings.catch_warnings():
         # Said above, in the place where the command's users look.
         warnings.simplefilter("ignore", UserWarning)
-        written = checkpoints.save_release_checkpoint(model, directory, checkpoints.global_step(prefix), momentums)
+        written = checkpoints.save_release_checkpoint(read.model, directory, read.step, read.momentums)
     return os.path.basename(written)
 
 
@@ -155,15 +178,15 @@ _WRITERS = {
 }
 
 
-def _describe(model, config, directory, prefix):
+def _describe(read, config, directory):
     """Writes what somebody who finds the directory will ask."""
     task = task_of(config.dataset)
     facts = {
         **dataclasses.asdict(config),
         "task": check_dataset(config.dataset)["task"],
-        **(task.facts(model, config.image_size) if hasattr(task, "facts") else {}),
-        "checkpoint": os.path.basename(prefix),
-        "global_step": checkpoints.global_step(prefix),
+        **(task.facts(read.model, config.image_size) if hasattr(task, "facts") else {}),
+        "checkpoint": os.path.basename(read.prefix),
+        "global_step": read.step,
         "sact_tf": __version__,
     }
     # Where it lies is plain, and how it came to be allowed there is nobody's business.
