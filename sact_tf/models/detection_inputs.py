@@ -2,6 +2,11 @@
 
 import tensorflow as tf
 
+_CALLED_ON = (
+    "A detector is called on {'images': (batch, height, width, 3), 'image_size': (batch, 2)}, with 'original_size' "
+    "where boxes are wanted in pixels of the file, or on images alone, which have no padding then"
+)
+
 
 def check_inputs(inputs):
     """Inputs of a detector as a dict of `images` and `image_size`.
@@ -20,17 +25,15 @@ def check_inputs(inputs):
         inputs = {"images": inputs}
     unknown = sorted(set(inputs) - {"images", "image_size", "original_size"})
     if "images" not in inputs or unknown:
-        raise ValueError(
-            "A detector is called on {'images': (batch, height, width, 3), 'image_size': (batch, 2)}, with "
-            "'original_size' where boxes are wanted in pixels of the file, or on images alone, which have no padding "
-            f"then. Received: a dict with the keys {sorted(inputs)}"
-        )
-    images = tf.convert_to_tensor(inputs["images"])
+        raise ValueError(f"{_CALLED_ON}. Received: a dict with the keys {sorted(inputs)}")
+    images = _tensor("images", inputs["images"])
+    if images.shape.rank is not None and images.shape.rank < 3:
+        raise ValueError(f"{_CALLED_ON}. Received: `images` of the shape {tuple(images.shape)}")
     number = images.shape[0] if images.shape.rank else None
     checked = {"images": images}
     for name in ("image_size", "original_size"):
         if name in inputs:
-            size = tf.convert_to_tensor(inputs[name])
+            size = _tensor(name, inputs[name])
             # One row would be spread over all pictures.
             if not size.shape.is_compatible_with((number, 2)):
                 raise ValueError(
@@ -43,6 +46,15 @@ def check_inputs(inputs):
     # More than there is would be picture made of nothing.
     checked["image_size"] = tf.minimum(checked.get("image_size", whole), whole)
     return checked
+
+
+def _tensor(name, value):
+    try:
+        return tf.convert_to_tensor(value)
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"{_CALLED_ON}. Received: `{name}` is a {type(value).__name__} that is no tensor of numbers"
+        ) from error
 
 
 def check_truth(truth, num_classes):

@@ -125,6 +125,11 @@ REFUSED = {
         lambda images: {"images": images, "size": np.ones((2, 2))},
         r"A detector is called on(.|\n)*\['images', 'size'\]",
     ),
+    "a pair": (
+        lambda images: (images, np.ones((2, 2), "int32")),
+        r"A detector is called on(.|\n)*Received: `images` is a tuple that is no tensor",
+    ),
+    "one number": (lambda images: np.float32(3), r"A detector is called on(.|\n)*Received: `images` of the shape \(\)"),
     "sizes of one side": (
         lambda images: {"images": images, "image_size": np.ones(2)},
         r"`image_size` must be int \(batch, 2\)(.|\n)*shape=\(2,\)",
