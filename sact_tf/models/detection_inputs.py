@@ -48,6 +48,24 @@ def check_inputs(inputs):
     return checked
 
 
+def check_sizes(inputs, minimum_size):
+    """Raises ValueError unless each image has a size, and none is too small for the network.
+
+    Args:
+        inputs: of `check_inputs`; where a graph is traced there is nothing to be looked at.
+        minimum_size: int, height and width in pixels that the network takes.
+    """
+    images, sizes = inputs["images"], inputs["image_size"]
+    if tf.is_symbolic_tensor(images) or tf.is_symbolic_tensor(sizes):
+        return
+    sizes = sizes.numpy()
+    if len(sizes) != len(images) or sizes.min(initial=minimum_size) < minimum_size:
+        raise ValueError(
+            f"`image_size` must be height and width of the picture in each image, at least {minimum_size} pixels. "
+            f"Received: {len(images)} images, image_size={sizes.tolist()}"
+        )
+
+
 def _tensor(name, value):
     try:
         return tf.convert_to_tensor(value)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from sact_tf.models.backbone import check_image_shape, check_images
-from sact_tf.models.detection_inputs import check_inputs
+from sact_tf.models.detection_inputs import check_inputs, check_sizes
 
 
 class DetectorInput:
@@ -36,11 +36,13 @@ class DetectorInput:
         """What the detector may be called on, a dict of tensors, and its kind: the tuple of the names.
 
         Raises:
-            ValueError: for what the detector would refuse, and images of another size than `image_shape`.
+            ValueError: for what the detector would refuse, images of another size than `image_shape`, and sizes of
+                pictures that are too small, in which a detector would find nothing.
         """
         inputs = check_inputs(inputs)
         images = inputs["images"]
         check_images(images, self._minimum_size)
+        check_sizes(inputs, self._minimum_size)
         if not images.shape[1:].is_compatible_with(self._shape):
             raise ValueError(
                 f"This engine was compiled for images of the shape {self._shape}; compile the detector without "

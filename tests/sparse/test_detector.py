@@ -145,6 +145,13 @@ def test_engine_refuses_what_the_detector_refuses_in_the_same_words(detectors, b
             call(ask(batch["images"]))
 
 
+@pytest.mark.parametrize("image_size", [[[83, 98], [0.8, 0.5]], [[83, 98], [31, 60]], np.full((2, 2), np.nan)])
+def test_engine_refuses_sizes_that_leave_nothing_to_find(detectors, batch, image_size):
+    _, engine = detectors("sact")
+    with pytest.raises(ValueError, match=r"at least 32 pixels\. Received: 2 images, image_size=\["):
+        engine({"images": batch["images"], "image_size": image_size})
+
+
 def test_engine_of_one_size_refuses_others_and_another_dtype(detectors, batch, assert_same):
     model, engine = detectors("vanilla")
     fixed = sparse.compile(model, image_shape=(*LARGE, 3))

@@ -34,17 +34,12 @@ class OnnxDetector(runtime.InOnnxRuntime):
 
     def __init__(self, model, features=False, part="whole"):
         self.model = write_detector(model, features=features, part=part)
-        self._input, self._least = DetectorInput(model), model.backbone.minimum_size
+        self._input = DetectorInput(model)
         self._run = runtime.runner(self.model.SerializeToString())
 
     def __call__(self, inputs):
         inputs, _ = self._input.convert(inputs)
         images, sizes = (runtime.array_of(inputs[name]) for name in (IMAGES, IMAGE_SIZE))
-        if len(sizes) != len(images) or sizes.min(initial=self._least) < self._least:
-            raise ValueError(
-                f"`image_size` must be height and width of the picture in each image, at least {self._least} pixels. "
-                f"Received: {len(images)} images, image_size={sizes.tolist()}"
-            )
         outputs = self._run({IMAGES: images, IMAGE_SIZE: sizes})
         if "boxes" in outputs:
             outputs["boxes"] = np.asarray(in_original_pixels(outputs["boxes"], inputs))
