@@ -152,10 +152,10 @@ def _read(path, size):
         with open(path, "rb") as file:
             encoded = file.read()
         with pictures.opened(encoded) as picture:
-            stored, turned = (picture.height, picture.width), pictures.orientation(picture) in _SIDEWAYS
+            stored, turned = pictures.stored_size(picture), pictures.orientation(picture) in _SIDEWAYS
             fits = size in (stored, stored[::-1] if turned else stored)
             if fits and (size != stored or picture.format not in _DECODED):
-                encoded = _encoded(pictures.pixels_of(picture) if size != stored else picture.convert("RGB"))
+                encoded = _encoded(pictures.pixels_of(picture, upright=size != stored))
     except OSError as error:
         raise BadRecord(f"{one_line(path)}: it cannot be read: {error.strerror}.") from error
     except pictures.BadPicture as error:
@@ -170,7 +170,7 @@ def _read(path, size):
 
 def _encoded(pixels):
     buffer = io.BytesIO()
-    Image.fromarray(np.asarray(pixels)).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 

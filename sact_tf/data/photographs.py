@@ -38,7 +38,7 @@ def read_photograph(source, image_size=None, minimum_size=1, upright=True):
     Raises:
         BadPhotograph: if the file cannot be read or decoded, or the image is too small.
     """
-    pixels = _pixels(source) if upright else _turned_back(source, _pixels(source))
+    pixels = _pixels(source, upright)
     size = pixels.shape[:2] if image_size is None else resized_shape(*pixels.shape[:2], image_size)
     if min(size) < minimum_size:
         enough = math.ceil(minimum_size * max(pixels.shape[:2]) / min(pixels.shape[:2]))
@@ -84,22 +84,22 @@ def resized_shape(height, width, image_size):
     return (image_size, shorter) if height >= width else (shorter, image_size)
 
 
-def _pixels(source):
+def _pixels(source, upright):
     """uint8 `(height, width, 3)` of a file."""
     if not isinstance(source, bytes):
         _check_file(source)
     try:
         with pictures.opened(source) as picture:
             if picture.format not in ("JPEG", "MPO") or picture.mode not in ("RGB", "L"):
-                return pictures.pixels_of(picture)
-            number = pictures.orientation(picture)
+                return pictures.pixels_of(picture, upright)
+            number = pictures.orientation(picture) if upright else 1
         pixels = preprocessing.decode_image(tf.constant(_content(source))).numpy()
     except pictures.BadPicture as error:
         raise BadPhotograph(str(error)) from error
     except tf.errors.OpError as error:
         reason = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", error.message, flags=re.DOTALL).strip(" .")[:_MAX_MESSAGE]
         raise BadPhotograph(f"it is no whole JPEG file: {ascii(reason)[1:-1]}") from error
-    return np.ascontiguousarray(pictures.UPRIGHT.get(number, lambda image: image)(pixels))
+    return pictures.turned(pixels, number)
 
 
 def _content(source):
@@ -107,15 +107,6 @@ def _content(source):
         return source
     with open(source, "rb") as file:
         return file.read()
-
-
-def _turned_back(source, pixels):
-    """Pixels of a file that was read upright as they are stored."""
-    with pictures.opened(source) as picture:
-        number = pictures.orientation(picture)
-    # The two quarter turns undo each other, all others themselves.
-    number = {6: 8, 8: 6}.get(number, number)
-    return np.ascontiguousarray(pictures.UPRIGHT.get(number, lambda image: image)(pixels))
 
 
 def _check_file(path):

@@ -23,7 +23,7 @@ _MARKED = tuple(name for name in FORMATS if name not in _WITHOUT_MARK)
 # Mode 'I' has 32 bits; of these formats it holds 16.
 _SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 # Numbers of tags of EXIF and TIFF.
-_ORIENTATION_TAG, _BITS_PER_SAMPLE = 0x0112, 0x0102
+_ORIENTATION_TAG, _BITS_PER_SAMPLE, _WIDTH, _HEIGHT = 0x0112, 0x0102, 0x0100, 0x0101
 # What each orientation asks for.
 UPRIGHT = {
     2: lambda image: image[:, ::-1],
@@ -34,6 +34,8 @@ UPRIGHT = {
     7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
     8: lambda image: image.transpose(1, 0, 2)[::-1],
 }
+# What undoes the two quarter turns; all others undo themselves.
+_BACK = {6: 8, 8: 6}
 _MAX_MESSAGE = 160
 
 
@@ -97,12 +99,25 @@ def is_picture(path):
         return False
 
 
-def pixels_of(picture):
-    """The pixels of an opened picture, see `read_picture`."""
+def pixels_of(picture, upright=True):
+    """The pixels of an opened picture, see `read_picture`; with `upright=False` as they lie in the file."""
+    number = orientation(picture)
     picture.load()
     # Those of numbers other than bytes.
     pixels = _grey(picture) if picture.mode[0] in "IF" else _colours(picture)
-    return np.ascontiguousarray(UPRIGHT.get(orientation(picture), lambda image: image)(pixels))
+    pixels = turned(pixels, orientation(picture))
+    return pixels if upright else turned(pixels, _BACK.get(number, number))
+
+
+def stored_size(picture):
+    """Height and width in the file of an opened picture; what Pillow gives for a TIFF is turned already."""
+    tags = getattr(picture, "tag_v2", {})
+    return tags.get(_HEIGHT, picture.height), tags.get(_WIDTH, picture.width)
+
+
+def turned(image, number):
+    """An image `(height, width, channels)`, turned as an orientation of EXIF asks for; 1 leaves it as it is."""
+    return np.ascontiguousarray(UPRIGHT[number](image) if number in UPRIGHT else image)
 
 
 def orientation(picture):

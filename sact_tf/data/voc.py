@@ -178,7 +178,7 @@ def _size(tree, picture):
         return [int(text) for text in texts]
     try:
         with pictures.opened(picture) as opened:
-            return [opened.height, opened.width]
+            return pictures.stored_size(opened)
     # It is told when it is read.
     except pictures.BadPicture:
         return [1, 1]

@@ -221,13 +221,14 @@ def test_pictures_of_other_colours_are_read(write, coco_directory, mode):
     np.testing.assert_allclose(image[0, :30, :40], 200 / 127.5 - 1, atol=0.02)
 
 
-def test_a_picture_is_turned_only_if_its_boxes_are_those_of_the_turned_one(write, coco_directory):
+@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
+def test_a_picture_is_turned_only_if_its_boxes_are_those_of_the_turned_one(write, coco_directory, form):
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels = np.zeros((40, 30, 3), np.uint8)
     pixels[:8] = 255
     path = coco_directory / "train2017" / "007.jpg"
-    Image.fromarray(pixels).save(path, exif=exif.tobytes(), quality=95)
+    Image.fromarray(pixels).save(path, form, exif=exif, quality=95)
     # As stored: white above.
     image = write().read([1])["image"][0].numpy()
     assert image[2, 20, 0] > 0.9 and image[30, 27, 0] < -0.9
@@ -239,6 +240,11 @@ def test_a_picture_is_turned_only_if_its_boxes_are_those_of_the_turned_one(write
 def test_a_picture_that_tensorflow_cannot_decode_is_read_all_the_same(write, coco_directory):
     Image.new("RGB", (40, 30), (0, 200, 0)).save(coco_directory / "train2017" / "001.jpg", "TIFF")
     np.testing.assert_allclose(write().read([0])["image"][0, :30, :40, 1], 200 / 127.5 - 1, atol=0.05)
+
+
+def test_grey_of_16_bits_stays_grey(write, coco_directory):
+    Image.fromarray(np.full((30, 40), 100 * 257, np.uint16)).save(coco_directory / "train2017" / "001.jpg", "TIFF")
+    np.testing.assert_allclose(write().read([0])["image"][0, :30, :40], 100 / 127.5 - 1, atol=0.01)
 
 
 @pytest.mark.parametrize("text, number", [("000005", 5), ("7", 7), ("2007_000027", None), ("", None)])

@@ -173,8 +173,18 @@ def test_cat2000_is_read_without_its_output_and_unturned_where_its_maps_say_so(c
 def test_a_photograph_turned_back_is_as_stored(tmp_path):
     values = np.random.default_rng(0).integers(0, 255, (6, 9, 3), np.uint8)
     for number in range(1, 9):
-        Image.fromarray(values).save(tmp_path / "a.png", exif=turned(number))
-        np.testing.assert_allclose(read_photograph(str(tmp_path / "a.png"), upright=False) * 255, values, atol=1e-3)
+        for name in ("a.png", "a.tif"):
+            Image.fromarray(values).save(tmp_path / name, exif=turned(number))
+            np.testing.assert_allclose(read_photograph(str(tmp_path / name), upright=False) * 255, values, atol=1e-3)
+
+
+def test_points_are_those_of_the_turned_picture_whatever_its_form(tmp_path):
+    (tmp_path / "images").mkdir()
+    for name in ("a.jpg", "b.tif"):
+        Image.new("RGB", (30, 20)).save(tmp_path / "images" / name, exif=turned(6))
+    (tmp_path / "fixations.csv").write_text("image,x,y\na.jpg,19,29\nb.tif,19,29\n")
+    found = read_fixations("folder", str(tmp_path))
+    assert [(each.height, each.width) for each in found.images] == [(30, 20)] * 2 and not found.outside
 
 
 def test_matlab_files_of_other_kinds_are_told_apart(cat2000):

@@ -138,7 +138,7 @@ def _size_of(found):
     """Height and width of a picture as its fixations have it, and whether that is as it is stored."""
     try:
         with pictures.opened(found.path) as picture:
-            width, height = picture.size
+            height, width = pictures.stored_size(picture)
             turned = pictures.orientation(picture) in _ON_THEIR_SIDE
     except pictures.BadPicture as error:
         raise ValueError(f"{one_line(found.path)} cannot be looked at: {error}.") from error
