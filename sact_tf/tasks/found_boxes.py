@@ -97,7 +97,7 @@ class Detections:
 
     def __init__(self, num_classes):
         self.num_classes = num_classes
-        self.found, self.there, self.images = [], [], []
+        self.found, self.there, self.images = [], [], set()
 
     def add(self, batch, outputs):
         """Takes a batch into account."""
@@ -107,7 +107,9 @@ class Detections:
         boxes = batch["boxes"] * ratio
         for number, image_id in enumerate(batch["image_id"]):
             count, real = outputs["num_detections"][number], batch["classes"][number] > 0
-            self.images.append(int(image_id))
+            # Two images of one number, as of records without names, are still two.
+            image_id = -len(self.images) - 1 if int(image_id) in self.images else int(image_id)
+            self.images.add(image_id)
             self.found += scoring.detections(
                 image_id, *(outputs[name][number, :count] for name in ("boxes", "scores", "classes"))
             )

@@ -112,6 +112,17 @@ def test_classes_are_called_what_the_data_call_them(monkeypatch):
     assert detection.names_of(type("Records", (), {"categories": None}), "voc", None) == {}
 
 
+def test_images_that_share_a_number_are_scored_one_by_one():
+    batch, outputs = {**batch_of(), "image_id": np.array([7, 7])}, outputs_of()
+    # What is found in either image would be right in the other.
+    batch["boxes"][0], batch["classes"][0] = batch["boxes"][1], batch["classes"][1]
+    batch["boxes"][1], batch["classes"][1] = 0, 0
+    found = detection.collect(detection_stub(), None)
+    found.add(batch, outputs)
+    assert found.metrics()["DetectionBoxes_Precision/mAP"] == 0
+    assert len(found.images) == 2
+
+
 def detection_stub():
     return type("Model", (), {"num_classes": 4})()
 
