@@ -17,6 +17,8 @@ MIN_SIDE, MAX_SIDE = 600, 1024
 
 IMAGE, SOURCE_ID, LABEL = "image/encoded", "image/source_id", "image/object/class/label"
 CROWD, AREA = "image/object/is_crowd", "image/object/area"
+# What the API's own script for Pascal VOC writes, and no crowd.
+DIFFICULT = "image/object/difficult"
 SIDES = tuple(f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax"))
 
 
@@ -30,6 +32,7 @@ FEATURES = {
     **{side: _list_of(tf.float32) for side in SIDES},
     LABEL: _list_of(tf.int64),
     CROWD: _list_of(tf.int64),
+    DIFFICULT: _list_of(tf.int64),
     AREA: _list_of(tf.float32),
 }
 TFDS_FEATURES = {
@@ -72,7 +75,8 @@ def _parse(record):
     example = tf.io.parse_single_example(record, FEATURES)
     shares = tf.stack([example[side] for side in SIDES], axis=-1)
     number = image_id(example[SOURCE_ID])
-    return Objects(example[IMAGE], number, shares, example[LABEL], example[CROWD], example[AREA])
+    crowd = tf.cond(tf.size(example[CROWD]) > 0, lambda: example[CROWD], lambda: example[DIFFICULT])
+    return Objects(example[IMAGE], number, shares, example[LABEL], crowd, example[AREA])
 
 
 def _parse_tfds(record):

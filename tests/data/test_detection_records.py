@@ -17,12 +17,12 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SACT_TF_CACHE", str(tmp_path / "cache"))
 
 
-def record(boxes=(), labels=(), crowd=None, area=None, source_id="7", encoded=JPEG):
+def record(boxes=(), labels=(), crowd=None, area=None, source_id="7", encoded=JPEG, difficult=None):
     """A record as the scripts of the TF Object Detection API write it: what is None is not in it."""
     features = {"image/encoded": [encoded], "image/source_id": [source_id.encode()], "image/object/class/label": labels}
     for number, side in enumerate(detection_records.SIDES):
         features[side] = [float(box[number]) for box in boxes]
-    for name, values in (("is_crowd", crowd), ("area", area)):
+    for name, values in (("is_crowd", crowd), ("area", area), ("difficult", difficult)):
         if values is not None:
             features[f"image/object/{name}"] = values
     kinds = {bytes: "bytes_list", float: "float_list", int: "int64_list"}
@@ -69,6 +69,12 @@ def test_records_of_the_tf_object_detection_api_are_read(write):
     np.testing.assert_allclose(batch["area"], [[50.5, 60], [300, 0], [0, 0]], rtol=1e-5)
     assert batch["image_id"][0] == 7 and batch["image_id"][1] > 2**20
     assert lines == ["Counting the boxes of 3 records, which reads them once"]
+
+
+def test_what_records_of_pascal_voc_call_difficult_counts_as_a_crowd(write):
+    contents = [record(BOXES, [3, 90], difficult=[1, 0]), record(BOXES, [3, 90], crowd=[0, 1], difficult=[1, 0])]
+    source = voc.open_split(write(contents, LABELS, "pascal_train.record"), "train", 60)
+    assert source.read([0, 1])["crowd"].numpy().tolist() == [[True, False], [False, True]]
 
 
 def test_boxes_are_counted_once(write):
