@@ -143,6 +143,19 @@ def test_maps_beside_pictures_are_points(points):
     assert only.points.tolist() == [[7, 3], [29, 19]] and found.without == ["below/b$1$.png"]
 
 
+def test_maps_of_16_bits_and_those_that_are_white_where_nobody_looked(points):
+    (points / "fixations.csv").unlink()
+    fixation_map(points / "fixation_maps" / "a.png")
+    path = points / "fixation_maps" / "below" / "b$1$.png"
+    fixation_map(path, (40, 10), ((2, 5),))
+    Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) // 255).save(path)
+    assert read_fixations("folder", str(points)).images[1].points.tolist() == [[5, 2]]
+    fixation_map(path, (40, 10), ((2, 5),))
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    with pytest.raises(ValueError, match=r"b\$1\$.png has 399 of its 400 pixels marked.* exchange its colours"):
+        read_fixations("folder", str(points))
+
+
 def test_maps_of_another_size_blurred_ones_and_both_kinds_are_refused(points):
     fixation_map(points / "fixation_maps" / "a.png")
     with pytest.raises(ValueError, match=r"both fixation_maps and fixations\.csv"):

@@ -50,10 +50,12 @@ def _with_maps(paths, images, maps, log):
 def _read_map(path):
     """Points of a fixation map, and its height and width."""
     try:
-        pixels = pictures.read_picture(path)
+        with pictures.opened(path) as picture:
+            # In grey of more than 8 bits a point may be a 1, which nobody could see.
+            wide = picture.mode.startswith("I")
+            values = np.array(picture) if wide else pictures.pixels_of(picture).max(axis=2)
     except pictures.BadPicture as error:
         raise ValueError(f"{one_line(path)} cannot be read: {error}.") from error
-    values = pixels.max(axis=2)
     levels = np.unique(values[values > 0])
     if len(levels) > 1:
         raise ValueError(
@@ -62,6 +64,12 @@ def _read_map(path):
             f"such maps as PNG, or points in {_POINTS}."
         )
     rows, columns = np.nonzero(values)
+    if 2 * len(rows) > values.size:
+        raise ValueError(
+            f"{one_line(path)} has {len(rows)} of its {values.size} pixels marked, so it shows where nobody looked, or "
+            "its points are told apart by transparency, which is left out. A fixation map is black, but for single "
+            "pixels of one colour where somebody looked: exchange its colours."
+        )
     return np.stack([columns, rows], 1), values.shape
 
 
