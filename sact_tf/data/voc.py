@@ -21,6 +21,8 @@ from sact_tf.data.directories import nothing_found
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/voc"
 SIDES = ("ymin", "xmin", "ymax", "xmax")
+# Behind a name, in lists that are of one class: there, not there, or hard to tell. A name may have spaces.
+_MARK = re.compile(r"\s+(?:1|-1|0)$")
 _WAY_OUT = "Correct the file, or take the picture out of the list of its split"
 
 
@@ -78,13 +80,14 @@ def find_split(directory, split, log=None):
 def read_split(directory, split, log=None):
     """Reads the annotations of a split; returns `Annotations`, checked, and `Categories`."""
     path = _list_path(directory, split)
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        names = [line.split()[0] for line in file if line.strip()]
+    trees = _read_all(os.path.join(directory, "Annotations"))
+    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        lines = [line.strip() for line in file if line.strip()]
+    names = [line if line in trees else _MARK.sub("", line) for line in lines]
     twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
     if twice or not names:
         what = f"lists pictures twice: {named(twice)}" if twice else "lists no picture"
         raise ValueError(f"{path} {what}. It must have one name a line, each once. Correct it.")
-    trees = _read_all(os.path.join(directory, "Annotations"))
     check_files(path, [_annotation_path(directory, name) for name in names])
     categories = _categories(trees)
     if log:
@@ -138,7 +141,8 @@ def _read_all(folder):
     """Dict from the name of each picture to the tree of its annotation."""
     trees = {}
     for entry in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
-        if entry.endswith(".xml"):
+        # Macs leave `._NAME.xml` beside what they copy.
+        if entry.endswith(".xml") and not entry.startswith("."):
             path = os.path.join(folder, entry)
             try:
                 trees[entry.removesuffix(".xml")] = ElementTree.parse(path).getroot()
@@ -148,7 +152,9 @@ def _read_all(folder):
 
 
 def _categories(trees):
-    names = sorted({thing.findtext("name", "").strip() for tree in trees.values() for thing in tree.findall("object")})
+    names = {thing.findtext("name", "").strip() for tree in trees.values() for thing in tree.findall("object")}
+    # One without a name is told when its split is read.
+    names = sorted(names - {""})
     return Categories(tuple(range(1, len(names) + 1)), tuple(names))
 
 
@@ -187,7 +193,13 @@ def _size(tree, picture):
 def _picture_paths(directory, path, names):
     """Paths of the pictures, whatever their names end in."""
     folder = os.path.join(directory, "JPEGImages")
-    there = {os.path.splitext(entry)[0]: entry for entry in (os.listdir(folder) if os.path.isdir(folder) else [])}
+    there = {os.path.splitext(entry)[0]: entry for entry in _pictures_first(folder)}
     paths = [os.path.join(folder, there.get(name, f"{name}.jpg")) for name in names]
     check_files(path, paths)
     return paths
+
+
+def _pictures_first(folder):
+    """Entries of a folder; of those that differ in their ending alone, a picture comes last, and is taken."""
+    entries = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return sorted(entries, key=lambda entry: entry.lower().endswith(pictures.ENDINGS))

@@ -51,6 +51,8 @@ def cat2000(tmp_path):
         locations.parent.mkdir(parents=True, exist_ok=True)
         io.savemat(locations, {"fixLocs": fixated})
     picture(tmp_path / "trainSet" / "Stimuli" / "Action" / "Output" / "001_SaliencyMap.jpg")
+    # What a Mac leaves beside what it copies.
+    (tmp_path / "trainSet" / "Stimuli" / "Action" / "._001.jpg").touch()
     return tmp_path
 
 
@@ -59,6 +61,7 @@ def osie(tmp_path):
     """Pictures and both forms of the same fixations."""
     for name in ("1001.jpg", "1002.jpg"):
         picture(tmp_path / "stimuli" / name)
+    (tmp_path / "stimuli" / "._1001.jpg").touch()
     subjects = [[(3.5, 4.0), (30.0, 20.0)], [(1.0, 1.0)], []]
     entries = np.zeros((2, 1), object)
     for row, name in enumerate(("1001.jpg", "1002.jpg")):

@@ -91,6 +91,23 @@ def test_pictures_may_be_of_other_formats(directory):
     np.testing.assert_array_equal(image[0, 29, 39], [1, -1, -1])
 
 
+def test_names_may_have_spaces_and_a_mark_of_a_class_and_the_list_that_of_windows(directory):
+    for folder, ending in (("Annotations", "xml"), ("JPEGImages", "jpg")):
+        os.rename(directory / folder / f"empty.{ending}", directory / folder / f"my photo 1.{ending}")
+    (directory / "ImageSets/Main/train.txt").write_text("\ufeff000005 -1\r\nmy photo 1\r\n", encoding="utf-8")
+    index, _ = voc.read_split(str(directory), "train")
+    assert index.source_ids == ["000005", "my photo 1"]
+
+
+def test_what_other_programs_leave_beside_pictures_and_annotations_is_passed_over(directory):
+    for name in ("Annotations/._000005.xml", "JPEGImages/000005.txt", "JPEGImages/000005.xml", "JPEGImages/000005.a"):
+        (directory / name).write_bytes(b"\0\5\x16\7")
+    (directory / "Annotations" / "unused.xml").write_text(f"<a>{thing('', 1, 2, 3, 4)}</a>")
+    index, categories = voc.read_split(str(directory), "train")
+    assert index.paths[0] == str(directory / "JPEGImages" / "000005.jpg")
+    assert categories.names == ("cat", "sheep", "tram")
+
+
 MISTAKES = {
     "no XML": ("Annotations/empty.xml", "<annotation>", r"empty\.xml is no whole XML file: "),
     "no name": ("Annotations/empty.xml", "<a><object/></a>", r"empty\.xml: object 0 must have a name, and a bndbox"),

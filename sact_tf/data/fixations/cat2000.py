@@ -53,6 +53,6 @@ def _files(directory, endings):
         for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
             stem, ending = os.path.splitext(name)
             path = os.path.join(folder, name)
-            if ending.lower() in endings and os.path.isfile(path):
+            if ending.lower() in endings and not name.startswith(".") and os.path.isfile(path):
                 found[f"{category}/{stem}"] = path
     return found

@@ -31,7 +31,7 @@ def read(directory, log):
         raise nothing_found(directory, {**looked_for, "its fixations as JSON": candidates[-1]}, convertible=False)
     log(f"Fixations: {one_line(path)}")
     fixations = _from_json(path) if path.endswith(".json") else _from_matlab(path)
-    names = [name for name in os.listdir(stimuli) if os.path.splitext(name)[1].lower() in _PICTURES]
+    names = [name for name in os.listdir(stimuli) if name.lower().endswith(_PICTURES) and not name.startswith(".")]
     check_pairs(stimuli, path, names, fixations)
     for name in sorted(names):
         yield Found(os.path.join(stimuli, name), name, "", fixations[name])
