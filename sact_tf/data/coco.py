@@ -19,6 +19,8 @@ from sact_tf.data.detection import Categories
 from sact_tf.data.directories import nothing_found
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
+# What an entry of the lists may be called, and its picture.
+_TEXTS = {"id": (int, float, str), "file_name": str}
 # Bytes within which a list of categories is looked for before the whole file is read.
 _WINDOW = 1 << 22
 _WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
@@ -96,13 +98,16 @@ def read_split(directory, path, log=None):
         log(f"Reading {path}: {len(images)} pictures, {len(boxes)} boxes, {len(categories)} classes")
     numbers = _numbers(path, "images", images, ("id", "file_name", "height", "width"))
     _numbers(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
+    _check_crowds(path, boxes)
     classes = {number: place for place, number in enumerate(categories.numbers, 1)}
     for key, known, kind in (("image_id", numbers, "pictures"), ("category_id", classes, "categories")):
-        strange = sorted({box[key] for box in boxes if box[key] not in known}, key=str)
+        # As they are written: the text "1" is not the number 1. A list is no id, and no key of a dict.
+        ids = (box[key] if isinstance(box[key], _TEXTS["id"]) else str(box[key]) for box in boxes)
+        strange = sorted({json.dumps(each, ensure_ascii=False) for each in ids if each not in known})
         if strange:
             raise ValueError(
                 f"{path}: boxes are of {kind} that are not in the file, with the {key} {named(strange)}. Each must be "
-                f"the id of one of its {kind}. {_WAY_OUT}."
+                f"the id of one of its {kind}, and written as there, a number or a text. {_WAY_OUT}."
             )
     _check_sizes(path, images)
     paths = _picture_paths(directory, path, [image["file_name"] for image in images])
@@ -159,12 +164,26 @@ def _numbers(path, kind, entries, needed):
         lacking = [name for name in needed if not isinstance(entry, dict) or entry.get(name) is None]
         if lacking:
             raise ValueError(f"{path}: {kind}[{place}] has no {', '.join(lacking)}, which each needs. {_WAY_OUT}.")
+        texts = [name for name in ("id", "file_name") if not isinstance(entry.get(name, ""), _TEXTS[name])]
+        if texts:
+            raise ValueError(
+                f"{path}: the {texts[0]} of {kind}[{place}] must be a text{' or a number' * (texts[0] == 'id')}. "
+                f"Received: {str(entry[texts[0]])[:100]}. {_WAY_OUT}."
+            )
     ids = [entry["id"] for entry in entries if "id" in entry]
     numbers = {number: place for place, number in enumerate(ids)}
     if len(numbers) < len(ids):
         twice = sorted({number for place, number in enumerate(ids) if numbers[number] != place}, key=str)
         raise ValueError(f"{path}: {kind} share their id: {named(twice)}. Each must have its own. {_WAY_OUT}.")
     return numbers
+
+
+def _check_crowds(path, boxes):
+    for place, box in enumerate(boxes):
+        if (crowd := box.get("iscrowd", 0)) not in (0, 1, None):
+            raise ValueError(
+                f"{path}: iscrowd of annotations[{place}] must be 0 or 1, a number. Received: {crowd!r}. {_WAY_OUT}."
+            )
 
 
 def _check_sizes(path, images):
@@ -193,6 +212,9 @@ def _picture_paths(directory, path, names):
     """Paths of the pictures, in the first of the usual folders that has the first of them."""
     if not names:
         return []
+    if all("\\" in name for name in names):
+        # Written on Windows, where it stands between folders.
+        names = [name.replace("\\", "/") for name in names]
     suffix = os.path.basename(path)[len("instances_") : -len(".json")]
     plain = suffix.rstrip("0123456789")
     folders = [*dict.fromkeys((suffix, plain)), "images", ""]

@@ -129,6 +129,14 @@ MISTAKES = {
     "category twice": (repeat("categories"), "categories share their id: 90"),
     "no picture": (change_box(image_id=8), r"boxes are of pictures that are not in the file, with the image_id 8\."),
     "no category": (change_box(category_id=4), "are of categories that are not in the file, with the category_id 4"),
+    "text for a number": (change_box(image_id="7"), r'image_id "7"\. Each must be .* written as there, a number or a'),
+    "a list of categories": (change_box(category_id=[3]), r'with the category_id "\[3\]"\.'),
+    "a list as id": (
+        lambda content: content["images"][1].update(id=[7]),
+        r"id of images\[1\] must be a text or a number",
+    ),
+    "no file name": (lambda content: content["images"][1].update(file_name=7), r"file_name of images\[1\] must be a t"),
+    "text as crowd": (change_box(iscrowd="0"), r"iscrowd of annotations\[0\] must be 0 or 1, a number. Received: '0'"),
     "three numbers": (change_box(bbox=[1, 2, 3]), r"annotations\[0\] must be four numbers, left, .*: \[1, 2, 3\]"),
     "text": (change_box(bbox=["1", 2, 3, 4]), "must be four numbers"),
     "NaN": (change_box(bbox=[1, float("nan"), 3, 4]), "1 boxes have sides that are no finite numbers, .* 7. A box is"),
@@ -164,6 +172,14 @@ def test_pictures_without_a_file_are_named(write, coco_directory):
 def test_pictures_may_lie_in_the_folder_of_all_images(write, coco_directory):
     (coco_directory / "train2017").rename(coco_directory / "images")
     assert write().locate(1) == str(coco_directory / "images" / "007.jpg")
+
+
+def test_names_of_pictures_may_be_those_of_windows(write, coco_directory):
+    def change(content):
+        for image in content["images"]:
+            image["file_name"] = f"train2017\\{image['file_name']}"
+
+    assert write(change).locate(1) == str(coco_directory / "train2017" / "007.jpg")
 
 
 def test_a_directory_of_another_form_says_what_was_looked_for(tmp_path):
