@@ -6,20 +6,31 @@ from sact_tf.data.detection import Categories
 
 # A name may hold a brace.
 _TEXT = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
-_ITEM = re.compile(rf"item\s*\{{((?:[^}}\"']|{_TEXT})*)\}}")
+_COMMENT = re.compile(rf"({_TEXT})|#[^\n]*")
+# What lies in an item with an id of its own, such as a keypoint.
+_INNER = re.compile(rf"({_TEXT})|\b(?!item\b)\w+\s*:?\s*\{{(?:[^{{}}\"']|{_TEXT})*\}}")
+_ITEM = re.compile(rf"\bitem\s*:?\s*\{{((?:[^}}\"']|{_TEXT})*)\}}")
 _FIELD = re.compile(rf"\b(id|name|display_name)\s*:\s*(?:(\d+)|({_TEXT}))")
-_ESCAPE = re.compile(r"\\(.)")
+# Bytes of UTF-8 in octal numbers, as programs write what is not ASCII; or any sign.
+_ESCAPE = re.compile(r"((?:\\[0-7]{3})+)|\\(.)")
 
 
 def parse(text):
     """The `Categories` of a label map of the TF Object Detection API (`.pbtxt`); None if it has no item."""
     found = {}
+    for pattern in (_COMMENT, _INNER):
+        text = pattern.sub(lambda match: match[1] or " ", text)
     for item in _ITEM.findall(text):
-        fields = {name: number or _ESCAPE.sub(r"\1", text[1:-1]) for name, number, text in _FIELD.findall(item)}
+        fields = {name: number or _ESCAPE.sub(_unescaped, text[1:-1]) for name, number, text in _FIELD.findall(item)}
         if fields.get("id", "").isdigit():
             found[int(fields["id"])] = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
     numbers = tuple(sorted(found))
     return Categories(numbers, tuple(found[number] for number in numbers)) if numbers else None
+
+
+def _unescaped(match):
+    octal = (match[1] or "").split("\\")[1:]
+    return match[2] or bytes(int(number, 8) & 0xFF for number in octal).decode(errors="replace")
 
 
 def text_of(categories):

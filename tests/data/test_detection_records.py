@@ -151,6 +151,14 @@ def test_a_label_map_is_read_as_it_was_written():
     assert label_maps.parse("nothing") is None and detection_files.label_map("/nowhere") is None
 
 
+def test_of_a_label_map_comments_and_what_lies_in_an_item_are_no_items():
+    text = """# item { id: 9 name: "not this" }, it isn't there
+    item: { id: 1 name: "caf\\303\\251 # {1}" keypoints { id: 0 label: "nose" } keypoints: { id: 7 } }
+    item { id: 2  # "two
+      name: 'b' }"""
+    assert label_maps.parse(text) == Categories((1, 2), ("café # {1}", "b"))
+
+
 @pytest.mark.parametrize("below", ["coco/2017/1.1.0", "2017/1.1.0", "1.1.0", ""])
 def test_coco_is_read_as_tensorflow_datasets_prepares_it(tmp_path, below):
     features = tfds.features.FeaturesDict(
