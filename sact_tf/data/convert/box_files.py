@@ -17,7 +17,7 @@ from sact_tf.data import annotations as annotated
 from sact_tf.data import coco, label_maps, preprocessing, voc
 from sact_tf.data.detection_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
-from sact_tf.data.records import BadRecord, frame
+from sact_tf.data.records import SHARD_NAME, BadRecord, frame
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import Timer, one_line
 
@@ -45,7 +45,7 @@ def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, 
     order = list(range(len(annotations.paths)))
     random.Random(SHUFFLE_SEED).shuffle(order)
     shards = {f"{split}-{number:05d}-of-{num_shards:05d}": order[number::num_shards] for number in range(num_shards)}
-    _begin(output_dir, dataset, split, _fingerprint(annotations, categories, shards))
+    _begin(output_dir, dataset, split, _plan(annotations, categories, shards), log)
     _Writer(annotations, categories, output_dir, skip_bad, log).write(shards, threads)
     return [os.path.join(output_dir, name) for name in shards]
 
@@ -60,31 +60,52 @@ def _write_label_map(output_dir, categories):
     write_atomically(path, [text])
 
 
-def _fingerprint(annotations, categories, shards):
-    """Changes when a box, a category, the files, or the size or date of a picture does."""
+def _plan(annotations, categories, shards):
+    """What is written: a digest of boxes, categories and files, and one of each file's pictures, sizes and dates."""
     content = hashlib.sha256(json.dumps([list(categories), list(shards), annotations.source_ids]).encode())
     for array in (annotations.owners, annotations.boxes, annotations.classes, annotations.crowd, annotations.area):
         content.update(array.tobytes())
-    for path in annotations.paths:
+    files = {name: [_size_and_date(annotations.paths[number]) for number in part] for name, part in shards.items()}
+    return {
+        "boxes": content.hexdigest(),
+        "files": {name: hashlib.sha256(json.dumps(facts).encode()).hexdigest() for name, facts in files.items()},
+    }
+
+
+def _size_and_date(path):
+    try:
         status = os.stat(path)
-        content.update(f"{status.st_size} {status.st_mtime_ns} ".encode())
-    return content.hexdigest()
+        return [status.st_size, status.st_mtime_ns]
+    # A link to nothing: it is named when it is read.
+    except OSError:
+        return None
 
 
-def _begin(output_dir, dataset, split, fingerprint):
-    """Notes what is written; raises ValueError if files of the split are there that are something else."""
+def _begin(output_dir, dataset, split, plan, log):
+    """Notes what is written; removes files of the split whose pictures have changed.
+
+    Raises:
+        ValueError: if files of the split are there that are something else.
+    """
     path = os.path.join(output_dir, f".{dataset}_{split}.plan")
-    there = sorted(name for name in os.listdir(output_dir) if name.startswith(f"{split}-"))
-    known = None
-    if os.path.exists(path):
+    shards = map(SHARD_NAME.fullmatch, sorted(os.listdir(output_dir)))
+    there = [match.string for match in shards if match and match["name"] == split]
+    try:
         with open(path, encoding="utf-8") as file:
-            known = file.read()
-    if there and known != fingerprint:
+            known = json.load(file)
+    except (FileNotFoundError, ValueError):
+        known = {}
+    if there and (known.get("boxes") != plan["boxes"] or not set(there) <= set(plan["files"])):
         raise ValueError(
             f"{output_dir} holds files of the {split} split that are of other pictures, boxes or numbers of files "
             f"({there[0]}). Give another --output_dir, or remove them."
         )
-    write_atomically(path, [fingerprint.encode()])
+    changed = [name for name in there if known["files"][name] != plan["files"][name]]
+    for name in changed:
+        os.remove(os.path.join(output_dir, name))
+    if changed:
+        log(f"{len(changed)} of {len(there)} files that are there are made again: their pictures have changed")
+    write_atomically(path, [json.dumps(plan).encode()])
 
 
 class _Writer:

@@ -1,11 +1,13 @@
 """COCO and Pascal VOC as records: what is read back is what was there."""
 
 import os
+import random
 
 import numpy as np
 import pytest
 
 from sact_tf.data import annotations, coco, convert, pipeline
+from sact_tf.data.convert import box_files
 
 
 @pytest.fixture(autouse=True)
@@ -73,6 +75,28 @@ def test_a_picture_that_cannot_be_read_stops_the_conversion_or_is_left_out(coco_
     write(coco_directory, tmp_path / "out", lines.append, num_shards=1, skip_bad=1)
     assert lines[-1].startswith(f"Left out 1 of at most 1: {path}: it is damaged")
     assert coco.open_split(str(tmp_path / "out"), "train", 30).num_examples == 2
+
+
+def test_a_picture_that_was_replaced_is_converted_where_the_first_conversion_stopped(coco_directory, tmp_path):
+    # Alone in the second of two files.
+    path = coco_directory / "train2017" / f"{[1, 7, 20][_order()[1]]:03d}.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    with pytest.raises(OSError, match="Replace it and convert again"):
+        write(coco_directory, tmp_path / "out", threads=1)
+    path.write_bytes(whole)
+    lines = []
+    paths = write(coco_directory, tmp_path / "out", lines.append, threads=1)
+    assert lines[1:] == ["1 of 2 files are there already"] and all(map(os.path.exists, paths))
+    path.write_bytes(whole + b"\0")
+    write(coco_directory, tmp_path / "out", lines.append, threads=1)
+    assert "1 of 2 files that are there are made again: their pictures have changed" in lines
+
+
+def _order():
+    order = [0, 1, 2]
+    random.Random(box_files.SHUFFLE_SEED).shuffle(order)
+    return order
 
 
 @pytest.mark.parametrize(
