@@ -44,6 +44,8 @@ FORMATS = {
     **{dataset: ("tfrecord",) for dataset in box_files.DATASETS},
 }
 SPLITS = {"imagenet": imagenet.SPLITS, "cifar10": cifar10.SPLITS}
+# Names of folders of which none is a class where there are no others.
+SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 # The release's scripts and TensorFlow Datasets shuffle what they write, too.
 SHUFFLE_SEED = 12301
 
@@ -111,6 +113,12 @@ def _read_folder(from_folder, output_dir=None, log=None):
         raise ValueError(
             f"{from_folder} holds no pictures in class folders, such as {os.path.join(from_folder, 'cat', '1.jpg')}. "
             f"Found: {folder}."
+        )
+    if SPLIT_FOLDERS.issuperset(name.lower() for name in folder.pictures):
+        first = os.path.join(from_folder, next(iter(folder.pictures)))
+        raise ValueError(
+            f"{from_folder} holds folders of splits ({', '.join(folder.pictures)}), and each folder in --from_folder "
+            f"is taken for a class. Give --from_folder={first}, and others with their --split_name."
         )
     return folder
 

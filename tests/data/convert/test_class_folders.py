@@ -120,3 +120,12 @@ def test_a_list_without_a_last_line_break_is_read_too(tmp_path):
     (tmp_path / "imagenet_classes.txt").write_text("a\nb")
     assert class_names.read(tmp_path, "imagenet") == ["a", "b"]
     assert class_names.read(tmp_path, "cifar10") is None
+
+
+def test_folders_of_splits_are_no_classes(tmp_path):
+    make(tmp_path, "val/cat/1.jpg", "Train/cat/1.jpg", "notes/readme.md")
+    with pytest.raises(ValueError, match=r"holds folders of splits \(Train, val\).* Give --from_folder=.*/Train, and"):
+        convert.list_examples(tmp_path)
+    # A train among others may be one.
+    make(tmp_path, "tram/1.jpg")
+    assert convert.list_examples(tmp_path)[0] == ["Train", "tram", "val"]
