@@ -25,12 +25,17 @@ def read(directory, dataset):
             text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return [_ESCAPE.sub(_unescaped, line) for line in text.removesuffix("\n").split("\n")] if text else []
+    return [composed(_ESCAPE.sub(_unescaped, line)) for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def lines(names):
     """The content of the list, bytes."""
     return "".join(f"{escaped(name)}\n" for name in names).encode()
+
+
+def composed(name):
+    """A name with each letter and its accent as one character: Macs write them as two, and they are the same class."""
+    return unicodedata.normalize("NFC", name)
 
 
 def escaped(name):

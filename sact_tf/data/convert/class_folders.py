@@ -5,6 +5,7 @@ import os
 from typing import NamedTuple
 
 from sact_tf.data import pictures
+from sact_tf.data.class_names import composed
 from sact_tf.progress import Timer, one_line
 
 SECONDS_BETWEEN_MESSAGES = 2
@@ -68,10 +69,10 @@ def read_folder(path, output_dir=None, log=None):
         if not _is(entry.is_dir):
             reader.leave_out(BESIDE, entry)
         elif paths := list(reader.pictures_below(entry.path, (path, entry.path))):
-            found[entry.name] = paths
+            found.setdefault(composed(entry.name), []).extend(paths)
         else:
             reader.leave_out(EMPTY, entry)
-    return Folder(path, found, reader.left_out)
+    return Folder(path, dict(sorted(found.items())), reader.left_out)
 
 
 class _Reader:

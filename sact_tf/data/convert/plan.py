@@ -12,6 +12,7 @@ import threading
 from typing import NamedTuple
 
 from sact_tf.data import class_names
+from sact_tf.data.annotations import named
 from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import write_atomically
 
@@ -157,7 +158,11 @@ class Plan(NamedTuple):
         names = class_names.read(self.output_dir, self.dataset)
         if names not in (None, self.classes) and holds_data(self.output_dir):
             name = os.path.basename(class_names.path_of(self.output_dir, self.dataset))
-            raise ValueError(f"{self.output_dir} holds other classes or pictures than these ({name}). {_WAY_OUT}")
+            new, lost = sorted({*self.classes} - {*names}), sorted({*names} - {*self.classes})
+            raise ValueError(
+                f"{self.output_dir} holds other classes or pictures than these ({name}). Classes of {self.from_folder} "
+                f"that are not there: {named(new) or 'none'}; the other way round: {named(lost) or 'none'}. {_WAY_OUT}"
+            )
 
 
 class Record:

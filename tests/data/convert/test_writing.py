@@ -107,6 +107,18 @@ def test_a_whole_split_of_other_pictures_is_refused_and_stays(photos):
     assert len(examples(photos)) == 6
 
 
+def test_another_split_may_be_of_a_mac_and_classes_that_are_new_there_are_named(photos):
+    (photos / "a").rename(photos / "caf\xe9")
+    run(photos)
+    other = shutil.copytree(photos, photos.parent / "other")
+    (other / "caf\xe9").rename(other / "cafe\u0301")
+    run(other, split="validation")
+    assert examples(photos, split="validation") == examples(photos)
+    (other / "b").rename(other / "d")
+    with pytest.raises(ValueError, match=r"other that are not there: d; the other way round: b\. Give"):
+        run(other, split="validation")
+
+
 def test_an_unfinished_split_of_another_folder_is_refused(photos):
     run(photos)
     (photos.parent / "data" / "train-00001-of-00002").unlink()
