@@ -33,6 +33,7 @@ from sact_tf.data import cifar10, class_names, imagenet
 from sact_tf.data.convert import box_files, class_folders, example_files, plan
 from sact_tf.data.convert.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
 from sact_tf.data.convert.writing import Conversion
+from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import in_words
 from sact_tf.progress import print_line
 
@@ -144,7 +145,9 @@ def _examples(folder, classes):
 def _shuffled_parts(examples, names):
     """Dict from the names of files to their examples."""
     if len(examples) < len(names):
-        raise ValueError(f"{len(examples)} pictures cannot fill {len(names)} files. Give a lower --num_shards.")
+        shards = SHARD_NAME.fullmatch(os.path.basename(names[0]))
+        advice = "Give a lower --num_shards" if shards else "Give --to=tfrecord, a single file, or more pictures"
+        raise ValueError(f"{len(examples)} pictures cannot fill {len(names)} files. {advice}.")
     random.Random(SHUFFLE_SEED).shuffle(examples)
     return {name: examples[number :: len(names)] for number, name in enumerate(names)}
 

@@ -129,3 +129,12 @@ def test_folders_of_splits_are_no_classes(tmp_path):
     # A train among others may be one.
     make(tmp_path, "tram/1.jpg")
     assert convert.list_examples(tmp_path)[0] == ["Train", "tram", "val"]
+
+
+def test_fewer_pictures_than_files_that_a_format_has(tmp_path):
+    make(tmp_path, "photos/a/1.jpg", "photos/b/2.jpg")
+    arguments = {"output_dir": tmp_path / "out", "dataset": "cifar10", "log": lambda text: None}
+    with pytest.raises(
+        ValueError, match=r"2 pictures cannot fill 5 files\. Give --to=tfrecord, a single file, or more"
+    ):
+        convert.convert(tmp_path / "photos", "cifar_binary", **arguments)
