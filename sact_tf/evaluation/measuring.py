@@ -77,7 +77,9 @@ def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0
     for batch in pipeline.evaluation_batches(source, batch_size, skip_bad_records, log):
         outputs = compute(inputs_of(task, batch))
         for name, values in measure(batch, outputs).items():
-            moments.setdefault(name, Moments(name.replace("/", "_"))).update_state(values)
+            # A batch without a box has no pixel in one.
+            if tf.size(values):
+                moments.setdefault(name, Moments(name.replace("/", "_"))).update_state(values)
         for each in filter(None, (record, collected)):
             each.add(batch, outputs)
         done += len(batch["image"])

@@ -19,8 +19,8 @@ def images():
     return np.random.default_rng(3).uniform(-1, 1, (5, 16, 12, 3)).astype("float32")
 
 
-def source_of(images, labels):
-    boxes = np.tile(np.array([[2, 3, 9, 7]], "int32"), (len(images), 1))
+def source_of(images, labels, boxes=((2, 3, 9, 7),)):
+    boxes = np.resize(np.array(boxes, "int32"), (len(images), 4))
     columns = {"image": images, "label": np.asarray(labels, "int64"), "box": boxes}
 
     def read(indices):
@@ -102,6 +102,17 @@ def test_ponder_cost_is_told_apart_inside_and_outside_of_the_boxes(sact_model, i
     assert metrics["Ponder Cost/inside box"] == pytest.approx(inside.mean(), rel=1e-5)
     outside = (maps.sum() - inside.sum()) / (maps.size - inside.size)
     assert metrics["Ponder Cost/outside box"] == pytest.approx(outside, rel=1e-5)
+
+
+def test_batches_without_a_pixel_in_a_box_or_beside_it_count_where_they_have_some(sact_model, images, eagerly):
+    cost = visualize.ponder_map(sact_model(images[:2]), images.shape[1:3]).numpy()
+    source = source_of(images[:2], [0, 0], [(0, 0, 0, 0), (0, 0, 16, 12)])
+    with eagerly():
+        metrics = evaluation.evaluate_model(classification, sact_model, source, batch_size=1)
+        assert metrics["Ponder Cost/outside box"] == pytest.approx(cost[0].mean(), rel=1e-5)
+        assert metrics["Ponder Cost/inside box"] == pytest.approx(cost[1].mean(), rel=1e-5)
+        none = source_of(images[:1], [0], [(0, 0, 0, 0)])
+        assert "Ponder Cost/inside box" not in evaluation.evaluate_model(classification, sact_model, none, 1)
 
 
 def test_a_vanilla_network_has_flops_without_deviation_and_no_ponder_cost(images):
