@@ -199,6 +199,8 @@ def test_maps_of_a_detector_are_those_of_its_extractor(work, pictures, tmp_path)
     values = maps.of(picture, "ponder_cost", *image.shape[:2])
     np.testing.assert_allclose(values, found.ponder_map, rtol=1e-4)
     assert values.max() > values.min()
+    # The only unit of a block runs everywhere, but for the padding below the picture.
+    assert maps.spent(picture)[1]["block1"] == 1
 
 
 def test_other_networks_sizes_and_pictures_have_maps_of_their_own(maps, work, tmp_path):

@@ -94,7 +94,10 @@ class NetworkMaps:
         """FLOPs of a picture as part of what they would be if nothing halted; and the mean units by block, a dict."""
         with np.load(self._path(picture)) as kept:
             units = {
-                name.rpartition("/")[0]: float(kept[name].mean()) for name in kept.files if name.endswith("/num_units")
+                # Where a unit has run at least: all else is padding.
+                name.rpartition("/")[0]: float(kept[name][kept[name] > 0].mean())
+                for name in kept.files
+                if name.endswith("/num_units")
             }
             return float(kept["flops"][0] / kept["flops"][1]), units
 
