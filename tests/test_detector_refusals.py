@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import sact_tf
-from sact_tf import checkpoints, command_line, config, export
+from sact_tf import checkpoints, command_line, config, evaluation, export, training
 from sact_tf.command_line import configurations
 from sact_tf.studies import baseline
 from sact_tf.studies.lesion.checks import check_data
@@ -195,3 +195,14 @@ def test_a_detector_of_other_classes_says_how_it_starts_from_another(runs):
     started = detection.build_model(NETWORK)
     sact_tf.initialize_from(started, start)
     np.testing.assert_array_equal(model.proposal_conv.kernel, started.proposal_conv.kernel)
+
+
+def test_data_of_more_classes_than_the_network_has_are_refused_by_training_and_evaluation(runs, tmp_path):
+    message = r"data have 10 classes \(0, 1, 2, \.\.\.\), and the network has 3\. Train with --num_classes=10"
+    run_config = config.default_training_config("digit_scenes", dataclasses.asdict(NETWORK))
+    with pytest.raises(ValueError, match=message):
+        training.train(run_config, str(tmp_path / "run"), log=lambda line: None)
+    fields = split_of(checkpoint_dir=str(runs / "sact"))
+    evaluated = config.EvaluationConfig(**fields, eval_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=message):
+        evaluation.evaluate(evaluated, evaluated.checkpoint_dir)

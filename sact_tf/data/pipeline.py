@@ -14,6 +14,8 @@ from sact_tf.data.sources import Source, plain_error
 _ON_DISK = {"imagenet": imagenet, "cifar10": cifar10, "coco": coco, "voc": voc}
 # `tf.random.experimental.index_shuffle` puts it before its seeds. That takes one epoch at a time, not a batch's.
 SHUFFLE_SALT = 498247692
+# Classes of a message.
+_NAMED = 3
 
 
 def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None, log=None):
@@ -48,6 +50,22 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
     # Touches every file and checks every argument, so that a mistake shows now and not in the first step.
     cluttered_digits.render(split, 0, 0, image_size)
     return Source(num_examples, _digits_reader(split, image_size))
+
+
+def check_classes(source, num_classes):
+    """Raises ValueError if a data set of detection has more classes than a network; no operation would tell on a GPU.
+
+    Args:
+        source: `Source` or `RecordSource`.
+        num_classes: int, of the network, without the background.
+    """
+    categories = getattr(source, "categories", None)
+    found = len(categories) if categories else 0
+    if found > num_classes:
+        raise ValueError(
+            f"The data have {found} classes ({', '.join(categories.names[:_NAMED])}, ...), and the network has "
+            f"{num_classes}. Train with --num_classes={found}, or give the --dataset_dir that the network is for."
+        )
 
 
 def num_classes_of(dataset, dataset_dir):

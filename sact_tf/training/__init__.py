@@ -87,6 +87,7 @@ def train(
         _check_directory(config, train_log_dir)
         open_source = task_of(config.dataset).open_source
         source = open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
+        pipeline.check_classes(source, config.model.num_classes)
         trainer = Trainer(config, strategy, kept_units, source.num_examples)
         if chief:
             name_latest(train_log_dir, log)
