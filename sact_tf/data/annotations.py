@@ -104,6 +104,11 @@ def checked(annotations, log=None):
             f"{annotations.origin}: none of the {len(keep)} boxes has an area in its picture. Boxes are in pixels of "
             "the picture, not in shares of its sides, and the second corner is below and to the right of the first."
         )
+    if annotations.crowd[keep].all():
+        raise ValueError(
+            f"{annotations.origin}: all {keep.sum()} boxes are marked as crowds, or as difficult, which need not be "
+            "found, so there is nothing to find. Take the marks away, or give a split with other boxes."
+        )
     return annotations._replace(boxes=clipped).take(keep)
 
 

@@ -148,6 +148,10 @@ MISTAKES = {
     ),
     "no box": (lambda content: content.update(annotations=[]), "has 3 pictures and no box at all.*Give a split whose"),
     "nothing": (lambda content: content.update(annotations=[], images=[]), "has 0 pictures and no box at all"),
+    "crowds alone": (
+        lambda content: [box.update(iscrowd=1) for box in content["annotations"]] and None,
+        "all 3 boxes are marked as crowds, or as difficult",
+    ),
     "shares": (
         lambda content: [box.update(bbox=[90, 90, 0.1, 0.1]) for box in content["annotations"]] and None,
         "none of the 3 boxes has an area in its picture. Boxes are in pixels",
