@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 import stat
 
 import numpy as np
@@ -97,7 +96,7 @@ def _pixels(source, upright):
     except pictures.BadPicture as error:
         raise BadPhotograph(str(error)) from error
     except tf.errors.OpError as error:
-        reason = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", error.message, flags=re.DOTALL).strip(" .")[:_MAX_MESSAGE]
+        reason = preprocessing.reason_of(error.message)[:_MAX_MESSAGE]
         raise BadPhotograph(f"it is no whole JPEG file: {ascii(reason)[1:-1]}") from error
     return pictures.turned(pixels, number)
 

@@ -24,6 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from sact_tf.data import preprocessing
 from sact_tf.data.padding import batched, stacked
 from sact_tf.data.records import BadRecord
 from sact_tf.data.whole_files import write_atomically
@@ -259,7 +260,7 @@ def explain_damage(source, index):
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         # A message may quote the damaged bytes, which then are no text.
         message = error.message if isinstance(error, tf.errors.OpError) else "no example"
-        message = re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
+        message = preprocessing.reason_of(message)
         if found := re.search(LABEL_OUT_OF_RANGE, message):
             message = f"its label is not one of 0 to {found['last']} but {found['label']}, so it is of no class"
         elif found := re.search(CHECK_IN_A_GRAPH, message):

@@ -166,7 +166,7 @@ class _Writer:
         try:
             preprocessing.decode_image(encoded)
         except tf.errors.OpError as error:
-            reason = " ".join(error.message.split())[:MAX_MESSAGE]
+            reason = ascii(preprocessing.reason_of(error.message)[:MAX_MESSAGE])[1:-1]
             raise BadRecord(f"{one_line(path)}: it is damaged, or cannot be decoded: {reason}.") from error
 
     def _skip(self, error):

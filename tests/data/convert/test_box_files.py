@@ -68,12 +68,12 @@ def test_other_boxes_or_pictures_are_not_mixed_in(coco_directory, tmp_path):
 
 def test_a_picture_that_cannot_be_read_stops_the_conversion_or_is_left_out(coco_directory, tmp_path):
     path = coco_directory / "train2017" / "007.jpg"
-    path.write_bytes(path.read_bytes()[:300])
+    path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(OSError, match=r"007\.jpg: .* Replace it and convert again, or leave out .*--skip_bad=N"):
         write(coco_directory, tmp_path / "out", num_shards=1)
     lines = []
     write(coco_directory, tmp_path / "out", lines.append, num_shards=1, skip_bad=1)
-    assert lines[-1].startswith(f"Left out 1 of at most 1: {path}: it is damaged")
+    assert lines[-1].startswith(f"Left out 1 of at most 1: {path}: it is damaged, or") and "{{" not in lines[-1]
     assert coco.open_split(str(tmp_path / "out"), "train", 30).num_examples == 2
 
 
