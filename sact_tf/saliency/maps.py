@@ -101,8 +101,27 @@ def centre_prior(height, width, sigma=None):
 
 
 def mix(saliency_map, prior, centre_weight):
-    """`(1 - centre_weight) * saliency_map + centre_weight * prior`, both in [0, 1], float64 `(height, width)`."""
-    return (1 - centre_weight) * np.asarray(saliency_map, np.float64) + centre_weight * np.asarray(prior, np.float64)
+    """`(1 - centre_weight) * saliency_map + centre_weight * prior`, float64 `(height, width)`.
+
+    Args:
+        saliency_map, prior: floats in [0, 1] `(height, width)`, such as those of `scaled` and `centre_prior`.
+        centre_weight: float in [0, 1].
+
+    Raises:
+        ValueError: for maps of two sizes, and numbers outside of [0, 1], with which the weight would mean another one.
+    """
+    saliency_map, prior = np.asarray(saliency_map, np.float64), np.asarray(prior, np.float64)
+    if saliency_map.shape != prior.shape:
+        raise ValueError(
+            f"A map and the prior must be of one size. Received: shapes {saliency_map.shape} and {prior.shape}"
+        )
+    for name, values in (("saliency_map", saliency_map), ("prior", prior), ("centre_weight", centre_weight)):
+        if np.min(values) < -_ROUNDING or np.max(values) > 1 + _ROUNDING:
+            raise ValueError(
+                f"`{name}` must be in [0, 1]; `scaled` brings a map there. Received: {np.min(values):g} to "
+                f"{np.max(values):g}"
+            )
+    return (1 - centre_weight) * saliency_map + centre_weight * prior
 
 
 def contrast(image):

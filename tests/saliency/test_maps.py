@@ -52,6 +52,16 @@ def test_prior_is_highest_in_the_middle_and_equally_wide_both_ways():
     assert saliency.mix([[0.0, 1.0]], [[1.0, 0.5]], 0.25).tolist() == [[0.25, 0.875]]
 
 
+def test_maps_that_are_not_scaled_or_of_two_sizes_are_not_mixed():
+    for arguments, message in (
+        (([[2.0, 9.0]], [[0.0, 1.0]], 0.5), r"`saliency_map` must be in \[0, 1\]; `scaled` brings .* Received: 2 to 9"),
+        (([[0.0, 1.0]], [[0.0, 1.0]], 1.5), r"`centre_weight` must be in \[0, 1\]"),
+        (([[0.0, 1.0]], [[0.0], [1.0]], 0.5), r"of one size\. Received: shapes \(1, 2\) and \(2, 1\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            saliency.mix(*arguments)
+
+
 def test_contrast_is_where_luminance_changes():
     image = np.zeros((100, 120, 3))
     image[:, 60:] = 1.0
