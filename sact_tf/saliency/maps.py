@@ -21,8 +21,17 @@ def fixation_map(points, height, width):
     Returns:
         `(fixated, outside)`: bool array `(height, width)`, and how many points are not in the picture, int; what is no
         number is outside as well.
+
+    Raises:
+        ValueError: if points are not pairs, such as those of OSIE, which end in a time.
     """
-    points = np.asarray(points, np.float64).reshape(-1, 2)
+    points = np.asarray(points, np.float64)
+    if points.size and (points.ndim != 2 or points.shape[1] != 2):
+        raise ValueError(
+            f"`points` must be pairs of x and y, (n, 2); of longer rows give the first two columns. Received: shape "
+            f"{points.shape}"
+        )
+    points = points.reshape(-1, 2)
     inside = (points >= 0).all(1) & (points < (width, height)).all(1)
     columns, rows = np.floor(points[inside]).astype(int).T
     fixated = np.zeros((height, width), bool)

@@ -18,6 +18,11 @@ def test_points_mark_the_pixel_that_they_are_in_and_those_outside_are_counted():
     assert fixated.shape == (2, 3) and not fixated.any() and outside == 0
 
 
+def test_points_with_a_time_are_not_taken_for_more_points():
+    with pytest.raises(ValueError, match=r"pairs of x and y, \(n, 2\).* Received: shape \(2, 3\)"):
+        saliency.fixation_map([(394.5, 264.7, 246.0), (10.0, 20.0, 200.0)], 600, 800)
+
+
 def test_density_is_scipys_blur_with_nothing_outside():
     values = np.random.default_rng(1).uniform(size=(31, 17))
     # Few fixations, and more than are added up one by one.
