@@ -21,11 +21,12 @@ def path_of(directory, dataset):
 def read(directory, dataset):
     """Returns the names of the classes, or None if there is no list."""
     try:
-        with open(path_of(directory, dataset), encoding="utf-8", newline="") as file:
-            text = file.read()
+        # As an editor may have saved it: with a mark at the start, line breaks of Windows, and empty lines.
+        with open(path_of(directory, dataset), encoding="utf-8-sig", newline="") as file:
+            listed = [line.removesuffix("\r") for line in file.read().split("\n")]
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return [composed(_ESCAPE.sub(_unescaped, line)) for line in text.removesuffix("\n").split("\n")] if text else []
+    return [composed(_ESCAPE.sub(_unescaped, line)) for line in listed if line]
 
 
 def lines(names):

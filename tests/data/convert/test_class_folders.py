@@ -119,6 +119,9 @@ def test_names_of_classes_come_back_as_they_are_each_on_one_line(tmp_path):
 def test_a_list_without_a_last_line_break_is_read_too(tmp_path):
     (tmp_path / "imagenet_classes.txt").write_text("a\nb")
     assert class_names.read(tmp_path, "imagenet") == ["a", "b"]
+    # As editors on Windows save it.
+    (tmp_path / "imagenet_classes.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\n\r\n")
+    assert class_names.read(tmp_path, "imagenet") == ["a", "b"]
     assert class_names.read(tmp_path, "cifar10") is None
 
 
