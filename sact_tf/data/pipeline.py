@@ -8,14 +8,13 @@ import tensorflow as tf
 
 from sact_tf.config import check_dataset
 from sact_tf.data import cifar10, class_names, cluttered_digits, coco, detection, imagenet, preprocessing, voc
+from sact_tf.data.annotations import named
 from sact_tf.data.sources import Source, plain_error
 
 # Data sets on disk, each with a function `open_split`.
 _ON_DISK = {"imagenet": imagenet, "cifar10": cifar10, "coco": coco, "voc": voc}
 # `tf.random.experimental.index_shuffle` puts it before its seeds. That takes one epoch at a time, not a batch's.
 SHUFFLE_SALT = 498247692
-# Classes of a message.
-_NAMED = 3
 
 
 def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None, log=None):
@@ -63,8 +62,8 @@ def check_classes(source, num_classes):
     found = len(categories) if categories else 0
     if found > num_classes:
         raise ValueError(
-            f"The data have {found} classes ({', '.join(categories.names[:_NAMED])}, ...), and the network has "
-            f"{num_classes}. Train with --num_classes={found}, or give the --dataset_dir that the network is for."
+            f"The data have {found} classes: {named(categories.names)}. The network has {num_classes}. Train with "
+            f"--num_classes={found}, or give the --dataset_dir that the network is for."
         )
 
 
