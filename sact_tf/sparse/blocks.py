@@ -23,7 +23,7 @@ from sact_tf.sparse.branches import GlobalBranch, SpatialBranch, make_spatial_br
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Basic
 from sact_tf.sparse.rows import Grid
-from sact_tf.sparse.tensors import stitch
+from sact_tf.sparse.tensors import length, stitch
 from sact_tf.sparse.units import make_unit
 
 # Halted rows are taken away once less than this part of the rows is active: to move the others costs about as much as
@@ -122,7 +122,7 @@ class SpatialRunner:
             return rows.own_numbers[:0], rows.output[:0]
 
         def run():
-            enough = COMPACT_BELOW * tf.cast(tf.shape(rows.own_numbers)[0], tf.float32)
+            enough = COMPACT_BELOW * tf.cast(length(rows.own_numbers), tf.float32)
             left, *gone = tf.cond(
                 tf.cast(still, tf.float32) < enough,
                 lambda: row_sets.compact(rows, active, grid),
@@ -152,7 +152,7 @@ class SpatialRunner:
         numbers, outputs = zip(*halted, (rows.own_numbers, rows.output), strict=True)
 
         def stitched():
-            order = grid.spread(tf.range(tf.shape(grid.inside)[0]))
+            order = grid.spread(tf.range(length(grid.inside)))
             return stitch([tf.gather(order, each) for each in numbers], outputs)
 
         # Rows of whole maps are in order, and to put them together would be to copy them.
@@ -227,7 +227,7 @@ class ImageRunner:
     def __call__(self, features, picture):
         features = self.units[0].on_map(features, picture)
         picture = _after(self.units[0], picture)
-        batch = tf.shape(features)[0]
+        batch = length(features)
         images = tf.range(batch)
         state, weight = self._halt(0, features, images, halting.initial_state((batch,)), picture)
         output, weights, halted = features, [weight], []
@@ -248,7 +248,7 @@ class ImageRunner:
             return halting.advance(state, None, self.epsilon)
         probability = tf.sigmoid(self.branches[index].logit(mean_of(features, _of_images(picture, images))))
         return halting.advance(
-            state, tf.scatter_nd(images[:, None], probability, tf.shape(state.ponder_cost)), self.epsilon
+            state, tf.scatter_nd(tf.expand_dims(images, 1), probability, tf.shape(state.ponder_cost)), self.epsilon
         )
 
     def _step(self, index, features, output, images, state, picture):
@@ -259,7 +259,7 @@ class ImageRunner:
             return features, output, images, images[:0], output[:0]
 
         def leave():
-            kept, halted = tf.where(stays)[:, 0], tf.where(tf.logical_not(stays))[:, 0]
+            kept, halted = (tf.squeeze(tf.where(each), 1) for each in (stays, tf.logical_not(stays)))
             left = [tf.gather(each, kept) for each in (features, output, images)]
             return *left, tf.gather(images, halted), tf.gather(output, halted)
 

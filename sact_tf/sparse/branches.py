@@ -80,9 +80,9 @@ class LinearBranches:
         """
         del residual
         later = self._count - index
-        change = tf.matmul(narrow, self._steps[index])
-        columns = rows.add(rows.columns[:, TAPS:], change[:, : TAPS * later])
-        sums = tf.math.unsorted_segment_sum(change[:, TAPS * later :], rows.images, grid.batch)
+        change, of_image = tf.split(tf.matmul(narrow, self._steps[index]), (TAPS * later, later), 1)
+        columns = rows.add(rows.columns[:, TAPS:], change)
+        sums = tf.math.unsorted_segment_sum(of_image, rows.images, grid.batch)
         return columns, pooled[:, 1:] + sums / grid.area
 
     def logits(self, index, rows, pooled):

@@ -35,9 +35,12 @@ import tensorflow as tf
 
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import TAPS
+from sact_tf.sparse.tensors import length
 
 # Row 0 of every gathered table: what a convolution reads outside of the image.
 _NOTHING = 1
+# What `tf.pad` takes for one row of zeros below.
+_BELOW = ((0, 1), (0, 0))
 # Of what is computed in parts: about so many bytes, which a processor's cache holds. 2 to 8 MB are alike.
 PART_BYTES = 4 * 2**20
 
@@ -63,11 +66,13 @@ class Grid:
     """
 
     def __init__(self, features, border, picture=None):
-        self.batch, self.height, self.width = tf.unstack(tf.shape(features)[:3])
+        self.batch, self.height, self.width, _ = tf.unstack(tf.shape(features))
         self.border = border
         self._row_length = self.width + 2 * border
         self._map_length = (self.height + 2 * border) * self._row_length
         self.size = self.batch * self._map_length
+        self._sizes = tf.stack([self.batch, self.height, self.width])
+        self._offsets = [None, *map(self._offsets_within, range(1, border + 1))]
         maps = tf.range(self.batch)[:, None, None] * self._map_length
         rows = (tf.range(self.height)[:, None] + border) * self._row_length
         self.inside = tf.reshape(maps + rows + tf.range(self.width) + border, (-1,))
@@ -76,18 +81,21 @@ class Grid:
         of_picture = tf.ones_like(self.inside) if picture is None else tf.cast(tf.reshape(picture, (-1,)), tf.int32)
         self.is_picture = self.spread(of_picture) > 0
 
-    def offsets(self, distance):
-        """What to add to a position's number for all positions at most so far away, row by row."""
+    def _offsets_within(self, distance):
         steps = tf.range(-distance, distance + 1)
         return tf.reshape(steps[:, None] * self._row_length + steps, (-1,))
 
+    def around(self, numbers, distance=1):
+        """Numbers of all positions at most so far away from those of `numbers`, row by row: `(numbers, places)`."""
+        return tf.expand_dims(numbers, 1) + self._offsets[distance]
+
     def scatter(self, numbers, values):
         """`(size,)`, zero but for `values` at the positions of these numbers."""
-        return tf.scatter_nd(numbers[:, None], values, self.size[None])
+        return tf.scatter_nd(tf.expand_dims(numbers, 1), values, tf.reshape(self.size, (1,)))
 
     def spread(self, values):
         """The same, of values `(batch * height * width,)` at all positions `inside`."""
-        maps = tf.reshape(values, (self.batch, self.height, self.width))
+        maps = tf.reshape(values, self._sizes)
         return tf.reshape(tf.pad(maps, ((0, 0), *((self.border,) * 2,) * 2)), (-1,))
 
     def mask(self, rows):
@@ -145,8 +153,7 @@ class Rows(NamedTuple):
 
     def add(self, rows, change):
         """`rows` with `change`, `(own, channels)`, added to the own ones."""
-        others = tf.shape(rows)[0] - tf.shape(change)[0]
-        return rows + tf.pad(change, [[0, others], [0, 0]])
+        return rows + tf.pad(change, _BELOW * (length(rows) - length(change)))
 
 
 def gather_neighbours(rows, table):
@@ -192,12 +199,12 @@ def in_parts(function, rows, between, results):
     Returns:
         `(rows, results)`.
     """
-    count = tf.shape(rows)[0]
+    count = length(rows)
     number = 1 + count // (PART_BYTES // (between * tf.float32.size))
-    length = (count + number - 1) // number
+    each = (count + number - 1) // number
 
     def next_part(index, parts):
-        return index + 1, parts.write(index, function(rows[index * length : (index + 1) * length]))
+        return index + 1, parts.write(index, function(rows[index * each : (index + 1) * each]))
 
     def all_parts():
         parts = tf.TensorArray(tf.float32, number, element_shape=(None, results), infer_shape=False)
@@ -235,10 +242,9 @@ def start(features, columns, grid):
 
 
 def _tables(grid, numbers, own_numbers, ring_numbers):
-    count = tf.range(_NOTHING, tf.shape(numbers)[0] + _NOTHING)
+    count = tf.range(_NOTHING, length(numbers) + _NOTHING)
     row_of = grid.spread(count) if numbers is grid.inside else grid.scatter(numbers, count)
-    offsets = grid.offsets(1)
-    return [tf.gather(row_of, each[:, None] + offsets) for each in (own_numbers, ring_numbers)]
+    return [tf.gather(row_of, grid.around(each)) for each in (own_numbers, ring_numbers)]
 
 
 def compact(rows, active, grid):
@@ -254,12 +260,12 @@ def compact(rows, active, grid):
     """
     stays = tf.gather(active, rows.own_numbers)
     own, halted = _where(stays), _where(tf.logical_not(stays))
-    others = tf.concat([halted, tf.range(tf.shape(rows.output)[0], tf.shape(rows.numbers)[0])], 0)
+    others = tf.concat([halted, tf.range(length(rows.output), length(rows.numbers))], 0)
     if grid.picture is not None:
         others = tf.gather(others, _where(tf.gather(grid.is_picture, tf.gather(rows.numbers, others))))
     parts, others_numbers = [own], tf.gather(rows.numbers, others)
     for distance in range(1, grid.border + 1):
-        near = tf.reduce_any(tf.gather(active, others_numbers[:, None] + grid.offsets(distance)), 1)
+        near = tf.reduce_any(tf.gather(active, grid.around(others_numbers, distance)), 1)
         parts.append(tf.gather(others, _where(near)))
         if distance < grid.border:
             far = _where(tf.logical_not(near))
@@ -269,7 +275,7 @@ def compact(rows, active, grid):
     ring_numbers = tf.gather(rows.numbers, parts[1]) if grid.border > 1 else own_numbers[:0]
     features = tf.gather(rows.features, order)
     # Before the first unit on rows the output is the features themselves, and need not be gathered twice.
-    output = features[: tf.shape(own)[0]] if rows.output is rows.features else tf.gather(rows.output, own)
+    output = features[: length(own)] if rows.output is rows.features else tf.gather(rows.output, own)
     left = Rows(
         features,
         tf.gather(rows.columns, order),
@@ -284,4 +290,4 @@ def compact(rows, active, grid):
 
 
 def _where(condition):
-    return tf.cast(tf.where(condition)[:, 0], tf.int32)
+    return tf.cast(tf.squeeze(tf.where(condition), 1), tf.int32)

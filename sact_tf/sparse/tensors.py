@@ -67,6 +67,12 @@ class Kernel:
         return product if self.activation is None else self.activation(product)
 
 
+def length(values):
+    """How many there are along the first axis: int32 scalar, of values of a known rank."""
+    # An operation instead of the five of `tf.shape(values)[0]`: they are traced, and looked at, hundreds of times.
+    return tf.unstack(tf.shape(values))[0]
+
+
 def leaky_relu(features):
     """Leaky ReLU with the CIFAR network's slope."""
     return tf.nn.leaky_relu(features, LEAKY_RELU_SLOPE)
@@ -86,11 +92,11 @@ def stitch(numbers, values):
     """
     # `tf.dynamic_stitch` copies with one thread, since the last of two rows of a number has to win; this one copies
     # each part with one.
+    pieces = max(1, PIECES // len(numbers))
     indices, data = [], []
     for each, rows in zip(numbers, values, strict=True):
-        pieces = max(1, PIECES // len(numbers))
-        ends = [tf.shape(each)[0] * index // pieces for index in range(pieces + 1)]
-        for piece in map(slice, ends, ends[1:]):
-            indices.append(each[piece])
-            data.append(rows[piece])
+        ends = length(each) * tf.range(pieces + 1) // pieces
+        sizes = ends[1:] - ends[:-1]
+        indices += tf.split(each, sizes, num=pieces)
+        data += tf.split(rows, sizes, num=pieces)
     return tf.raw_ops.ParallelDynamicStitch(indices=indices, data=data)

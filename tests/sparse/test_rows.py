@@ -38,7 +38,9 @@ def test_grid_numbers_positions_with_a_border_around_every_map():
     first = [7, 8, 9, 10, 13, 14, 15, 16, 19, 20, 21, 22]
     np.testing.assert_array_equal(grid.inside, [*first, *np.add(first, 30)])
     assert int(grid.size) == 60
-    np.testing.assert_array_equal(grid.offsets(1), [-7, -6, -5, -1, 0, 1, 5, 6, 7])
+    np.testing.assert_array_equal(
+        grid.around(tf.constant([7, 22])), np.add([[7], [22]], [-7, -6, -5, -1, 0, 1, 5, 6, 7])
+    )
     np.testing.assert_array_equal(grid.image_of(grid.inside), [0] * 12 + [1] * 12)
     assert grid.crop(tf.range(60)).shape == (2, 3, 4)
     np.testing.assert_array_equal(tf.reshape(grid.crop(tf.range(60)), (-1,)), grid.inside)
