@@ -115,6 +115,8 @@ def session(written):
     options = onnxruntime.SessionOptions()
     # Threads that wait for work by asking for it again and again take time from whatever else is timed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # As `sact_tf.sparse.compile` does.
+    options.enable_mem_pattern = False
     run = onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in run.get_outputs()]
 

@@ -89,6 +89,8 @@ def onnx_server():
     model, options = network(), onnxruntime.SessionOptions()
     # Idle threads of one session would take the processor from those of the other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # As `sact_tf.sparse.compile` does.
+    options.enable_mem_pattern = False
 
     def answering(preprocessing):
         written = write_network(model, FLAGS.engine, preprocessing=preprocessing).SerializeToString()

@@ -36,7 +36,9 @@ ONLY_ONNX = f"""
 import sys
 import numpy as np, onnxruntime
 images = np.load(sys.argv[1] + "/images.npy")
-run = onnxruntime.InferenceSession(sys.argv[1] + "/network.onnx", providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.enable_mem_pattern = sys.argv[2] == "patterns"
+run = onnxruntime.InferenceSession(sys.argv[1] + "/network.onnx", options, providers=["CPUExecutionProvider"])
 for _ in range(3):
     run.run(None, {{"images": images}})
 {PEAK}"""
@@ -156,13 +158,16 @@ def measure_peak(networks, batch, size, row):
 
 
 def measure_onnx_peak(written, images):
-    """The same of a process that has ONNX Runtime alone."""
+    """The same of a process that has ONNX Runtime alone, with its memory patterns (the default) / without."""
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/network.onnx", "wb") as file:
             file.write(written)
         np.save(f"{folder}/images.npy", images)
-        command = [sys.executable, "-c", ONLY_ONNX, folder]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        peaks = []
+        for patterns in ("patterns", "none"):
+            command = [sys.executable, "-c", ONLY_ONNX, folder, patterns]
+            peaks.append(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+        return " / ".join(peaks)
 
 
 def print_peak(networks, batch, size, row):
