@@ -78,7 +78,7 @@ def test_boxes_that_are_missing_altogether_are_named(fitted):
 
 def test_a_compiled_detector_is_reloaded_compiled(fitted, tmp_path):
     fitted[0].save(tmp_path / "detector.keras")
-    assert keras.saving.load_model(tmp_path / "detector.keras").optimizer.name.lower() == "sgd"
+    assert isinstance(keras.saving.load_model(tmp_path / "detector.keras").optimizer, keras.optimizers.SGD)
 
 
 @pytest.mark.parametrize("given", [{"loss": "mse"}, {"metrics": ["accuracy"]}, {"loss_weights": 2.0}])
