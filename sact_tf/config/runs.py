@@ -178,6 +178,23 @@ def differences(config, other):
     ]
 
 
+def check_same(directory, config, way_out):
+    """Raises ValueError if the run in a directory, which has a configuration, has another one than this.
+
+    Args:
+        directory: path of the run.
+        config: `TrainingConfig`.
+        way_out: str, what the message says of another directory, such as "another --run_dir for a new study".
+    """
+    differing = differences(read_config(directory), config)
+    if differing:
+        raise ValueError(
+            f"{directory} holds a run with another configuration (there, here):\n  "
+            + "\n  ".join(differing)
+            + f"\nGive the same flags to go on with it, or {way_out}."
+        )
+
+
 def _flatten(config):
     fields = dataclasses.asdict(config)
     return {**{f"model.{name}": value for name, value in fields.pop("model").items()}, **fields}

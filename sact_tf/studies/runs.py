@@ -41,15 +41,8 @@ def check(planned, num_examples=None):
     """
     for directory, config in planned:
         evaluation_of(config, directory, num_examples)
-        if not (os.path.exists(os.path.join(directory, configs.CONFIG_FILE)) and latest(directory)):
-            continue
-        differing = configs.differences(configs.read_config(directory), config)
-        if differing:
-            raise ValueError(
-                f"{directory} holds a run with another configuration (there, here):\n  "
-                + "\n  ".join(differing)
-                + "\nGive the same flags to go on with it, or another --run_dir for a new study."
-            )
+        if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)) and latest(directory):
+            configs.check_same(directory, config, "another --run_dir for a new study")
 
 
 def train_and_evaluate(config, directory, num_examples=None, log=print_line):

@@ -114,13 +114,7 @@ def _check_directory(config, train_log_dir):
                 f"{train_log_dir} holds checkpoints but no {configs.CONFIG_FILE}, so they are not of a run that can go "
                 "on. Give another --train_log_dir; to start from these weights, name them in --finetune_path."
             )
-        differing = configs.differences(configs.read_config(train_log_dir), config)
-        if differing:
-            raise ValueError(
-                f"{train_log_dir} holds a run with another configuration (there, here):\n  "
-                + "\n  ".join(differing)
-                + "\nGive the same flags to go on with it, or another --train_log_dir for a new run."
-            )
+        configs.check_same(train_log_dir, config, "another --train_log_dir for a new run")
     try:
         os.makedirs(train_log_dir, exist_ok=True)
         with tempfile.TemporaryFile(dir=train_log_dir):
