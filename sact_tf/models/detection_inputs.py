@@ -119,7 +119,8 @@ def _refuse_wrong_values(boxes, classes, num_classes):
     numbers = tf.cast(classes, tf.float32)
     # Written so that NaN fails.
     whole = (numbers >= 0) & (numbers <= num_classes) & (numbers == tf.floor(numbers))
-    upright = tf.reduce_all(boxes[..., 2:] >= boxes[..., :2], axis=-1) | (numbers == 0)
+    upright = (boxes[..., 2:] >= boxes[..., :2]) & tf.math.is_finite(boxes[..., 2:]) & tf.math.is_finite(boxes[..., :2])
+    upright = tf.reduce_all(upright, axis=-1) | (numbers == 0)
     range_of_classes = f"Classes must be whole numbers from 1 to {num_classes}, and 0 in rows of padding. Received:"
     order = "Boxes must be finite: ymin, xmin, ymax, xmax, none of the last two below its first. Received:"
     checks = [

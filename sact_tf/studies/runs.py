@@ -71,11 +71,8 @@ def train(config, directory, log=print_line):
     They stay beside the run, so that a study that is started again tells them too. Arguments as of
     `train_and_evaluate`.
     """
-    trained, path = (
-        training.train(config, directory, save_interval_secs=60, log=log),
-        os.path.join(directory, TIME_FILE),
-    )
-    before = 0.0
+    trained = training.train(config, directory, save_interval_secs=60, log=log)
+    path, before = os.path.join(directory, TIME_FILE), 0.0
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             before = json.load(file)["seconds"]

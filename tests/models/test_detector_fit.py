@@ -63,6 +63,7 @@ def test_predict_leaves_the_features_out_unless_asked(fitted):
         ({"classes": np.array([[1.7, 3], [2, 0]])}, "(?s)whole numbers from 1 to 3"),
         ({"boxes": BOXES["boxes"][..., [2, 3, 0, 1]]}, "(?s)Boxes must be finite: ymin, xmin, ymax, xmax"),
         ({"boxes": BOXES["boxes"] * np.nan}, "(?s)Boxes must be finite"),
+        ({"boxes": BOXES["boxes"] + np.array([0, 0, np.inf, np.inf])}, "(?s)Boxes must be finite"),
     ],
 )
 def test_what_is_no_truth_is_refused(fitted, changes, message):
