@@ -9,7 +9,7 @@ from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
 from sact_tf.tasks.detect_jpeg import SERVED_INPUTS, facts, known_labels, served_inputs, signatures
 from sact_tf.tasks.found_boxes import SURE, Detections, Findings, marks_of
-from sact_tf.tasks.label_files import check_named, read_lines
+from sact_tf.tasks.label_files import begins_with_background, check_named, read_lines
 from sact_tf.visualize.detections import detection_gallery
 
 __all__ = ["SERVED_INPUTS", "facts", "known_labels", "served_inputs", "signatures"]
@@ -56,16 +56,18 @@ def read_labels(path, num_classes, dataset, log=None):
         log: called with a line of text that says how the lines were read, or None.
 
     Raises:
-        OSError, ValueError: if it cannot be read, has another number of lines than there are classes, or an empty one.
+        OSError, ValueError: if it cannot be read, has another number of lines than there are classes, an empty one, or
+            begins with the background.
     """
     del dataset
     if path is None:
         return None
     lines = read_lines(path)
-    if len(lines) != num_classes:
+    background = begins_with_background(lines)
+    if len(lines) != num_classes or background:
         raise ValueError(
             f"The labels must be one line a class, {num_classes} in all, from class 1 on, without the background. "
-            f"Received: {len(lines)} lines in {path}"
+            f"Received: {len(lines)} lines{', the first of them the background,' * background} in {path}"
         )
     check_named(lines, path)
     if log:

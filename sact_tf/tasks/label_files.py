@@ -2,6 +2,8 @@
 
 import os
 
+from sact_tf.data.class_names import escaped
+
 BACKGROUND = "background"
 
 
@@ -9,8 +11,8 @@ def read_labels(path, num_classes, dataset, log=None):
     """Returns the names of all classes from class 0 on, list of text; None for no file.
 
     For ImageNet, whose class 0 is the background, the first line may be that of class 0 or of class 1. The list that
-    `sact_tf.data.convert` wrote may also be shorter than the network has classes: those that no picture was of are
-    called `class 7`.
+    `sact_tf.data.convert` wrote never has a line for the background. It may also be shorter than the network has
+    classes: those that no picture was of are called `class 7`.
 
     Args:
         path: of a text file, or None.
@@ -27,16 +29,17 @@ def read_labels(path, num_classes, dataset, log=None):
     first = 1 if dataset == "imagenet" else 0
     # What `sact_tf.data.convert` writes beside a data set: its class folders in order, without ImageNet's background.
     converted = os.path.basename(path) == f"{dataset}_classes.txt"
-    if len(lines) == num_classes:
+    if len(lines) == num_classes and not (converted and first):
         first = 0
     elif len(lines) + first != num_classes and not (converted and len(lines) + first < num_classes):
-        raise ValueError(_wrong_number(path, lines, num_classes, first))
+        raise ValueError(_wrong_number(path, lines, num_classes, first, converted))
     check_named(lines, path)
     labels = [BACKGROUND] * first + lines
     labels += [f"class {number}" for number in range(len(labels), num_classes)]
     if log:
         unnamed = num_classes - first - len(lines)
-        background = f"; class 0 is called {BACKGROUND}" if first else ""
+        # Where it is called otherwise, the list may be one without background, of a network with a class more.
+        background = f"; class 0 is called {escaped(labels[0])}" if dataset == "imagenet" else ""
         rest = f"; the last {unnamed} classes have no name" if unnamed else ""
         log(f"Labels: {len(lines)} lines, the first of them class {first}{background}{rest}")
     return labels
@@ -68,8 +71,15 @@ def check_named(lines, path):
         )
 
 
-def _wrong_number(path, lines, num_classes, first):
+def begins_with_background(lines):
+    """Whether the first line of a list is the class of what is nothing else, as programs write it."""
+    return bool(lines) and lines[0].strip("_ ").lower() == BACKGROUND
+
+
+def _wrong_number(path, lines, num_classes, first, converted):
     accepted = f"{num_classes} in all, from class 0 on"
-    if first:
+    if first and converted:
+        accepted = f"at most {num_classes - 1} as sact_tf.data.convert lists them, without the background, class 0"
+    elif first:
         accepted += f", or {num_classes - 1}, without the background that is class 0 of ImageNet"
     return f"The labels must be one line a class, {accepted}. Received: {len(lines)} lines in {path}"

@@ -19,8 +19,10 @@ def read(tmp_path):
 
 
 def test_a_line_for_each_class_is_taken_as_it_is(read):
-    expected = ["nothing", "cat", "dog"], "Labels: 3 lines, the first of them class 0"
-    assert read(b"nothing\ncat\ndog\n", 3) == read(b"nothing\ncat\ndog", 3, "cifar10") == expected
+    names, said = ["nothing", "cat", "dog"], "Labels: 3 lines, the first of them class 0"
+    assert read(b"nothing\ncat\ndog", 3, "cifar10") == (names, said)
+    # A list without background, of a network with a class more, is known by this.
+    assert read(b"nothing\ncat\ndog\n", 3) == (names, f"{said}; class 0 is called nothing")
 
 
 def test_the_background_of_imagenet_may_be_left_out(read):
@@ -38,8 +40,20 @@ def test_the_list_of_a_conversion_may_have_fewer_classes_than_the_network(read):
     assert read(b"cat\n", 2, "cifar10", "cifar10_classes.txt")[0] == ["cat", "class 1"]
     with pytest.raises(ValueError, match=r"5 in all, from class 0 on, or 4, without the background.* 2 lines in"):
         read(b"cat\ndog\n", 5)
-    with pytest.raises(ValueError, match="6 lines in"):
-        read(b"a\nb\nc\nd\ne\nf\n", 5, name="imagenet_classes.txt")
+    accepted = r"at most 4 as sact_tf\.data\.convert lists them, without the background, class 0\. Received: "
+    # The list of five classes would begin with class 0, and every name would be that of the class before.
+    for content, received in ((b"a\nb\nc\nd\ne\n", "5 lines in"), (b"a\nb\nc\nd\ne\nf\n", "6 lines in")):
+        with pytest.raises(ValueError, match=accepted + received):
+            read(content, 5, name="imagenet_classes.txt")
+
+
+@pytest.mark.parametrize("background", ["background", "__background__"])
+def test_a_detectors_labels_with_a_background_are_refused_whatever_their_number(tmp_path, background):
+    path = tmp_path / "labels.txt"
+    path.write_text(f"{background}\ncat\ndog\n")
+    for num_classes in (2, 3):
+        with pytest.raises(ValueError, match=r"without the background.*3 lines, the first of them the background, in"):
+            detection.read_labels(str(path), num_classes, "coco")
 
 
 def test_only_line_breaks_end_a_line_however_the_system_writes_them(read):
