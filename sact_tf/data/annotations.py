@@ -11,10 +11,11 @@ import os
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
 from sact_tf.data import boxes as boxes_in_pixels
-from sact_tf.data import detection_records, pictures
+from sact_tf.data import detection_records, pictures, preprocessing
 from sact_tf.data.padding import BUCKET
 from sact_tf.data.records import BadRecord
 from sact_tf.data.sources import RecordSource
@@ -22,8 +23,9 @@ from sact_tf.progress import one_line
 
 MAX_NAMED = 3
 JPEG_QUALITY = 95
-# What TensorFlow decodes; pictures of other formats are read by Pillow.
+# What TensorFlow decodes, and of which formats only some; pictures of other kinds are read by Pillow.
 _DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
+_DECODED_IN_PART = ("BMP", "WEBP")
 # EXIF's numbers for a camera that was held sideways.
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -159,7 +161,7 @@ def _read(path, size):
         with pictures.opened(encoded) as picture:
             stored, turned = pictures.stored_size(picture), pictures.orientation(picture) in _SIDEWAYS
             fits = size in (stored, stored[::-1] if turned else stored)
-            if fits and (size != stored or picture.format not in _DECODED):
+            if fits and (size != stored or not _is_decoded(picture.format, encoded)):
                 encoded = _encoded(pictures.pixels_of(picture, upright=size != stored))
     except OSError as error:
         raise BadRecord(f"{one_line(path)}: it cannot be read: {error.strerror}.") from error
@@ -171,6 +173,17 @@ def _read(path, size):
             f"picture {size[1]} wide and {size[0]} high."
         )
     return encoded
+
+
+def _is_decoded(form, encoded):
+    """Whether TensorFlow decodes a picture; it does not decode animated WebP, nor BMP of 1, 4 or 16 bits."""
+    if form not in _DECODED_IN_PART:
+        return form in _DECODED
+    try:
+        preprocessing.decode_image(encoded)
+        return True
+    except tf.errors.OpError:
+        return False
 
 
 def _encoded(pixels):
