@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from sact_tf.data import annotations as annotated
 from sact_tf.data import coco, label_maps, preprocessing, voc
+from sact_tf.data.convert.plan import Record
 from sact_tf.data.detection_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.records import SHARD_NAME, BadRecord, frame
@@ -24,7 +25,7 @@ from sact_tf.progress import Timer, one_line
 DATASETS = {"coco": coco, "voc": voc}
 SHUFFLE_SEED = 12301
 SECONDS_BETWEEN_MESSAGES = 2
-MAX_MESSAGE = 100
+MAX_MESSAGE = 200
 
 
 def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, skip_bad, log):
@@ -45,8 +46,8 @@ def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, 
     order = list(range(len(annotations.paths)))
     random.Random(SHUFFLE_SEED).shuffle(order)
     shards = {f"{split}-{number:05d}-of-{num_shards:05d}": order[number::num_shards] for number in range(num_shards)}
-    _begin(output_dir, dataset, split, _plan(annotations, categories, shards), log)
-    _Writer(annotations, categories, output_dir, skip_bad, log).write(shards, threads)
+    record = _begin(output_dir, dataset, split, _plan(annotations, categories, shards), log)
+    _Writer(annotations, categories, output_dir, record, skip_bad, log).write(shards, threads)
     return [os.path.join(output_dir, name) for name in shards]
 
 
@@ -84,6 +85,9 @@ def _size_and_date(path):
 def _begin(output_dir, dataset, split, plan, log):
     """Notes what is written; removes files of the split whose pictures have changed.
 
+    Returns:
+        `Record`, which knows what the files that stay lack.
+
     Raises:
         ValueError: if files of the split are there that are something else.
     """
@@ -105,23 +109,28 @@ def _begin(output_dir, dataset, split, plan, log):
         os.remove(os.path.join(output_dir, name))
     if changed:
         log(f"{len(changed)} of {len(there)} files that are there are made again: their pictures have changed")
-    write_atomically(path, [json.dumps(plan).encode()])
+    finished = sorted({*there} - {*changed})
+    skipped = {name: lacking for name, lacking in known.get("skipped", {}).items() if name in finished}
+    record = Record(path, {**plan, "skipped": skipped}, finished)
+    record.save()
+    return record
 
 
 class _Writer:
     """Writes shards, several at a time, and counts what is left out."""
 
-    def __init__(self, annotations, categories, output_dir, skip_bad, log):
+    def __init__(self, annotations, categories, output_dir, record, skip_bad, log):
         self.annotations, self.categories, self.output_dir = annotations, categories, output_dir
-        self.skip_bad, self.log = skip_bad, log
-        self.num_done = self.num_skipped = 0
+        self.record, self.skip_bad, self.log = record, skip_bad, log
+        self.num_done, self.num_skipped = 0, len(record.skipped)
         self.lock, self.stopped = threading.Lock(), threading.Event()
         self.timer = Timer(SECONDS_BETWEEN_MESSAGES)
 
     def write(self, shards, threads):
-        missing = [name for name in shards if not os.path.exists(os.path.join(self.output_dir, name))]
+        missing = [name for name in shards if name not in self.record.finished]
         if len(missing) < len(shards):
             self.log(f"{len(shards) - len(missing)} of {len(shards)} files are there already")
+            self.num_done = sum(len(shards[name]) for name in self.record.finished)
         with concurrent.futures.ThreadPoolExecutor(threads) as executor:
             futures = [executor.submit(self._write_shard, name, shards[name]) for name in missing]
             try:
@@ -131,21 +140,26 @@ class _Writer:
                 self.stopped.set()
                 executor.shutdown(cancel_futures=True)
                 raise
+        if self.num_skipped:
+            self.log(f"Pictures left out that cannot be read: {self.num_skipped}")
 
     def _write_shard(self, name, numbers):
         write_atomically(os.path.join(self.output_dir, name), self._framed(name, numbers))
 
     def _framed(self, name, numbers):
-        written = 0
+        skipped = []
         for number in numbers:
             if self.stopped.is_set():
                 raise InterruptedError("Another file could not be written.")
             record = self._record(number)
             if record is not None:
-                written += 1
                 yield frame(record)
-        if not written:
+            else:
+                skipped.append(self.annotations.source_ids[number])
+        if len(skipped) == len(numbers):
             raise OSError(f"None of the pictures of {name} can be read. Give a lower --num_shards, or replace them.")
+        if skipped:
+            self.record.skip(name, skipped)
 
     def _record(self, number):
         """The record of a picture, None if it cannot be read and may be left out."""
@@ -174,7 +188,9 @@ class _Writer:
             self.num_skipped += 1
             rank = self.num_skipped
         if rank > self.skip_bad:
+            now = f", now {self.skip_bad}" if self.skip_bad else ""
             raise OSError(
-                f"{error} Replace it and convert again, or leave out up to N such pictures with --skip_bad=N."
+                f"{error} Replace it and convert again, which goes on, or leave out up to N such pictures with "
+                f"--skip_bad=N{now}."
             ) from error
         self.log(f"Left out {rank} of at most {self.skip_bad}: {error}")

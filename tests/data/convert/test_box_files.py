@@ -69,12 +69,25 @@ def test_other_boxes_or_pictures_are_not_mixed_in(coco_directory, tmp_path):
 def test_a_picture_that_cannot_be_read_stops_the_conversion_or_is_left_out(coco_directory, tmp_path):
     path = coco_directory / "train2017" / "007.jpg"
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(OSError, match=r"007\.jpg: .* Replace it and convert again, or leave out .*--skip_bad=N"):
+    with pytest.raises(OSError, match=r"007\.jpg: .* convert again, which goes on, or .*--skip_bad=N\.$"):
         write(coco_directory, tmp_path / "out", num_shards=1)
     lines = []
     write(coco_directory, tmp_path / "out", lines.append, num_shards=1, skip_bad=1)
-    assert lines[-1].startswith(f"Left out 1 of at most 1: {path}: it is damaged, or") and "{{" not in lines[-1]
+    assert lines[-2].startswith(f"Left out 1 of at most 1: {path}: it is damaged, or") and "{{" not in lines[-2]
+    assert lines[-1] == "Pictures left out that cannot be read: 1"
     assert coco.open_split(str(tmp_path / "out"), "train", 30).num_examples == 2
+
+
+def test_pictures_that_are_left_out_count_together_over_all_starts(coco_directory, tmp_path):
+    # The first of the two of the first file, and the one of the second.
+    pictures = [coco_directory / "train2017" / f"{[1, 7, 20][place]:03d}.jpg" for place in _order()]
+    for path in pictures[:2]:
+        path.write_bytes(b"<html>")
+    lines = []
+    for _ in range(2):
+        with pytest.raises(OSError, match=r"or leave out up to N such pictures with --skip_bad=N, now 1\."):
+            write(coco_directory, tmp_path / "out", lines.append, threads=1, skip_bad=1)
+    assert sum(line.startswith("Left out 1 of at most 1:") for line in lines) == 1
 
 
 def test_a_picture_that_was_replaced_is_converted_where_the_first_conversion_stopped(coco_directory, tmp_path):
