@@ -132,6 +132,11 @@ def _check(directory, split, facts, categories):
             f"{name}: none of the {facts['num_records']} records has a box with an area, so there is nothing to find. "
             f"Boxes are shares of height and width in {', '.join(detection_records.SIDES)}."
         )
+    if not facts["to_find"]:
+        raise ValueError(
+            f"{name}: all boxes of the {facts['num_records']} records are marked as crowds, or as difficult, which "
+            "need not be found, so there is nothing to find. Take the marks away, or give a split with other boxes."
+        )
     unknown = [label for label in facts["labels"] if categories and label not in categories.numbers]
     if unknown or (categories is None and facts["labels"][0] < 1):
         raise ValueError(
@@ -144,10 +149,10 @@ def _facts(files, form, log):
     """What a pass over all records finds, kept for the next start.
 
     Returns:
-        dict of ints `num_records`, `max_boxes`, `strange_boxes`, `flat_boxes`, `largest_label`, and the sorted list
-        `labels`.
+        dict of ints `num_records`, `max_boxes`, `to_find` (boxes that are no crowds), `strange_boxes`, `flat_boxes`,
+        `largest_label`, and the sorted list `labels`.
     """
-    path = os.path.join(cache_directory(), f"{fingerprint(files.paths)}.boxes.json")
+    path = os.path.join(cache_directory(), f"{fingerprint(files.paths)}.boxes_2.json")
     try:
         with open(path, encoding="utf-8") as file:
             facts = json.load(file)
@@ -166,7 +171,7 @@ def _facts(files, form, log):
 
 
 def _scan(files, form, log):
-    facts = {"num_records": len(files), "max_boxes": 0, "strange_boxes": 0, "flat_boxes": 0}
+    facts = {"num_records": len(files), "max_boxes": 0, "to_find": 0, "strange_boxes": 0, "flat_boxes": 0}
     labels, timer = set(), Timer(SECONDS_BETWEEN_MESSAGES)
     for number in range(len(files)):
         if log and timer.is_due():
@@ -179,7 +184,14 @@ def _scan(files, form, log):
             continue
         strange, keep = ~np.isfinite(boxes).all(axis=1), boxes_in_pixels.have_area(np.clip(boxes, 0, 1))
         facts["max_boxes"] = max(facts["max_boxes"], int(keep.sum()))
+        facts["to_find"] += int((keep & ~_crowds(features, form, len(boxes))).sum())
         facts["strange_boxes"] += int(strange.sum())
         facts["flat_boxes"] += int((~keep & ~strange).sum())
         labels.update(features[form.label].int64_list.value)
     return {**facts, "largest_label": max(labels, default=0), "labels": sorted(labels)}
+
+
+def _crowds(features, form, count):
+    """Which objects of a record are crowds, bool `(count,)`; none where it says nothing of as many."""
+    marks = next((values for name in form.crowd if (values := features[name].int64_list.value)), ())
+    return np.array(marks) > 0 if len(marks) == count else np.zeros(count, bool)

@@ -64,11 +64,13 @@ class Form(NamedTuple):
         parse: function from a record, a scalar string tensor, to `Objects`.
         boxes_of: function from the features of a `tf.train.Example` to the shares, float32 `(objects, 4)`.
         label: name of the feature of the labels.
+        crowd: names of features that say which objects need not be found; the first that is there counts.
     """
 
     parse: callable
     boxes_of: callable
     label: str
+    crowd: tuple
 
 
 def _parse(record):
@@ -87,11 +89,17 @@ def _parse_tfds(record):
     )
 
 
-API = Form(_parse, lambda features: np.array([features[side].float_list.value for side in SIDES], np.float32).T, LABEL)
+API = Form(
+    _parse,
+    lambda features: np.array([features[side].float_list.value for side in SIDES], np.float32).T,
+    LABEL,
+    (CROWD, DIFFICULT),
+)
 TFDS = Form(
     _parse_tfds,
     lambda features: np.array(features["objects/bbox"].float_list.value, np.float32).reshape(-1, 4),
     "objects/label",
+    ("objects/is_crowd",),
 )
 
 
