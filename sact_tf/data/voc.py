@@ -83,7 +83,7 @@ def read_split(directory, split, log=None):
     trees = _read_all(os.path.join(directory, "Annotations"))
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         lines = [line.strip() for line in file if line.strip()]
-    names = [line if line in trees else _MARK.sub("", line) for line in lines]
+    names = [_name_of(line, trees) for line in lines]
     twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
     if twice or not names:
         what = f"lists pictures twice: {named(twice)}" if twice else "lists no picture"
@@ -113,6 +113,14 @@ def read_split(directory, split, log=None):
     annotations = checked(annotations, log)
     # Of what is left in the picture: the files don't tell another.
     return annotations._replace(area=areas(annotations.boxes)), categories
+
+
+def _name_of(line, trees):
+    """The picture that a line of a list names: as its annotation is called, or with a mark, or with its ending."""
+    unmarked = _MARK.sub("", line)
+    stem, ending = os.path.splitext(unmarked)
+    names = (line, unmarked, stem if ending.lower() in pictures.ENDINGS else unmarked)
+    return next((name for name in names if name in trees), unmarked)
 
 
 def _place(directory):
@@ -193,7 +201,9 @@ def _size(tree, picture):
 def _picture_paths(directory, path, names):
     """Paths of the pictures, whatever their names end in."""
     folder = os.path.join(directory, "JPEGImages")
-    there = {os.path.splitext(entry)[0]: entry for entry in _pictures_first(folder)}
+    entries = _pictures_first(folder)
+    # Some programs call the annotation of 1.jpg 1.jpg.xml.
+    there = {**{entry: entry for entry in entries}, **{os.path.splitext(entry)[0]: entry for entry in entries}}
     paths = [os.path.join(folder, there.get(name, f"{name}.jpg")) for name in names]
     check_files(path, paths)
     return paths

@@ -99,6 +99,17 @@ def test_names_may_have_spaces_and_a_mark_of_a_class_and_the_list_that_of_window
     assert index.source_ids == ["000005", "my photo 1"]
 
 
+def test_a_list_may_name_pictures_with_their_ending_and_annotations_may_too(directory):
+    os.rename(directory / "Annotations" / "empty.xml", directory / "Annotations" / "empty.jpg.xml")
+    (directory / "ImageSets/Main/train.txt").write_text("000005.jpg\n2007_000027.JPG 1\nempty.jpg\n")
+    index, _ = voc.read_split(str(directory), "train")
+    assert index.source_ids == ["000005", "2007_000027", "empty.jpg"]
+    assert [os.path.basename(path) for path in index.paths] == ["000005.jpg", "2007_000027.jpg", "empty.jpg"]
+    (directory / "ImageSets/Main/train.txt").write_text("000005.jpg\n000005\n")
+    with pytest.raises(ValueError, match=r"lists pictures twice: 000005\."):
+        voc.read_split(str(directory), "train")
+
+
 def test_what_other_programs_leave_beside_pictures_and_annotations_is_passed_over(directory):
     for name in ("Annotations/._000005.xml", "JPEGImages/000005.txt", "JPEGImages/000005.xml", "JPEGImages/000005.a"):
         (directory / name).write_bytes(b"\0\5\x16\7")
