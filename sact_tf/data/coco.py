@@ -1,8 +1,9 @@
 """COCO, and other data sets in its form: a JSON of a split's boxes beside folders of pictures, or TFRecords.
 
 `annotations/instances_<split>.json`, with a year behind the split or without; pictures in `train2017/`, or in
-`images/`. The numbers of categories may have gaps: classes are counted from 1 in the order of these numbers, over all
-splits of the directory together, so that they mean the same in each.
+`images/`. Or, as Roboflow exports data, `_annotations.coco.json` in the folder of a split's pictures. The numbers of
+categories may have gaps: classes are counted from 1 in the order of these numbers, over all splits of the directory
+together, so that they mean the same in each.
 """
 
 import json
@@ -21,6 +22,8 @@ from sact_tf.data.directories import nothing_found
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
 # What an entry of the lists may be called, and its picture.
 _TEXTS = {"id": (int, float, str), "file_name": str}
+# Annotations among the pictures of their split, and what splits are called there besides their names.
+_AMONG_PICTURES, _OTHER_NAMES = "_annotations.coco.json", {"val": "valid"}
 # Bytes within which a list of categories is looked for before the whole file is read.
 _WINDOW = 1 << 22
 _WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
@@ -69,13 +72,18 @@ def categories_of(directory):
 
 def looked_for(directory, split):
     """Dict from what `find_split` looks for to its path."""
-    return {"annotations of COCO": os.path.join(directory, "annotations", f"instances_{split}NNNN.json")}
+    return {
+        "annotations of COCO": os.path.join(directory, "annotations", f"instances_{split}NNNN.json"),
+        "annotations of Roboflow": os.path.join(directory, _OTHER_NAMES.get(split, split), _AMONG_PICTURES),
+    }
 
 
 def find_split(directory, split, log=None):
     """`read_split` of the annotations of a split, of the latest year; None if there are none."""
     name = re.compile(rf"instances_{re.escape(split)}\d*\.json")
-    found = [path for path in _all_annotations(directory) if name.fullmatch(os.path.basename(path))]
+    paths = _all_annotations(directory)
+    among = {os.path.join(directory, each, _AMONG_PICTURES) for each in (split, _OTHER_NAMES.get(split, split))}
+    found = [path for path in paths if name.fullmatch(os.path.basename(path))] or sorted(among & {*paths})
     return read_split(directory, found[-1], log) if found else None
 
 
@@ -129,10 +137,13 @@ def read_split(directory, path, log=None):
 
 
 def _all_annotations(directory):
-    """Sorted paths of the annotations of all splits."""
+    """Sorted paths of the annotations of all splits; those among pictures count where there are no others."""
     folder = os.path.join(directory, "annotations")
     names = os.listdir(folder) if os.path.isdir(folder) else []
-    return [os.path.join(folder, name) for name in sorted(names) if re.fullmatch(r"instances_.*\.json", name)]
+    found = [os.path.join(folder, name) for name in sorted(names) if re.fullmatch(r"instances_.*\.json", name)]
+    folders = sorted(os.listdir(directory)) if os.path.isdir(directory) and not found else []
+    among = [os.path.join(directory, name, _AMONG_PICTURES) for name in folders]
+    return found + [path for path in among if os.path.isfile(path)]
 
 
 def _read_json(path):
@@ -215,14 +226,20 @@ def _picture_paths(directory, path, names):
     if all("\\" in name for name in names):
         # Written on Windows, where it stands between folders.
         names = [name.replace("\\", "/") for name in names]
-    suffix = os.path.basename(path)[len("instances_") : -len(".json")]
-    plain = suffix.rstrip("0123456789")
-    folders = [*dict.fromkeys((suffix, plain)), "images", ""]
-    folders = [os.path.join(directory, *parts) for name in folders for parts in ((name,), ("images", name))]
+    folders = _picture_folders(directory, path)
     folder = next((folder for folder in folders if os.path.exists(os.path.join(folder, names[0]))), folders[0])
     paths = [os.path.join(folder, name) for name in names]
     check_files(path, paths)
     return paths
+
+
+def _picture_folders(directory, path):
+    if os.path.basename(path) == _AMONG_PICTURES:
+        return [os.path.dirname(path)]
+    suffix = os.path.basename(path)[len("instances_") : -len(".json")]
+    plain = suffix.rstrip("0123456789")
+    folders = [*dict.fromkeys((suffix, plain)), "images", ""]
+    return [os.path.join(directory, *parts) for name in folders for parts in ((name,), ("images", name))]
 
 
 def _categories(path, content):

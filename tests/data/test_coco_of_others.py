@@ -1,0 +1,47 @@
+"""Data in COCO's form as other programs write it, and pictures that only some programs read."""
+
+import os
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sact_tf.data import coco
+
+
+def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(coco_directory, tmp_path):
+    mine = tmp_path / "mine"
+    for split in ("train", "valid"):
+        shutil.copytree(coco_directory / "train2017", mine / split)
+        annotations = mine / split / "_annotations.coco.json"
+        shutil.copy(coco_directory / "annotations" / "instances_train2017.json", annotations)
+    annotations.write_text(annotations.read_text().replace('{"id": 17, "name": "cat"}', '{"id": 18, "name": "dog"}'))
+    index, categories = coco.find_split(str(mine), "val")
+    assert index.paths[1] == str(mine / "valid" / "007.jpg") and len(index.boxes) == 3
+    assert categories == coco.categories_of(str(mine)) and categories.names == ("car", "cat", "dog", "brush")
+    assert coco.find_split(str(mine), "train")[0].paths[0] == str(mine / "train" / "001.jpg")
+    assert coco.find_split(str(mine), "test") is None
+    os.remove(mine / "valid" / "007.jpg")
+    with pytest.raises(FileNotFoundError, match=r"\.coco\.json: 1 of its 3 pictures have no file: .*valid/007"):
+        coco.find_split(str(mine), "valid")
+
+
+def _animated_webp(path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ((0, 200, 0), (200, 0, 0))]
+    frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+
+
+def _bmp_of_16_colours(path):
+    # Colours are blue, green, red and nothing; a row of 40 pixels has 20 bytes.
+    palette, rows = bytes([0, 200, 0, 0]) + bytes(60), bytes(20 * 30)
+    header = struct.pack("<2sIHHI IiiHHIIiiII", b"BM", 118 + 600, 0, 0, 118, 40, 40, 30, 1, 4, 0, 600, 0, 0, 0, 0)
+    path.write_bytes(header + palette + rows)
+
+
+@pytest.mark.parametrize("save", [_animated_webp, _bmp_of_16_colours])
+def test_kinds_of_a_format_that_tensorflow_does_not_decode_are_read_too(coco_directory, save):
+    save(coco_directory / "train2017" / "001.jpg")
+    pixels = coco.open_split(str(coco_directory), "train", 30).read([0])["image"][0, :30, :40]
+    np.testing.assert_allclose(pixels, np.broadcast_to([-1, 200 / 127.5 - 1, -1], (30, 40, 3)), atol=0.05)
