@@ -4,6 +4,7 @@ A variable is known by its name in the release (`resnet_v2/block1/unit_1/bottlen
 checkpoints too, so one piece of code reads either.
 """
 
+import contextlib
 import os
 import warnings
 
@@ -259,9 +260,25 @@ def checkpoint_prefix(path):
 
 def _latest(directory):
     try:
-        return tf.train.latest_checkpoint(directory)
+        with quiet_search():
+            return tf.train.latest_checkpoint(directory)
     except ValueError:  # the file `checkpoint` is empty
         return None
+
+
+@contextlib.contextmanager
+def quiet_search():
+    """Context in which TensorFlow does not print, once a second, that a checkpoint is gone: who asks will say so."""
+
+    def is_ours(record):
+        return not record.getMessage().startswith("Couldn't match files for checkpoint")
+
+    logger = tf.get_logger()
+    logger.addFilter(is_ours)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_ours)
 
 
 def signs_of_patterns(path):

@@ -53,12 +53,14 @@ def _checkpoints(config, log):
     if not _follows(config):
         yield checkpoints.checkpoint_prefix(config.checkpoint_dir)
         return
-    if tf.train.latest_checkpoint(config.checkpoint_dir) is None:
-        log(f"Waiting for a checkpoint in {config.checkpoint_dir}")
-    for prefix in tf.train.checkpoints_iterator(config.checkpoint_dir, min_interval_secs=config.eval_interval_secs):
-        yield prefix
-        if _is_complete(config.checkpoint_dir, prefix):
-            return
+    directory, seconds = config.checkpoint_dir, config.eval_interval_secs
+    with checkpoints.quiet_search():
+        if tf.train.latest_checkpoint(directory) is None:
+            log(f"Waiting for a checkpoint in {directory}")
+        for prefix in tf.train.checkpoints_iterator(directory, min_interval_secs=seconds):
+            yield prefix
+            if _is_complete(directory, prefix):
+                return
 
 
 def _follows(config):

@@ -1,7 +1,11 @@
 """Evaluation beside a training that keeps only its last checkpoints."""
 
-import pytest
+import logging
 
+import pytest
+import tensorflow as tf
+
+from sact_tf import checkpoints
 from sact_tf.config import EvaluationConfig, ModelConfig
 from sact_tf.evaluation import following, showing
 
@@ -43,6 +47,32 @@ def test_a_checkpoint_that_is_removed_before_it_is_read_is_left_out(follow, remo
     assert results == {"eval/Accuracy": 3.0}
     assert lines[0] == "eval/Accuracy[1]" and lines[-1] == "eval/Accuracy[3]"
     assert lines[1].endswith("model.ckpt-2 was removed before it was read. Going on with the next one.")
+
+
+def test_a_checkpoint_that_is_named_and_gone_is_waited_for_without_the_words_of_tensorflow(tmp_path, monkeypatch):
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
+    lines, said = [], []
+    handler = logging.StreamHandler()
+    handler.emit = said.append
+
+    def search(directory, min_interval_secs):
+        return iter([tf.train.latest_checkpoint(directory)] * 2)
+
+    monkeypatch.setattr(following.tf.train, "checkpoints_iterator", search)
+    fields = {"network": "cifar", "model": "1", "num_classes": 10}
+    config = EvaluationConfig(
+        model=ModelConfig(**fields), dataset="cifar10", image_size=32, split_name="test", num_examples=1, batch_size=1,
+        checkpoint_dir=str(tmp_path), eval_dir=str(tmp_path / "eval"), evaluate_once=False,
+    )  # fmt: skip
+    tf.get_logger().addHandler(handler)
+    try:
+        assert list(following._checkpoints(config, lines.append)) == [None, None] and not said
+        with pytest.raises(FileNotFoundError, match="No checkpoint at"):
+            checkpoints.checkpoint_prefix(tmp_path)
+        assert not said and tf.train.latest_checkpoint(str(tmp_path)) is None and len(said) == 1
+    finally:
+        tf.get_logger().removeHandler(handler)
+    assert lines == [f"Waiting for a checkpoint in {tmp_path}"]
 
 
 def test_a_checkpoint_that_is_there_and_cannot_be_read_ends_it(follow):
