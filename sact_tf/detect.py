@@ -124,6 +124,7 @@ if __name__ == "__main__":
     command_line.define_model_flags(
         image_size="Length in pixels to resize the shorter side to, the longer one at most 1024/600 of it.",
         dataset="digit_scenes",
+        reads="others",
     )
     command_line.define_detect_flags()
     command_line.run(main)

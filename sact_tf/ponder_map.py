@@ -172,7 +172,7 @@ def main():
 
 if __name__ == "__main__":
     command_line.define_model_flags(
-        image_size="Length in pixels to resize the longer edge to; left as it is if not given."
+        image_size="Length in pixels to resize the longer edge to; left as it is if not given.", reads="nothing"
     )
     command_line.define_ponder_map_flags()
     command_line.run(main)

@@ -61,6 +61,12 @@ def export_config():
             f"asked for takes images of any size, and resizes none. Leave it out. Received: --format={config.format}, "
             f"--image_size={config.image_size}"
         )
+    task = configs.check_dataset(config.dataset)["task"]
+    if FLAGS.dataset_dir is not None and (config.format != "saved_model" or task != "detection" or config.labels):
+        raise ValueError(
+            "--dataset_dir names the classes in the SavedModel of a detector without --labels, and nothing else. Leave "
+            f"it out. Received: --format={config.format}, a network of {task}, --dataset_dir={FLAGS.dataset_dir}"
+        )
     return config
 
 

@@ -12,7 +12,10 @@ flags.disclaim_key_flags()
 
 
 def define_model_flags(
-    image_size="Height and width of the images in pixels.", dataset="cluttered_digits", trained_on=False
+    image_size="Height and width of the images in pixels.",
+    dataset="cluttered_digits",
+    trained_on=False,
+    reads="records",
 ):
     """Flags that all commands with a network share. A flag that is not given takes the data set's default.
 
@@ -20,14 +23,18 @@ def define_model_flags(
         image_size: text, what `--image_size` is to the command.
         dataset: name of the data set that stands where neither `--dataset` nor a run says which.
         trained_on: bool, whether that flag is `--trained_on`, for a command whose `--dataset` is another one.
+        reads: what the command reads in `--dataset_dir`: "records", "others" (nothing that counts as a damaged record,
+            such as names of classes), or "nothing", where there is no such flag.
     """
     if trained_on:
         flags.DEFINE_enum("trained_on", dataset, list(configs.DATASETS), "What a network without a run learned from.")
     else:
         flags.DEFINE_enum("dataset", dataset, list(configs.DATASETS), "Data set; sets the defaults below.")
     flags.DEFINE_enum("experiment", None, list(configs.EXPERIMENTS), f"Run of the release. {_published()}")
-    define_path("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
-    flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
+    if reads != "nothing":
+        define_path("dataset_dir", None, "Directory of the data set; what is in it decides how it is read.")
+    if reads == "records":
+        flags.DEFINE_integer("skip_bad_records", 0, "Damaged examples to skip before stopping at the next one.")
     flags.DEFINE_enum("network", None, ["cifar", "imagenet"], "Kind of residual network.")
     flags.DEFINE_string("model", None, "Residual units: '5' or '2_3_4' (cifar), '101' or '3_4_23_3' (imagenet).")
     flags.DEFINE_string("model_type", None, f"One of {', '.join(configs.MODEL_TYPES)}.")

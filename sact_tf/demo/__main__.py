@@ -13,7 +13,8 @@ def main():
 
 if __name__ == "__main__":
     command_line.define_model_flags(
-        image_size="Length in pixels to resize the longer edge to, of a detector the shorter; the page can change it."
+        image_size="Length in pixels to resize the longer edge to, of a detector the shorter; the page can change it.",
+        reads="others",
     )
     command_line.define_demo_flags()
     command_line.run(main)

@@ -7,7 +7,8 @@ from sact_tf import command_line, export
 
 command_line.define_model_flags(
     image_size="Height and width in pixels that a SavedModel brings files to, and an ONNX file with --preprocess "
-    "pictures; of a detector the shorter side, the longer one to at most 1024/600 of it. Nothing else has one."
+    "pictures; of a detector the shorter side, the longer one to at most 1024/600 of it. Nothing else has one.",
+    reads="others",
 )
 command_line.define_export_flags()
 

@@ -43,6 +43,13 @@ def run_directory(tmp_path_factory):
     return directory
 
 
+@pytest.mark.parametrize("command", ["export", "ponder_map", "detect", "demo", "studies.saliency"])
+def test_a_command_that_reads_no_records_has_no_flag_for_damaged_ones(command):
+    path = pathlib.Path(ROOT, "sact_tf", *command.split("."))
+    text = (path / "__main__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+    assert re.search(r"define_model_flags\([^)]*reads=\"(others|nothing)\"", text)
+
+
 def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(run_script, run_directory, tmp_path):
     directory = f"--train_log_dir={tmp_path / 'new'}"
     mistakes = [
@@ -138,6 +145,14 @@ def export_config(monkeypatch, *flags):
     return config_of(
         monkeypatch, command_line.define_export_flags, command_line.export_config, "--output_dir=out", *flags
     )
+
+
+def test_an_export_takes_a_data_set_for_the_names_of_a_detectors_classes_alone(monkeypatch):
+    names = "--dataset=coco", "--dataset_dir=data", "--num_classes=3"
+    assert export_config(monkeypatch, *names).dataset_dir == "data"
+    for others in (("--labels=names.txt",), ("--format=onnx",), ("--dataset=imagenet",)):
+        with pytest.raises(ValueError, match=r"--dataset_dir names the classes .* --dataset_dir=data"):
+            export_config(monkeypatch, *names, *others)
 
 
 @pytest.mark.parametrize("flags", [("--format=saved_model",), ("--format=onnx", "--preprocess")])

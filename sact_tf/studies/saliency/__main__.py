@@ -50,6 +50,7 @@ if __name__ == "__main__":
     command_line.define_model_flags(
         image_size="Length in pixels to resize the longer edge to, of a detector the shorter one; see the docs.",
         trained_on=True,
+        reads="others",
     )
     command_line.define_saliency_flags()
     command_line.run(main)
