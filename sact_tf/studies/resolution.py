@@ -13,6 +13,7 @@ from absl import flags
 
 from sact_tf import checkpoints, command_line
 from sact_tf import config as configs
+from sact_tf.evaluation import measuring
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.visualize import charts
@@ -37,8 +38,8 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
         list of dicts, the rows of `resolution.csv`.
 
     Raises:
-        FileNotFoundError, ValueError: if a directory has no run of ours, or no checkpoint yet, or the data set has one
-            size only.
+        FileNotFoundError, ValueError: before anything is evaluated, if a directory has no run of ours, or no checkpoint
+            yet, or a network or its data set has no such size.
     """
     trained = [configs.read_config(directory) for directory in checkpoint_dirs]
     for directory in checkpoint_dirs:
@@ -46,13 +47,15 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
         checkpoints.checkpoint_prefix(directory)
     if not image_sizes:
         image_sizes = [round(trained[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
+    for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
+        left = [size for size in image_sizes if not os.path.exists(_stored(run_dir, number, size))]
+        _check_sizes(directory, config, left)
     os.makedirs(run_dir, exist_ok=True)
     rows, path = [], os.path.join(run_dir, "resolution")
     for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
         for size in image_sizes:
             log(f"== {directory} at {size} x {size}")
-            stored = os.path.join(run_dir, f"{number}_{size}.json")
-            metrics = runs.evaluate_once(config, directory, stored, num_examples, size, log)
+            metrics = runs.evaluate_once(config, directory, _stored(run_dir, number, size), num_examples, size, log)
             rows.append(
                 {
                     "run": directory,
@@ -80,6 +83,21 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
         log(f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {units} | {row[name]:.2%} |")
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
+
+
+def _stored(run_dir, number, size):
+    return os.path.join(run_dir, f"{number}_{size}.json")
+
+
+def _check_sizes(directory, config, sizes):
+    """Raises ValueError where a network, or its data set, has no images as small, or as large."""
+    for size in sorted({min(sizes), max(sizes)} if sizes else ()):
+        try:
+            measuring.prepare(runs.evaluation_of(config, directory, 1, size), directory, None)
+        except ValueError as error:
+            raise ValueError(
+                f"{directory} cannot be evaluated at {size} x {size}, so give other --image_sizes: {error}"
+            ) from error
 
 
 def _units(metrics):

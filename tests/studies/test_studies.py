@@ -229,6 +229,16 @@ def test_resolution_misses_a_checkpoint_before_it_evaluates_anything(traded, tmp
     assert not lines
 
 
+@pytest.mark.parametrize(("size", "reason"), [(3, "`image_shape` must be"), (113, "`image_size` must .*112")])
+def test_resolution_refuses_a_size_that_is_none_before_it_evaluates_anything(traded, tmp_path, size, reason):
+    lines, names = [], [str(traded[0] / name) for name in ("vanilla_1", "sact_0.05")]
+    with pytest.raises(
+        ValueError, match=rf"vanilla_1 cannot be evaluated at {size} x {size}, .*--image_sizes: {reason}"
+    ):
+        resolution.run(names, [64, size], str(tmp_path / "new"), 4, log=lines.append)
+    assert not lines and not (tmp_path / "new").exists()
+
+
 def test_curve_of_each_kind_is_drawn():
     row = {"model": "1", "flops": 2e6, "accuracy": 0.5}
     figure = charts.tradeoff([{**row, "model_type": "vanilla"}, {**row, "model_type": "act", "tau": 0.01}])
