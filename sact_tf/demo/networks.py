@@ -48,13 +48,22 @@ class Networks:
     """A network with its weights, and the plain network that it is when nothing halts.
 
     Args:
-        config: `CheckpointConfig`.
+        config: `DemoConfig`.
         log: called with lines of text.
+
+    Raises:
+        FileNotFoundError, ValueError: if the checkpoint does not fit, or photographs would be too small.
     """
 
     def __init__(self, config, log):
         log(f"Loading {config.checkpoint_dir}")
         self.model = inference.load_model(config)
+        least = self.model.backbone.minimum_size
+        if config.image_size is not None and config.image_size < least:
+            raise ValueError(
+                f"The network takes photographs of {least} pixels each way or more. Give --image_size={least} or more, "
+                f"or leave it out. Received: --image_size={config.image_size}"
+            )
         self.is_detector = task_of(config.dataset) is detection
         self._dataset = config.dataset
         self.halts = config.model.model_type != "vanilla"

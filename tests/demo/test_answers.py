@@ -1,6 +1,7 @@
 """What the page is told of a photograph: what other commands say of it, at any threshold, for every kind of network."""
 
 import base64
+import dataclasses
 import io
 import json
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from sact_tf import depth, detect, ponder_map
 from sact_tf.data.photographs import prepare, read_photograph, resize_for_detector
+from sact_tf.demo import networks
 from sact_tf.evaluation import inference
 
 
@@ -108,6 +110,12 @@ def test_the_longer_edge_is_the_files_own_up_to_a_bound_or_what_is_asked_for(ser
     large = page.look(file_of(picture(400, 640)))[1]
     assert large["size"] == [200, 320] and large["original_size"] == [400, 640]
     assert page.look(file_of(picture(40, 56)), "size=112")[1]["size"] == [80, 112]
+
+
+def test_a_size_that_no_photograph_could_have_is_refused_before_anything_is_served(serve):
+    config = dataclasses.replace(serve("detector").config, image_size=31)
+    with pytest.raises(ValueError, match=r"of 32 pixels each way or more\. Give --image_size=32 .* --image_size=31"):
+        networks.Networks(config, lambda line: None)
 
 
 def test_act_has_a_number_for_each_block_and_no_map(serve, picture, file_of):
