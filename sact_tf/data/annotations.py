@@ -26,6 +26,8 @@ JPEG_QUALITY = 95
 # What TensorFlow decodes, and of which formats only some; pictures of other kinds are read by Pillow.
 _DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
 _DECODED_IN_PART = ("BMP", "WEBP")
+# Pixels that a box may leave its picture by without a word, and the largest side of boxes in shares, with rounding.
+_ROUNDING, _SHARES = 1.0, 1.01
 # EXIF's numbers for a camera that was held sideways.
 _SIDEWAYS = (5, 6, 7, 8)
 
@@ -77,10 +79,10 @@ def named(names):
 
 
 def checked(annotations, log=None):
-    """Sorted by pictures, boxes clipped to them; those without an area are named in the log and left out.
+    """Sorted by pictures, boxes clipped to them; the log names what was clipped, and what has no area and is left out.
 
     Raises:
-        ValueError: if a box is not of numbers, or none has an area.
+        ValueError: if a box is not of numbers, none has an area or is to be found, or all are shares of the sides.
     """
     annotations = annotations.take(np.argsort(annotations.owners, kind="stable"))
     pictures_of = [annotations.source_ids[owner] for owner in annotations.owners]
@@ -98,6 +100,7 @@ def checked(annotations, log=None):
         )
     clipped = boxes_in_pixels.clip(annotations.boxes[:, None], annotations.sizes[annotations.owners]).numpy()[:, 0]
     keep = np.asarray(boxes_in_pixels.have_area(clipped))
+    _log_clipped(annotations, clipped, keep, log)
     if log and not keep.all():
         flat = [pictures_of[place] for place in np.flatnonzero(~keep)]
         log(f"{len(flat)} of {len(keep)} boxes are left out, they have no area in their pictures: {named(flat)}")
@@ -106,12 +109,27 @@ def checked(annotations, log=None):
             f"{annotations.origin}: none of the {len(keep)} boxes has an area in its picture. Boxes are in pixels of "
             "the picture, not in shares of its sides, and the second corner is below and to the right of the first."
         )
+    if clipped[keep].max() <= _SHARES:
+        raise ValueError(
+            f"{annotations.origin}: all {keep.sum()} boxes lie within the first pixel of their pictures, so they are "
+            "shares of the sides. Boxes are in pixels of the picture: multiply them by its width and height."
+        )
     if annotations.crowd[keep].all():
         raise ValueError(
             f"{annotations.origin}: all {keep.sum()} boxes are marked as crowds, or as difficult, which need not be "
             "found, so there is nothing to find. Take the marks away, or give a split with other boxes."
         )
     return annotations._replace(boxes=clipped).take(keep)
+
+
+def _log_clipped(annotations, clipped, keep, log):
+    leave = keep & (np.abs(annotations.boxes - clipped).max(axis=1) > _ROUNDING)
+    if log and leave.any():
+        log(
+            f"{leave.sum()} of {len(leave)} boxes leave their pictures and are clipped: "
+            f"{named([annotations.source_ids[owner] for owner in annotations.owners[leave]])}. A box of COCO is left, "
+            "top, width and height, one of VOC two corners; if many leave, look whether yours are the other."
+        )
 
 
 def source_of(annotations, categories, image_size):

@@ -106,6 +106,9 @@ def test_boxes_that_leave_their_picture_are_clipped_and_those_without_area_named
     # Without one of its own, the area is that of the box.
     assert batch["area"][1, 0] == 48
     assert lines[-1] == "2 of 6 boxes are left out, they have no area in their pictures: 20, 20"
+    assert lines[-2].startswith(
+        "1 of 6 boxes leave their pictures and are clipped: 1. A box of COCO is left, top, width"
+    )
 
 
 def remove(name):
@@ -148,6 +151,10 @@ MISTAKES = {
     ),
     "no box": (lambda content: content.update(annotations=[]), "has 3 pictures and no box at all.*Give a split whose"),
     "nothing": (lambda content: content.update(annotations=[], images=[]), "has 0 pictures and no box at all"),
+    "normalised": (
+        lambda content: [each.update(bbox=[0.1, 0.2, 0.3, 0.8]) for each in content["annotations"]] and None,
+        "all 3 boxes lie within the first pixel of their pictures, so they are shares",
+    ),
     "crowds alone": (
         lambda content: [box.update(iscrowd=1) for box in content["annotations"]] and None,
         "all 3 boxes are marked as crowds, or as difficult",

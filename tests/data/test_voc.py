@@ -69,7 +69,8 @@ def test_boxes_without_area_are_named_and_left_out(directory):
     objects = [thing("cat", 3, 4, 3, 9), thing("cat", 35, 20, 50, 60)]
     path.write_text(f"<annotation>{SIZE.format(40, 30)}{''.join(objects)}</annotation>")
     source = voc.open_split(str(directory), "train", 30, lines.append)
-    assert lines[1] == "1 of 5 boxes are left out, they have no area in their pictures: empty"
+    assert lines[1].startswith("1 of 5 boxes leave their pictures and are clipped: empty. ")
+    assert lines[2] == "1 of 5 boxes are left out, they have no area in their pictures: empty"
     batch = source.read([2])
     np.testing.assert_allclose(batch["boxes"][0], [[20, 35, 30, 40], [0, 0, 0, 0]], atol=1e-4)
     assert batch["area"][0, 0] == 50
