@@ -24,6 +24,8 @@ DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
 _TEXTS = {"id": (int, float, str), "file_name": str}
 # Annotations among the pictures of their split, and what splits are called there besides their names.
 _AMONG_PICTURES, _OTHER_NAMES = "_annotations.coco.json", {"val": "valid"}
+# Pictures that are looked for in each folder that they may be in.
+_TRIED = 20
 # Bytes within which a list of categories is looked for before the whole file is read.
 _WINDOW = 1 << 22
 _WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
@@ -106,7 +108,7 @@ def read_split(directory, path, log=None):
         log(f"Reading {path}: {len(images)} pictures, {len(boxes)} boxes, {len(categories)} classes")
     numbers = _numbers(path, "images", images, ("id", "file_name", "height", "width"))
     _numbers(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
-    _check_crowds(path, boxes)
+    _check_crowds_and_areas(path, boxes)
     classes = {number: place for place, number in enumerate(categories.numbers, 1)}
     for key, known, kind in (("image_id", numbers, "pictures"), ("category_id", classes, "categories")):
         # As they are written: the text "1" is not the number 1. A list is no id, and no key of a dict.
@@ -189,8 +191,13 @@ def _numbers(path, kind, entries, needed):
     return numbers
 
 
-def _check_crowds(path, boxes):
+def _check_crowds_and_areas(path, boxes):
     for place, box in enumerate(boxes):
+        if not isinstance(area := box.get("area") or 0, (int, float)):
+            raise ValueError(
+                f"{path}: the area of annotations[{place}] must be a number, in square pixels, or left out. Received: "
+                f"{str(area)[:100]!r}. {_WAY_OUT}."
+            )
         if (crowd := box.get("iscrowd", 0)) not in (0, 1, None):
             raise ValueError(
                 f"{path}: iscrowd of annotations[{place}] must be 0 or 1, a number. Received: {crowd!r}. {_WAY_OUT}."
@@ -220,14 +227,14 @@ def _corners(path, boxes):
 
 
 def _picture_paths(directory, path, names):
-    """Paths of the pictures, in the first of the usual folders that has the first of them."""
+    """Paths of the pictures, in that of the usual folders that has most of the first of them: some may be lost."""
     if not names:
         return []
     if all("\\" in name for name in names):
         # Written on Windows, where it stands between folders.
         names = [name.replace("\\", "/") for name in names]
     folders = _picture_folders(directory, path)
-    folder = next((folder for folder in folders if os.path.exists(os.path.join(folder, names[0]))), folders[0])
+    folder = max(folders, key=lambda each: sum(os.path.exists(os.path.join(each, name)) for name in names[:_TRIED]))
     paths = [os.path.join(folder, name) for name in names]
     check_files(path, paths)
     return paths

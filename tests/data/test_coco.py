@@ -151,6 +151,10 @@ MISTAKES = {
     ),
     "no box": (lambda content: content.update(annotations=[]), "has 3 pictures and no box at all.*Give a split whose"),
     "nothing": (lambda content: content.update(annotations=[], images=[]), "has 0 pictures and no box at all"),
+    "area": (
+        change_box(area=[3]),
+        r"area of annotations\[0\] must be a number, in square pixels, .* Received: '\[3\]'",
+    ),
     "normalised": (
         lambda content: [each.update(bbox=[0.1, 0.2, 0.3, 0.8]) for each in content["annotations"]] and None,
         "all 3 boxes lie within the first pixel of their pictures, so they are shares",

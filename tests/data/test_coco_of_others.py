@@ -28,6 +28,13 @@ def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(coco_di
         coco.find_split(str(mine), "valid")
 
 
+def test_pictures_are_looked_for_where_most_are_so_that_a_lost_one_is_named(coco_directory):
+    os.rename(coco_directory / "train2017", coco_directory / "images")
+    os.remove(coco_directory / "images" / "001.jpg")
+    with pytest.raises(FileNotFoundError, match=r": 1 of its 3 pictures have no file: .*/images/001\.jpg\. Copy it"):
+        coco.open_split(str(coco_directory), "train", 30)
+
+
 def _animated_webp(path):
     frames = [Image.new("RGB", (40, 30), colour) for colour in ((0, 200, 0), (200, 0, 0))]
     frames[0].save(path, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
