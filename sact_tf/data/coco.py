@@ -52,7 +52,7 @@ def open_split(directory, split, image_size, log=None):
     source, records = detection_files.open_records(directory, "coco", split, image_size, log)
     if source is not None:
         return source
-    error = nothing_found(directory, {**looked_for(directory, split), **records})
+    error = nothing_found(directory, {**looked_for(directory, split), **records}, splits=splits_of(directory))
     if os.path.isdir(os.path.join(directory, "Annotations")):
         error = FileNotFoundError(f"{error} If these are the folders of Pascal VOC, give --dataset=voc.")
     raise error
@@ -70,6 +70,11 @@ def categories_of(directory):
     paths = _all_annotations(directory)
     found = _merged({path: _quick_categories(path) for path in paths}) if paths else None
     return found or detection_files.label_map(directory)
+
+
+def splits_of(directory):
+    """Names of the splits whose annotations are there, a list."""
+    return [_split_of(path) for path in _all_annotations(directory)]
 
 
 def looked_for(directory, split):
@@ -146,6 +151,12 @@ def _all_annotations(directory):
     folders = sorted(os.listdir(directory)) if os.path.isdir(directory) and not found else []
     among = [os.path.join(directory, name, _AMONG_PICTURES) for name in folders]
     return found + [path for path in among if os.path.isfile(path)]
+
+
+def _split_of(path):
+    """What the split of annotations is called, with its year."""
+    folder, name = os.path.split(path)
+    return os.path.basename(folder) if name == _AMONG_PICTURES else name[len("instances_") : -len(".json")]
 
 
 def _read_json(path):
@@ -243,7 +254,7 @@ def _picture_paths(directory, path, names):
 def _picture_folders(directory, path):
     if os.path.basename(path) == _AMONG_PICTURES:
         return [os.path.dirname(path)]
-    suffix = os.path.basename(path)[len("instances_") : -len(".json")]
+    suffix = _split_of(path)
     plain = suffix.rstrip("0123456789")
     folders = [*dict.fromkeys((suffix, plain)), "images", ""]
     return [os.path.join(directory, *parts) for name in folders for parts in ((name,), ("images", name))]

@@ -41,13 +41,15 @@ def latest_version(directory, name, is_whole=lambda place: True, log=None):
     return chosen
 
 
-def nothing_found(directory, looked_for, convertible=True):
+def nothing_found(directory, looked_for, convertible=True, flag="dataset_dir", splits=()):
     """Returns the error for a directory without a data set.
 
     Args:
         directory: path.
         looked_for: dict from the name of a format to the first file that it would have.
         convertible: bool, whether such data can be made from images.
+        flag: name of the flag that the directory was given by.
+        splits: names of the splits that are there.
     """
     wanted = "\n".join(f"  {form}: {path}" for form, path in looked_for.items())
     if not os.path.isdir(directory):
@@ -56,12 +58,14 @@ def nothing_found(directory, looked_for, convertible=True):
             what = f"{directory} is a file, not a directory"
         elif os.path.islink(directory):
             what = missing(directory)
-        return FileNotFoundError(f"{what}. Give --dataset_dir one that holds any of\n{wanted}")
+        return FileNotFoundError(f"{what}. Give --{flag} one that holds any of\n{wanted}")
     entries = sorted(os.listdir(directory))
     packed = [entry for entry in entries if entry.endswith(PACKED)]
     hint = f"Unpack {packed[0]}{', ...' if len(packed) > 1 else ''}, or give" if packed else "Give"
     found = ", ".join(entries[:MAX_ENTRIES]) + (", ..." if len(entries) > MAX_ENTRIES else "")
+    listed = ", ".join([*splits[:MAX_ENTRIES], *["..."] * (len(splits) > MAX_ENTRIES)])
+    others = f" Splits that are there: {listed}; training reads train, other commands what --split_name says."
     return FileNotFoundError(
-        f"{directory} holds none of the formats that can be read. Looked for\n{wanted}\nFound: {found or 'nothing'}. "
-        f"{hint} another --dataset_dir{_CONVERT * convertible}."
+        f"{directory} holds none of the formats that can be read. Looked for\n{wanted}\nFound: {found or 'nothing'}."
+        f"{others * bool(splits)} {hint} another --{flag}{_CONVERT * convertible}."
     )

@@ -47,7 +47,7 @@ def open_split(directory, split, image_size, log=None):
     source, records = detection_files.open_records(directory, "voc", split, image_size, log)
     if source is not None:
         return source
-    error = nothing_found(directory, {**looked_for(directory, split), **records})
+    error = nothing_found(directory, {**looked_for(directory, split), **records}, splits=splits_of(directory))
     if os.path.isdir(os.path.join(directory, "annotations")):
         error = FileNotFoundError(f"{error} If these are the folders of COCO, give --dataset=coco.")
     raise error
@@ -64,6 +64,13 @@ def categories_of(directory):
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     folder = os.path.join(_place(directory), "Annotations")
     return _categories(_read_all(folder)) if os.path.isdir(folder) else detection_files.label_map(directory)
+
+
+def splits_of(directory):
+    """Names of the splits whose lists are there, a list."""
+    folder = os.path.join(_place(directory), "ImageSets", "Main")
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [name.removesuffix(".txt") for name in names if name.endswith(".txt")]
 
 
 def looked_for(directory, split):

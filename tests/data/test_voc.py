@@ -150,5 +150,10 @@ def test_what_a_list_names_and_is_not_there_is_named(directory, name):
 def test_a_split_that_is_not_there_says_what_was_looked_for(directory):
     with pytest.raises(FileNotFoundError) as error:
         voc.open_split(str(directory), "test", 600)
-    for text in (f"{directory}/ImageSets/Main/test.txt", "test-00000-of-NNNNN", "Found: Annotations, ImageSets, JPEG"):
+    for text in (
+        f"{directory}/ImageSets/Main/test.txt",
+        "test-00000-of-NNNNN",
+        "Found: Annotations, ImageSets, JPEG",
+        ": train, val;",
+    ):
         assert text in str(error.value)

@@ -34,9 +34,11 @@ def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, 
     Returns:
         Paths of the files.
     """
-    found = DATASETS[dataset].find_split(from_folder, split, log)
+    data = DATASETS[dataset]
+    found = data.find_split(from_folder, split, log)
     if found is None:
-        raise nothing_found(from_folder, DATASETS[dataset].looked_for(from_folder, split))
+        looked_for, splits = data.looked_for(from_folder, split), data.splits_of(from_folder)
+        raise nothing_found(from_folder, looked_for, convertible=False, flag="from_folder", splits=splits)
     annotations, categories = found
     if len(annotations.paths) < num_shards:
         raise ValueError(

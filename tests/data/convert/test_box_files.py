@@ -116,7 +116,11 @@ def _order():
     "changes, message",
     [
         ({"num_shards": 4}, "3 pictures cannot fill 4 files. Give a lower --num_shards"),
-        ({"split": "val"}, r"annotations of COCO: .*annotations/instances_valNNNN\.json"),
+        (
+            {"split": "val"},
+            r"(?s)annotations/instances_valNNNN\.json.*Found: annotations, train2017\. Splits that are there: "
+            r"train2017; training reads train, other commands what --split_name says\. Give another --from_folder\.$",
+        ),
         ({"to": "tfds"}, r"`to` must be one of \('tfrecord',\). Received: to='tfds'"),
     ],
 )
