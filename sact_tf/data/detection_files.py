@@ -77,7 +77,11 @@ def label_map(directory):
         raise ValueError(f"{directory} holds several label maps: {', '.join(names)}. Call the right one {LABEL_MAP}.")
     path = os.path.join(directory, names[0])
     with open(path, encoding="utf-8", errors="replace") as file:
-        categories = label_maps.parse(file.read())
+        text = file.read()
+    try:
+        categories = label_maps.parse(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. Each category must have an id of its own; correct it.") from error
     if categories is None:
         raise ValueError(
             f'{path} has no item such as  item {{ id: 1 name: "cat" }}. Take the label map of the TF Object Detection '

@@ -16,14 +16,20 @@ _ESCAPE = re.compile(r"((?:\\[0-7]{3})+)|\\(.)")
 
 
 def parse(text):
-    """The `Categories` of a label map of the TF Object Detection API (`.pbtxt`); None if it has no item."""
+    """The `Categories` of a label map of the TF Object Detection API (`.pbtxt`); None if it has no item.
+
+    Raises:
+        ValueError: if two items of other names share their id.
+    """
     found = {}
     for pattern in (_COMMENT, _INNER):
         text = pattern.sub(lambda match: match[1] or " ", text)
     for item in _ITEM.findall(text):
         fields = {name: number or _ESCAPE.sub(_unescaped, text[1:-1]) for name, number, text in _FIELD.findall(item)}
         if fields.get("id", "").isdigit():
-            found[int(fields["id"])] = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
+            name = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
+            if found.setdefault(int(fields["id"]), name) != name:
+                raise ValueError(f"id {fields['id']} is both {found[int(fields['id'])]!r} and {name!r}")
     numbers = tuple(sorted(found))
     return Categories(numbers, tuple(found[number] for number in numbers)) if numbers else None
 

@@ -110,6 +110,11 @@ MISTAKES = {
     "difficult": ([record(BOXES[:1], [3], difficult=[1])], LABELS, "all boxes of the 1 records .* as difficult"),
     "unknown": ([record(BOXES, [3, 4])], LABELS, r"labels 4 are numbers of no category\. Labels count from 1"),
     "background": ([record(BOXES, [0, 1])], None, "labels 0 are numbers of no category"),
+    "id twice": (
+        WHOLE,
+        f"{LABELS} item {{ id: 3 name: 'bus' }}",
+        r"label_map\.pbtxt: id 3 is both 'car' and 'bus'\. Each",
+    ),
     "no item": (WHOLE, "item { }", r"label_map\.pbtxt has no item such as  item { id: 1 name: \"cat\" }\. Take"),
 }
 
