@@ -161,7 +161,8 @@ def _read_all(folder):
             path = os.path.join(folder, entry)
             try:
                 trees[entry.removesuffix(".xml")] = ElementTree.parse(path).getroot()
-            except ElementTree.ParseError as error:
+            # An encoding that nobody knows is a LookupError, one of several bytes a ValueError.
+            except (ElementTree.ParseError, LookupError, ValueError) as error:
                 raise ValueError(f"{path} is no whole XML file: {error}. {_WAY_OUT}, and remove it.") from error
     return trees
 
@@ -188,7 +189,7 @@ def _objects(path, tree):
                 f"{path}: object {number} must have a name, and a bndbox with {', '.join(SIDES)} in pixels. Received: "
                 f"name={name!r}, {', '.join(map(repr, texts))}. {_WAY_OUT}."
             )
-        found.append((name, thing.findtext("difficult", "0").strip() == "1", sides))
+        found.append((name, thing.findtext("difficult", "0").strip().lower() in ("1", "true"), sides))
     return found
 
 

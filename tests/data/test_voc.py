@@ -50,6 +50,12 @@ def test_a_split_comes_with_its_boxes_and_classes(directory):
     assert lines == [f"Reading {directory}/ImageSets/Main/train.txt: 3 pictures, 3 classes: cat, sheep, tram"]
 
 
+def test_difficult_may_be_a_word(directory):
+    path = directory / "Annotations" / "000005.xml"
+    path.write_text(path.read_text().replace("<difficult>1<", "<difficult>True<"))
+    assert voc.read_split(str(directory), "train")[0].crowd.tolist() == [False, True, False]
+
+
 def test_classes_are_those_of_all_splits(directory):
     source = voc.open_split(str(directory), "val", 60)
     assert source.categories.names == ("cat", "sheep", "tram") and source.categories.numbers == (1, 2, 3)
@@ -122,6 +128,11 @@ def test_what_other_programs_leave_beside_pictures_and_annotations_is_passed_ove
 
 MISTAKES = {
     "no XML": ("Annotations/empty.xml", "<annotation>", r"empty\.xml is no whole XML file: "),
+    "encoding": (
+        "Annotations/empty.xml",
+        '<?xml version="1.0" encoding="x-9"?><a/>',
+        "no whole XML file: unknown encoding",
+    ),
     "no name": ("Annotations/empty.xml", "<a><object/></a>", r"empty\.xml: object 0 must have a name, and a bndbox"),
     "text": ("Annotations/empty.xml", f"<a>{thing('cat', 'x', 1, 2, 3)}</a>", "'1', 'x', '3', '2'"),
     "NaN": ("Annotations/empty.xml", f"<a>{thing('cat', 'nan', 1, 2, 3)}</a>", "no finite numbers, .* empty. A box"),
