@@ -24,6 +24,8 @@ from sact_tf.progress import Timer
 LABEL_MAP = "label_map.pbtxt"
 TFDS_LABELS = "objects-label.labels.txt"
 SECONDS_BETWEEN_MESSAGES = 5
+# As a share, far outside of the picture.
+_OUTSIDE = 2
 
 
 def open_records(directory, dataset, split, image_size, log=None):
@@ -131,6 +133,12 @@ def _check(directory, split, facts, categories):
             f"{name}: {facts['strange_boxes']} boxes have sides that are no finite numbers. A box is four finite "
             "numbers, shares of height and width. Make the records again without them."
         )
+    if facts["pixel_boxes"] > facts["num_boxes"] / 2:
+        raise ValueError(
+            f"{name}: {facts['pixel_boxes']} of {facts['num_boxes']} boxes have sides of more than {_OUTSIDE}, as if "
+            "they were in pixels. In records they are shares of height and width. Make the records again, each side "
+            "divided by that of its picture."
+        )
     if not facts["max_boxes"]:
         raise ValueError(
             f"{name}: none of the {facts['num_records']} records has a box with an area, so there is nothing to find. "
@@ -153,10 +161,10 @@ def _facts(files, form, log):
     """What a pass over all records finds, kept for the next start.
 
     Returns:
-        dict of ints `num_records`, `max_boxes`, `to_find` (boxes that are no crowds), `strange_boxes`, `flat_boxes`,
-        `largest_label`, and the sorted list `labels`.
+        dict of ints `num_records`, `num_boxes`, `max_boxes`, `to_find` (boxes that are no crowds), `strange_boxes`,
+        `flat_boxes`, `pixel_boxes`, `largest_label`, and the sorted list `labels`.
     """
-    path = os.path.join(cache_directory(), f"{fingerprint(files.paths)}.boxes_2.json")
+    path = os.path.join(cache_directory(), f"{fingerprint(files.paths)}.boxes_3.json")
     try:
         with open(path, encoding="utf-8") as file:
             facts = json.load(file)
@@ -175,7 +183,8 @@ def _facts(files, form, log):
 
 
 def _scan(files, form, log):
-    facts = {"num_records": len(files), "max_boxes": 0, "to_find": 0, "strange_boxes": 0, "flat_boxes": 0}
+    counted = ("num_boxes", "max_boxes", "to_find", "strange_boxes", "flat_boxes", "pixel_boxes")
+    facts = {"num_records": len(files), **dict.fromkeys(counted, 0)}
     labels, timer = set(), Timer(SECONDS_BETWEEN_MESSAGES)
     for number in range(len(files)):
         if log and timer.is_due():
@@ -188,6 +197,8 @@ def _scan(files, form, log):
             continue
         strange, keep = ~np.isfinite(boxes).all(axis=1), boxes_in_pixels.have_area(np.clip(boxes, 0, 1))
         facts["max_boxes"] = max(facts["max_boxes"], int(keep.sum()))
+        facts["num_boxes"] += len(boxes)
+        facts["pixel_boxes"] += int((boxes.max(axis=1, initial=0) > _OUTSIDE).sum())
         facts["to_find"] += int((keep & ~_crowds(features, form, len(boxes))).sum())
         facts["strange_boxes"] += int(strange.sum())
         facts["flat_boxes"] += int((~keep & ~strange).sum())
