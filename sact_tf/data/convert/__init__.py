@@ -21,6 +21,7 @@ Detection API has them, with their categories in `label_map.pbtxt`. Fewer files 
 """
 
 import functools
+import numbers
 import os
 import random
 import signal
@@ -30,6 +31,7 @@ import warnings
 from absl import app, flags
 
 from sact_tf.data import cifar10, class_names, imagenet
+from sact_tf.data.annotations import named
 from sact_tf.data.convert import box_files, class_folders, example_files, plan
 from sact_tf.data.convert.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
 from sact_tf.data.convert.writing import Conversion
@@ -77,8 +79,8 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     if dataset in SPLITS:
         _check_choice("split_name", split, SPLITS[dataset])
     for name, value, least in (("num_shards", num_shards, 1), ("threads", threads, 1), ("skip_bad", skip_bad, 0)):
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}. Received: {name}={value!r}")
+        if not isinstance(value, numbers.Integral) or value < least:
+            raise ValueError(f"`{name}` must be an int, at least {least}. Received: {name}={value!r}")
     from_folder, output_dir = (os.path.expanduser(path) for path in (from_folder, output_dir))
     if dataset in box_files.DATASETS:
         return box_files.convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, skip_bad, log)
@@ -109,6 +111,12 @@ def _check_choice(name, value, choices):
 def _read_folder(from_folder, output_dir=None, log=None):
     if not os.path.isdir(from_folder):
         raise FileNotFoundError(f"There is no directory {from_folder}. Give --from_folder one of class folders.")
+    for dataset, data in box_files.DATASETS.items():
+        if splits := data.splits_of(from_folder):
+            raise ValueError(
+                f"{from_folder} holds pictures and their boxes (splits: {named(splits)}), and its folders are no "
+                f"classes. Give --dataset={dataset} for a data set with boxes, or --from_folder of class folders."
+            )
     folder = class_folders.read_folder(from_folder, output_dir, log)
     if not folder.pictures:
         raise ValueError(
@@ -129,7 +137,8 @@ def _numbered_classes(folder, dataset, output_dir, log):
     classes = list(folder.pictures)
     limit = imagenet.NUM_CLASSES - 1 if dataset == "imagenet" else cifar10.NUM_CLASSES
     if len(classes) > limit:
-        raise ValueError(f"{folder.path} holds {len(classes)} class folders; {dataset} has {limit} classes.")
+        other = " Give --dataset=imagenet, whose form has room for more." if dataset == "cifar10" else ""
+        raise ValueError(f"{folder.path} holds {len(classes)} class folders; {dataset} has {limit} classes.{other}")
     known = class_names.read(output_dir, dataset)
     if not known or not set(classes) < set(known) or not plan.holds_data(output_dir):
         return classes

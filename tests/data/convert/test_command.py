@@ -92,7 +92,8 @@ def test_jpegs_are_kept_as_they_are_and_others_become_jpegs(folder, tmp_path):
         ({"dataset": "mnist"}, "`dataset` must be one of"),
         ({"to": "cifar_binary"}, r"`to` must be one of \('tfrecord', 'tfds'\)"),
         ({"split": "test"}, "`split_name` must be one of"),
-        ({"num_shards": 0}, "`num_shards` must be at least 1"),
+        ({"num_shards": 0}, "`num_shards` must be an int, at least 1"),
+        ({"num_shards": "2"}, "`num_shards` must be an int, at least 1. Received: num_shards='2'"),
         ({"num_shards": 16}, "15 pictures cannot fill 16 files"),
         ({"from_folder": "/nowhere"}, "no directory /nowhere"),
     ],
@@ -106,6 +107,16 @@ def test_what_cannot_be_converted_is_refused(folder, tmp_path, changes, message)
 def test_a_folder_without_class_folders_is_explained(tmp_path):
     with pytest.raises(ValueError, match=r"holds no pictures in class folders, such as .*cat/1\.jpg"):
         convert.list_examples(tmp_path)
+
+
+def test_folders_of_data_with_boxes_are_no_classes(coco_directory, tmp_path):
+    with pytest.raises(ValueError, match=r"pictures and their boxes \(splits: train2017\), .* Give --dataset=coco for"):
+        convert.convert(coco_directory, "tfrecord", "imagenet", tmp_path / "out", log=quiet)
+    os.renames(coco_directory / "train2017" / "001.jpg", tmp_path / "voc" / "JPEGImages" / "001.jpg")
+    os.makedirs(tmp_path / "voc" / "ImageSets" / "Main")
+    (tmp_path / "voc" / "ImageSets" / "Main" / "val.txt").write_text("001\n")
+    with pytest.raises(ValueError, match=r"\(splits: val\), .* Give --dataset=voc for"):
+        convert.list_examples(tmp_path / "voc")
 
 
 def test_the_command_converts_as_it_says_through_a_pipe(run_script, folder, tmp_path):
@@ -138,7 +149,7 @@ def test_mistakes_end_in_a_sentence(run_command, folder, tmp_path):
     status, _, errors = run_command("--to=hdf5")
     assert status == 1 and errors.startswith("error: `to` must be one of")
     status, _, errors = run_command("--skip_bad=-1")
-    assert status == 1 and errors == "error: `skip_bad` must be at least 0. Received: skip_bad=-1\n"
+    assert status == 1 and errors == "error: `skip_bad` must be an int, at least 0. Received: skip_bad=-1\n"
     (tmp_path / "file").write_bytes(b"")
     status, _, errors = run_command(f"--output_dir={tmp_path / 'file' / 'data'}")
     assert status == 1 and errors == f"error: {tmp_path}/file/data cannot be used: Not a directory.\n"
