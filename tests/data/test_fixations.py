@@ -116,6 +116,11 @@ def test_swapped_coordinates_are_suspected_before_all_of_them_are_outside(points
     ("rows", "columns", "message"),
     [
         ([("a.png", 0.2, 0.9), ("a.png", 0.5, 1)], ("image", "x", "y"), "parts of pictures"),
+        (
+            [*[("a.png", 0.2, 0.9)] * 30, ("a.png", -0.1, 0.4), ("a.png", 0.5, 1.02)],
+            ("image", "x", "y"),
+            "30 of 32 .* parts",
+        ),
         ([("a.png", "left", 2)], ("image", "x", "y"), "Line 2 .* no numbers for x and y. Received: x='left'"),
         ([("a.png",)], ("image", "x", "y"), "Line 2 .* x=None"),
         ([("a.png", 1)], ("image", "x"), "has no column y"),
