@@ -124,6 +124,9 @@ def test_swapped_coordinates_are_suspected_before_all_of_them_are_outside(points
         ([("a.png", "left", 2)], ("image", "x", "y"), "Line 2 .* no numbers for x and y. Received: x='left'"),
         ([("a.png",)], ("image", "x", "y"), "Line 2 .* x=None"),
         ([("a.png", 1)], ("image", "x"), "has no column y"),
+        ([("a.png", 1, 2, 3)], ("image", "x", "y", "x"), "has no column x, or several"),
+        # 10,5 and 3,2 with commas.
+        ([("a.png", 10, 5, 3, 2)], ("image", "x", "y"), "Line 2 .* has 5 values for 3 columns"),
         ([], (), "has no column image, x, y"),
         ([("A.png", 1, 2)], ("image", "x", "y"), "1 in .*fixations.csv belong to no picture.*: A.png"),
         ([], ("image", "x", "y"), "None of the 2 pictures has a fixation"),

@@ -88,14 +88,21 @@ def _read_points(path):
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         columns = reader.fieldnames or []
-        missing = [name for name in _NEEDED if name not in columns]
-        if missing:
+        wrong = [name for name in (*_NEEDED, "observer") if columns.count(name) > 1 or name in {*_NEEDED} - {*columns}]
+        if wrong:
             raise ValueError(
-                f"{one_line(path)} has no column {', '.join(missing)}: its first line has to name the columns image, "
-                f"x, y and maybe observer, separated by commas. Received: {listed(columns) or 'nothing'}"
+                f"{one_line(path)} has no column {', '.join(wrong)}, or several. Its first line names the columns "
+                f"image, x, y and maybe observer, separated by commas. Received: {listed(columns) or 'nothing'}"
             )
         found = {}
         for row in reader:
+            # A comma behind the last value is none more.
+            if any(row.get(None, ())):
+                raise ValueError(
+                    f"Line {reader.line_num} of {one_line(path)} has {len(columns) + len(row[None])} values for "
+                    f"{len(columns)} columns, so it is not clear which is which. Numbers have a point, no comma, and a "
+                    "name with a comma stands in quotes."
+                )
             try:
                 point = float(row["x"]), float(row["y"])
             except (TypeError, ValueError) as error:
