@@ -197,6 +197,11 @@ def _labels(config, log):
     if path is None and hasattr(task, "known_labels"):
         return task.known_labels(number, config.dataset, config.dataset_dir, log)
     directory = config.dataset_dir or check_dataset(config.dataset).get("dataset_dir")
-    if path is None and directory and class_names.read(directory, config.dataset):
-        path = class_names.path_of(directory, config.dataset)
-    return task.read_labels(path, number, config.dataset, log)
+    if path is not None or not (directory and class_names.read(directory, config.dataset)):
+        return task.read_labels(path, number, config.dataset, log)
+    try:
+        return task.read_labels(class_names.path_of(directory, config.dataset), number, config.dataset, log)
+    except ValueError as error:
+        # Nobody asked for them: those of data that have taken the place of the network's, say.
+        log(f"Labels: none. {error}. Give --labels for names")
+        return None

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sact_tf import depth, detect, ponder_map
 from sact_tf.data.photographs import prepare, read_photograph, resize_for_detector
-from sact_tf.demo import networks
+from sact_tf.demo import answers, networks
 from sact_tf.evaluation import inference
 
 
@@ -116,6 +116,17 @@ def test_a_size_that_no_photograph_could_have_is_refused_before_anything_is_serv
     config = dataclasses.replace(serve("detector").config, image_size=31)
     with pytest.raises(ValueError, match=r"of 32 pixels each way or more\. Give --image_size=32 .* --image_size=31"):
         networks.Networks(config, lambda line: None)
+
+
+def test_names_of_other_data_are_left_out_with_the_reason_unless_they_were_asked_for(serve, tmp_path):
+    (tmp_path / "imagenet_classes.txt").write_text("".join(f"{number}\n" for number in range(11)))
+    config = dataclasses.replace(serve("sact").config, dataset="imagenet", dataset_dir=str(tmp_path))
+    lines = []
+    assert answers._labels(config, lines.append) is None
+    assert lines[0].startswith("Labels: none. The labels must be one line a class, ") and "11 lines in" in lines[0]
+    with pytest.raises(ValueError, match="11 lines in"):
+        asked = dataclasses.replace(config, labels=str(tmp_path / "imagenet_classes.txt"))
+        answers._labels(asked, lines.append)
 
 
 def test_act_has_a_number_for_each_block_and_no_map(serve, picture, file_of):
