@@ -51,12 +51,13 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
     return Source(num_examples, _digits_reader(split, image_size))
 
 
-def check_classes(source, num_classes):
+def check_classes(source, num_classes, log=None):
     """Raises ValueError if a data set of detection has more classes than a network; no operation would tell on a GPU.
 
     Args:
         source: `Source` or `RecordSource`.
         num_classes: int, of the network, without the background.
+        log: called with a line of text if the data have fewer, or None.
     """
     categories = getattr(source, "categories", None)
     found = len(categories) if categories else 0
@@ -64,6 +65,11 @@ def check_classes(source, num_classes):
         raise ValueError(
             f"The data have {found} classes: {named(categories.names)}. The network has {num_classes}. Train with "
             f"--num_classes={found}, or give the --dataset_dir that the network is for."
+        )
+    if log and 0 < found < num_classes:
+        log(
+            f"Note: the data have {found} classes, the network {num_classes}. Class 1 is taken for "
+            f"{categories.names[0]!r} and so on: if it was trained on other classes, the figures mean nothing."
         )
 
 

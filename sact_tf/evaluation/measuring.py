@@ -49,7 +49,7 @@ def prepare(config, checkpoint, log, strategy=None):
     source = task.open_source(
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
-    pipeline.check_classes(source, config.model.num_classes)
+    pipeline.check_classes(source, config.model.num_classes, log)
     return task, model, source
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.data import cluttered_digits, convert, pipeline
+from sact_tf.data import cluttered_digits, convert, pipeline, sources
+from sact_tf.data.detection import Categories
 
 OTHER_FORMS = [form for form in convert.FORMATS["cifar10"] if form != "cifar_binary"]
 
@@ -128,3 +129,12 @@ def test_evaluation_reads_what_lies_on_disk_in_its_order(imagenet_directory):
 def test_a_directory_for_a_data_set_that_needs_none_is_refused():
     with pytest.raises(ValueError, match="`dataset_dir` means nothing for cluttered_digits"):
         pipeline.open_source("cluttered_digits", "train", 64, dataset_dir="data")
+
+
+def test_fewer_classes_than_the_network_has_are_said_where_somebody_listens():
+    lines, source = [], sources.RecordSource(1, None, None, None, 1, Categories((1, 2), ("cat", "dog")))
+    for num_classes in (2, 3):
+        pipeline.check_classes(source, num_classes, lines.append)
+    pipeline.check_classes(source, 3)
+    (line,) = lines
+    assert line.startswith("Note: the data have 2 classes, the network 3. Class 1 is taken for 'cat' and so on: ")
