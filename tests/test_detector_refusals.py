@@ -197,6 +197,15 @@ def test_a_detector_of_other_classes_says_how_it_starts_from_another(runs):
     np.testing.assert_array_equal(model.proposal_conv.kernel, started.proposal_conv.kernel)
 
 
+def test_pictures_smaller_than_a_detector_takes_are_refused_where_it_is_built():
+    # By training and evaluation, as photographs are: a network of such pictures would be of no use to anything else.
+    with pytest.raises(
+        ValueError, match=r"images of 32 pixels or more .* Give --image_size=32 or more\. .*image_size=31"
+    ):
+        detection.build_model(NETWORK, 31)
+    assert detection.build_model(NETWORK, 32).backbone.minimum_size == 32
+
+
 def test_data_of_more_classes_than_the_network_has_are_refused_by_training_and_evaluation(runs, tmp_path):
     message = r"data have 10 classes: 0, 1, 2, .*\. The network has 3\. Train with --num_classes=10"
     run_config = config.default_training_config("digit_scenes", dataclasses.asdict(NETWORK))

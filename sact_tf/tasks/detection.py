@@ -28,9 +28,16 @@ open_source = pipeline.open_source
 
 
 def build_model(config, image_size=None):
-    """`FasterRCNN` of a `ModelConfig`, for images of any size; `image_size` is not asked for."""
-    del image_size
-    return faster_rcnn(
+    """`FasterRCNN` of a `ModelConfig`, for images of any size.
+
+    Args:
+        config: `ModelConfig`.
+        image_size: int, pixels of the shorter side that images will have, or None.
+
+    Raises:
+        ValueError: if that is less than the detector takes.
+    """
+    model = faster_rcnn(
         config.model,
         config.model_type,
         config.num_classes,
@@ -44,6 +51,13 @@ def build_model(config, image_size=None):
         final_survival_probability=config.final_survival_probability,
         crop_size=config.crop_size,
     )
+    least = model.backbone.minimum_size
+    if image_size is not None and image_size < least:
+        raise ValueError(
+            f"A detector takes images of {least} pixels or more each way, and `image_size` is their shorter side. Give "
+            f"--image_size={least} or more. Received: image_size={image_size}"
+        )
+    return model
 
 
 def read_labels(path, num_classes, dataset, log=None):
