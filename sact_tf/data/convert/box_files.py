@@ -58,7 +58,10 @@ def _write_label_map(output_dir, categories):
     if os.path.exists(path):
         with open(path, "rb") as file:
             if file.read() != text:
-                raise ValueError(f"{path} has other categories than these. Give another --output_dir, or remove it.")
+                raise ValueError(
+                    f"{path} has other categories than these. Give another --output_dir, or remove it and all records "
+                    "beside it, whose labels it explains."
+                )
     os.makedirs(output_dir, exist_ok=True)
     write_atomically(path, [text])
 
@@ -96,12 +99,8 @@ def _begin(output_dir, dataset, split, plan, log):
     path = os.path.join(output_dir, f".{dataset}_{split}.plan")
     shards = map(SHARD_NAME.fullmatch, sorted(os.listdir(output_dir)))
     there = [match.string for match in shards if match and match["name"] == split]
-    try:
-        with open(path, encoding="utf-8") as file:
-            known = json.load(file)
-    except (FileNotFoundError, ValueError):
-        known = {}
-    if there and (known.get("boxes") != plan["boxes"] or not set(there) <= set(plan["files"])):
+    known = _read_plan(path)
+    if there and (known["boxes"] != plan["boxes"] or not {*there} <= {*plan["files"]} & {*known["files"]}):
         raise ValueError(
             f"{output_dir} holds files of the {split} split that are of other pictures, boxes or numbers of files "
             f"({there[0]}). Give another --output_dir, or remove them."
@@ -112,10 +111,23 @@ def _begin(output_dir, dataset, split, plan, log):
     if changed:
         log(f"{len(changed)} of {len(there)} files that are there are made again: their pictures have changed")
     finished = sorted({*there} - {*changed})
-    skipped = {name: lacking for name, lacking in known.get("skipped", {}).items() if name in finished}
+    skipped = {name: lacking for name, lacking in known["skipped"].items() if name in finished}
     record = Record(path, {**plan, "skipped": skipped}, finished)
     record.save()
     return record
+
+
+def _read_plan(path):
+    """What was noted by an earlier start; of nothing where there is no such note, or one that is damaged."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            known = json.load(file)
+        skipped = known.get("skipped", {})
+        if isinstance(known["files"], dict) and isinstance(skipped, dict):
+            return {"boxes": known["boxes"], "files": known["files"], "skipped": skipped}
+    except (FileNotFoundError, ValueError, AttributeError, KeyError):
+        pass
+    return {"boxes": None, "files": {}, "skipped": {}}
 
 
 class _Writer:

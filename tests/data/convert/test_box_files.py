@@ -62,7 +62,17 @@ def test_other_boxes_or_pictures_are_not_mixed_in(coco_directory, tmp_path):
     with pytest.raises(ValueError, match=r"are of other pictures, boxes or numbers of files \(train-00000-of-00002\)"):
         write(coco_directory, tmp_path / "out")
     path.write_text(text.replace('"cat"', '"dog"'))
-    with pytest.raises(ValueError, match=r"label_map\.pbtxt has other categories than these"):
+    with pytest.raises(
+        ValueError, match=r"label_map\.pbtxt has other categories .*, or remove it and all records beside"
+    ):
+        write(coco_directory, tmp_path / "out")
+
+
+@pytest.mark.parametrize("note", ["[]", "{}", '{"boxes": "", "files": []}', '{"files": {}, "skipped": []}', "\x00"])
+def test_a_damaged_note_of_what_was_written_is_one_of_something_else(coco_directory, tmp_path, note):
+    write(coco_directory, tmp_path / "out")
+    (tmp_path / "out" / ".coco_train.plan").write_text(note)
+    with pytest.raises(ValueError, match="are of other pictures, boxes or numbers of files"):
         write(coco_directory, tmp_path / "out")
 
 
