@@ -152,7 +152,8 @@ def training_batches(
         last = tf.cast(source.num_examples - 1, tf.int64)
         return positions, tf.raw_ops.RandomIndexShuffle(index=places, seed=keys, max_index=last, rounds=4)
 
-    return source.training_examples(firsts.map(numbers), seed, skip_bad_records, log, skipped_path).prefetch(2)
+    examples = source.training_examples(firsts.map(numbers), seed, skip_bad_records, log, skipped_path)
+    return _untuned(examples.prefetch(2))
 
 
 def evaluation_batches(source, batch_size, skip_bad_records=0, log=None, first=0):
@@ -160,7 +161,18 @@ def evaluation_batches(source, batch_size, skip_bad_records=0, log=None, first=0
 
     Damaged records are left out, up to a number.
     """
-    return source.evaluation_examples(batch_size, skip_bad_records, log, first).prefetch(2)
+    return _untuned(source.evaluation_examples(batch_size, skip_bad_records, log, first).prefetch(2))
+
+
+def _untuned(batches):
+    """A data set without the thread that would tune it: all numbers of threads and batches ahead are given here.
+
+    Whoever gives an iterator back waits for that thread, which may have gone to sleep for a minute and miss that it is
+    called.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 @contextlib.contextmanager

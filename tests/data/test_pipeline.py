@@ -48,6 +48,12 @@ def test_another_seed_gives_another_order():
     assert first != second
 
 
+def test_no_thread_tunes_the_reading_which_whoever_ends_it_would_wait_for():
+    source = counting_source(7)
+    for batches in pipeline.training_batches(source, 7, seed=3, first_step=0), pipeline.evaluation_batches(source, 3):
+        assert batches.options().autotune.enabled is False
+
+
 def test_evaluation_reads_every_example_once_and_the_last_batch_may_be_short():
     assert labels(pipeline.evaluation_batches(counting_source(5), 2), 9) == [[0, 1], [2, 3], [4]]
 
