@@ -48,4 +48,4 @@ class HasThreshold:
     @epsilon.setter
     def epsilon(self, value):
         halting.check_epsilon(value)
-        self.own_epsilon = value
+        self.own_epsilon = float(value)

@@ -6,6 +6,9 @@ from keras import ops
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.models.cloning import RefusesOtherLayers
 
+# Key of the config: at which epsilon each block halts.
+EPSILONS = "epsilons"
+
 
 class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     """A stem followed by adaptive blocks: images to a flat dict of features and halting outputs.
@@ -72,11 +75,18 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
             self.blocks[name].ponder_weight = weight
 
     def get_config(self):
-        return {**super().get_config(), "image_shape": list(self.image_shape)}
+        # A constructor makes blocks of the method's epsilon, which may have been set to another since.
+        epsilons = {name: block.own_epsilon for name, block in self.blocks.items()}
+        return {**super().get_config(), "image_shape": list(self.image_shape), EPSILONS: epsilons}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        return super().from_config({**config, "dtype": keras.dtype_policies.deserialize(config["dtype"])})
+        config = {**config, "dtype": keras.dtype_policies.deserialize(config["dtype"])}
+        epsilons = config.pop(EPSILONS, {})  # Files of before have none.
+        backbone = super().from_config(config)
+        for name, epsilon in epsilons.items():
+            backbone.blocks[name].epsilon = epsilon
+        return backbone
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")

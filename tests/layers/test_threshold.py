@@ -1,5 +1,8 @@
 """Blocks that halt at another threshold than their own, for a call, a trace or an engine."""
 
+import copy
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -80,6 +83,20 @@ def test_a_block_keeps_its_own_and_is_saved_with_it():
     assert block.epsilon == 0.2
     block.epsilon = 0.25
     assert AdaptiveBlock.from_config(block.get_config()).epsilon == 0.25
+
+
+@pytest.mark.parametrize("copied", ["deepcopy", "config", "file"])
+def test_a_network_keeps_the_thresholds_that_its_blocks_were_set_to(copied, tmp_path):
+    model = cifar_resnet("2", "sact", base_channels=2)
+    model.blocks["block_2"].epsilon = np.float32(0.25)
+    if copied == "deepcopy":
+        other = copy.deepcopy(model)
+    elif copied == "config":
+        other = type(model).from_config(json.loads(json.dumps(model.get_config())))
+    else:
+        model.save(tmp_path / "model.keras")
+        other = keras.saving.load_model(tmp_path / "model.keras")
+    assert [block.epsilon for block in other.blocks.values()] == [0.01, 0.25, 0.01]
 
 
 @pytest.mark.parametrize("value", [0, 1, -0.1, 1.5, float("nan"), "0.1", None])
