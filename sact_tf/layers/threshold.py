@@ -2,6 +2,10 @@
 
 import contextlib
 import contextvars
+import numbers
+
+import keras
+from keras import ops
 
 from sact_tf import halting
 
@@ -19,15 +23,30 @@ def halting_at(epsilon):
         epsilon: float in (0, 1), or a float32 scalar tensor or `tf.Variable` whose values are.
 
     Raises:
-        ValueError: for a number out of range.
+        ValueError: for a value out of range that can be seen, and for tensors of another dtype or shape.
     """
-    if not hasattr(epsilon, "dtype"):
-        halting.check_epsilon(epsilon)
+    _check(epsilon)
     token = _epsilon.set(epsilon)
     try:
         yield
     finally:
         _epsilon.reset(token)
+
+
+def _check(epsilon):
+    if isinstance(epsilon, numbers.Real) or not hasattr(epsilon, "dtype"):
+        halting.check_epsilon(epsilon)
+        return
+    dtype = keras.backend.standardize_dtype(epsilon.dtype)
+    if dtype != "float32" or tuple(epsilon.shape):
+        raise ValueError(
+            "`epsilon` must be a number, or a float32 scalar as a tensor or variable, such as tf.Variable(0.01). "
+            f"Received: dtype={dtype}, shape={tuple(epsilon.shape)}"
+        )
+    # The value of a variable may change until it is read, and that of a tensor of a graph comes later.
+    if not hasattr(epsilon, "assign"):
+        with contextlib.suppress(NotImplementedError, TypeError, AttributeError):
+            halting.check_epsilon(float(ops.convert_to_numpy(epsilon)))
 
 
 class HasThreshold:

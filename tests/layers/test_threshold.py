@@ -109,6 +109,34 @@ def test_what_is_no_threshold_is_refused(value):
     assert block.epsilon == halting.EPSILON
 
 
+@pytest.mark.parametrize("value", [np.float32(1.5), np.float64("nan"), np.zeros(()), tf.constant(1.5)])
+def test_numbers_of_other_libraries_are_looked_at_too(value):
+    with pytest.raises(ValueError, match="`epsilon` must"), halting_at(value):
+        pass
+
+
+@pytest.mark.parametrize(
+    "value", [tf.Variable(0.3, dtype="float64"), tf.constant([0.3]), np.array([0.1, 0.2], "float32")]
+)
+def test_thresholds_of_another_dtype_or_shape_are_refused(value):
+    with pytest.raises(ValueError, match="`epsilon` must be a number, or a float32 scalar"), halting_at(value):
+        pass
+
+
+def test_tensors_of_a_graph_are_thresholds():
+    features = np.ones((1, 4, 4, 3), "float32")
+    block = AdaptiveBlock([BasicUnit(3), BasicUnit(3)], "act")
+    block(features)
+
+    @tf.function
+    def units(epsilon):
+        with halting_at(epsilon):
+            return block(features)["num_units"]
+
+    assert units(tf.constant(0.999)) == 1
+    assert units(tf.constant(0.001)) == 2
+
+
 def test_epsilon_that_is_set_takes_effect_in_what_is_compiled_after_that(make_images):
     images = make_images(2, 4, 4)
     features = keras.Input((4, 4, 3))
