@@ -24,7 +24,7 @@ def test_the_size_of_a_map_may_be_said_as_people_have_it():
     images = np.zeros((2, 3, 6, 4), "float32")
     outputs = {"block_1/ponder_cost": np.arange(12, dtype="float32").reshape(2, 2, 3)}
     expected = visualize.ponder_map(outputs, (3, 6))
-    for given in (images.shape[1:], images.shape, images, tf.constant(images), tf.constant([3, 6])):
+    for given in (images.shape[1:], images.shape, images, tf.constant(images), tf.constant([3, 6]), np.array([3, 6])):
         np.testing.assert_array_equal(visualize.ponder_map(outputs, given), expected)
     in_graph = tf.function(lambda images: visualize.ponder_map(outputs, tf.shape(images)), autograph=False)
     np.testing.assert_array_equal(in_graph(images), expected)
@@ -33,6 +33,8 @@ def test_the_size_of_a_map_may_be_said_as_people_have_it():
 def test_a_figure_that_there_is_none_of_is_named():
     with pytest.raises(ValueError, match=r"`figure` must be one of .*'num_units'.*Received: figure='flops'"):
         visualize.ponder_map({"block_1/flops": np.zeros((1, 2, 3))}, (3, 6), "flops")
+    with pytest.raises(ValueError, match=r"`figure` must be one of .*'num_units'.*Received: figure='units'"):
+        visualize.largest_possible(OUTPUTS, "units")
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +186,12 @@ def test_overlay_takes_bytes_too_and_the_maps_own_maximum():
     np.testing.assert_array_equal(picture, visualize.overlay(image / 255, values, 0.5, maximum=4))
     both = visualize.overlay(np.stack([image, image]), np.stack([values, 3 * values]), alpha=0.5)
     np.testing.assert_allclose(both[1], picture, rtol=1e-6)
+
+
+def test_overlay_has_no_colour_at_its_minimum_and_below():
+    picture = visualize.overlay(np.full((1, 4, 3), 0.4), [[1.0, 3.0, 5.0, 7.0]], 0.5, maximum=7, minimum=3).numpy()
+    np.testing.assert_allclose(picture[0, :, 0], [0.2, 0.2, 0.45, 0.7], rtol=1e-6)
+    np.testing.assert_allclose(picture[..., 1:], 0.2, rtol=1e-6)
 
 
 def test_overlay_of_a_colour_map_runs_from_its_first_to_its_last_colour():

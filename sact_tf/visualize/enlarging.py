@@ -7,6 +7,7 @@ import tensorflow as tf
 def enlarge(values, height, width):
     """Map `(..., h, w)` to float32 `(..., height, width)`, by nearest neighbours in TensorFlow 1's convention."""
     values = tf.convert_to_tensor(values)
+    height, width = (tf.cast(size, tf.int32) for size in (height, width))
     rows = tf.range(height) * tf.shape(values)[-2] // height
     columns = tf.range(width) * tf.shape(values)[-1] // width
     return tf.cast(tf.gather(tf.gather(values, rows, axis=-2), columns, axis=-1), tf.float32)

@@ -46,8 +46,7 @@ def block_maps(outputs, image_shape, figure="ponder_cost"):
         ValueError: for another figure, if there are no maps, as for models that do not halt by position, or the size of
             the result is not known.
     """
-    if figure not in FIGURES:
-        raise ValueError(f"`figure` must be one of {FIGURES}. Received: figure={figure!r}")
+    _check_figure(figure)
     maps = {name: value for name, value in _of_blocks(outputs, figure).items() if len(value.shape) >= 3}
     if not maps:
         raise ValueError(
@@ -86,9 +85,18 @@ def largest_possible(outputs, figure="ponder_cost"):
 
     Returns:
         int, in residual units.
+
+    Raises:
+        ValueError: for another figure.
     """
+    _check_figure(figure)
     units = [value.shape[-1] for value in _of_blocks(outputs, "halting_distribution").values()]
     return sum(units) + (len(units) if figure == "ponder_cost" else 0)
+
+
+def _check_figure(figure):
+    if figure not in FIGURES:
+        raise ValueError(f"`figure` must be one of {FIGURES}. Received: figure={figure!r}")
 
 
 def colour(values, minimum, maximum, colour_map="viridis"):
@@ -134,7 +142,7 @@ def overlay(image, ponder_map, alpha=0.75, maximum=None, minimum=0.0, colour_map
         alpha: float in [0, 1], share of the map.
         maximum: float, what has the full colour, for instance `largest_possible(outputs)`; None for the largest value
             of each map.
-        minimum: float, what has no colour, or the first of a colour map.
+        minimum: float, what has no colour, or the first of a colour map, and so has everything below.
         colour_map: name of one of Matplotlib's colour maps; None for red alone, black at the minimum, as in the
             release.
 
@@ -158,7 +166,8 @@ def overlay(image, ponder_map, alpha=0.75, maximum=None, minimum=0.0, colour_map
     if colour_map is not None:
         return image * (1 - alpha) + colour(ponder_map, minimum, maximum, colour_map) * alpha
     share = tf.math.divide_no_nan(ponder_map - minimum, tf.cast(maximum, tf.float32) - minimum)
-    return image * (1 - alpha) + share[..., None] * tf.constant([alpha, 0.0, 0.0])
+    # Below the minimum there is no colour either.
+    return image * (1 - alpha) + tf.maximum(share, 0.0)[..., None] * tf.constant([alpha, 0.0, 0.0])
 
 
 def heat_map(images, outputs, figure="ponder_cost", num_images=5, alpha=0.75, border=5, normalize=True):
