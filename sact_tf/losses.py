@@ -165,6 +165,7 @@ def scale_for_replicas(loss):
 
 def check_label_smoothing(label_smoothing):
     """Returns `label_smoothing` if it lies in [0, 1), raises ValueError otherwise."""
-    if not 0.0 <= label_smoothing < 1.0:
-        raise ValueError(f"`label_smoothing` must lie in [0, 1). Received: {label_smoothing!r}")
+    number = isinstance(label_smoothing, numbers.Real) and not isinstance(label_smoothing, bool)
+    if not number or not 0.0 <= label_smoothing < 1.0:
+        raise ValueError(f"`label_smoothing` must be a number in [0, 1). Received: label_smoothing={label_smoothing!r}")
     return float(label_smoothing)

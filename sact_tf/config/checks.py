@@ -18,6 +18,16 @@ def check_anchor_base_size(size):
     return float(size)
 
 
+def check_weight_decay(weight_decay):
+    """Raises ValueError unless the weight of L2 is a finite number >= 0, or `None` for none."""
+    number = isinstance(weight_decay, numbers.Real) and not isinstance(weight_decay, bool)
+    if weight_decay is not None and not (number and math.isfinite(weight_decay) and weight_decay >= 0):
+        raise ValueError(
+            "`weight_decay` (L2 of the kernels) must be a finite number >= 0; 0 leaves it out. Received: "
+            f"weight_decay={weight_decay!r}"
+        )
+
+
 def check_skip_bad_records(value):
     """Raises ValueError unless the number of records that may be damaged is an int, at least 0."""
     if not isinstance(value, int) or value < 0:

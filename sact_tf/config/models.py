@@ -75,7 +75,7 @@ def imagenet_units(model):
     Raises:
         ValueError: for anything else.
     """
-    if isinstance(model, (str, int)) and str(model) in IMAGENET_UNITS:
+    if isinstance(model, (str, numbers.Integral)) and str(model) in IMAGENET_UNITS:
         return IMAGENET_UNITS[str(model)]
     units = _parse_units(model)
     if units is None or len(units) != 4:
@@ -95,7 +95,7 @@ def cifar_units(model):
     Raises:
         ValueError: for anything else.
     """
-    units = _parse_units([model] if isinstance(model, int) else model)
+    units = _parse_units([model] if isinstance(model, numbers.Integral) else model)
     if units is not None and len(units) == 1:
         units = units * 3
     if units is None or len(units) != 3:

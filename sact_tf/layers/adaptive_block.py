@@ -12,7 +12,7 @@ from sact_tf import halting
 from sact_tf.config import check_model_type
 from sact_tf.layers import running
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
-from sact_tf.layers.halting_branches import make_halting_branches
+from sact_tf.layers.halting_branches import branches_of
 from sact_tf.layers.parts import knows_its_shape
 from sact_tf.layers.survival import HasSurvivalProbabilities, check_survival_probabilities, draw_survival
 from sact_tf.layers.threshold import HasThreshold
@@ -97,7 +97,7 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, ke
         self._first_cannot_be_skipped = False
         self.epsilon = epsilon
         self.units = _check_units(units, model_type)
-        self.halting_branches = _halting_branches(halting_branches, model_type, len(self.units))
+        self.halting_branches = branches_of(halting_branches, model_type, len(self.units))
         self.survival_probabilities = check_survival_probabilities(survival_probabilities, len(self.units), model_type)
         survives = self.survival_probabilities is None or min(self.survival_probabilities) == 1
         self._survival_seed = None if survives else keras.random.SeedGenerator(name=_SEED)
@@ -287,14 +287,3 @@ def _check_units(units, model_type):
                 "model_type='act', which halts whole images and passes no mask."
             )
     return units
-
-
-def _halting_branches(branches, model_type, num_units):
-    if branches is None:
-        return make_halting_branches(model_type, num_units)
-    if model_type != "vanilla" and len(branches) != num_units - 1:
-        raise ValueError(
-            "`halting_branches` must hold a layer for every unit but the last. Received: "
-            f"{len(branches)} branches for {num_units} units."
-        )
-    return list(branches)

@@ -184,3 +184,21 @@ def make_halting_branches(model_type, num_units, **settings):
     branch = SpatialHaltingBranch if model_type == "sact" else GlobalHaltingBranch
     needed = 0 if model_type == "vanilla" else num_units - 1
     return [branch(name=f"halting_branch_{index + 1}", **settings) for index in range(needed)]
+
+
+def branches_of(branches, model_type, num_units):
+    """List of a block's halting branches: those given, checked, or with `None` those of `make_halting_branches`."""
+    if branches is None:
+        return make_halting_branches(model_type, num_units)
+    branches = list(branches) if hasattr(branches, "__iter__") else [branches]
+    if not all(isinstance(branch, keras.layers.Layer) for branch in branches):
+        raise ValueError(
+            "`halting_branches` must be Keras layers from features to probabilities; None makes them. Received: "
+            f"halting_branches={branches!r}"
+        )
+    if model_type != "vanilla" and len(branches) != num_units - 1:
+        raise ValueError(
+            "`halting_branches` must hold a layer for every unit but the last. Received: "
+            f"{len(branches)} branches for {num_units} units."
+        )
+    return branches

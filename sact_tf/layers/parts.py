@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from sact_tf.config.checks import check_weight_decay
+
 # The release draws from a truncated normal of standard deviation sqrt(1.3 * 2 / fan_in) before truncation.
 # Keras' VarianceScaling widens its normal by 1 / .8796 to undo the truncation; this factor takes that back.
 _TRUNCATED_NORMAL_STDDEV = 0.87962566103423978
@@ -32,6 +34,7 @@ class HalvedL2(keras.regularizers.L2):
 
 def convolution(filters, kernel_size, weight_decay, dtype, name, **kwargs):
     """A `Conv2D` with the release's initializer and `weight_decay * sum(kernel ** 2) / 2` as its loss."""
+    check_weight_decay(weight_decay)
     policy = keras.dtype_policies.get(dtype)
     if not str(policy.compute_dtype).startswith(("float", "bfloat")):
         raise ValueError(

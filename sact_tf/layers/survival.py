@@ -43,7 +43,7 @@ def check_survival_probabilities(probabilities, units, model_type):
             "Stochastic depth is for model_type='vanilla': a block that halts decides by itself how many units to run. "
             f"Leave `survival_probabilities` out. Received: model_type={model_type!r}"
         )
-    probabilities = list(probabilities)
+    probabilities = list(probabilities) if hasattr(probabilities, "__iter__") else [probabilities]
     numeric = all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in probabilities)
     if len(probabilities) != units or not numeric or not all(0 < value <= 1 for value in probabilities):
         raise ValueError(

@@ -1,5 +1,7 @@
 """What the two networks share: a stem, adaptive blocks, and the flat dict of their outputs."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -113,16 +115,20 @@ def ponder_weight_of_blocks(ponder_weight, names):
 
 def check_image_shape(image_shape, minimum_size):
     """Returns `image_shape` as a tuple if it is `(height, width, 3)` with sizes that are large enough or `None`."""
-    shape = tuple(image_shape)
+    shape = tuple(image_shape) if hasattr(image_shape, "__iter__") else ()
+
+    def fits(size):
+        return size is None or (isinstance(size, numbers.Integral) and size >= minimum_size)
+
     if len(shape) == 3 and shape[0] == 3 and shape[2] != 3:
         raise ValueError(
             "Images are channels last, (height, width, 3); channels_first is not supported, transpose the images. "
             f"Received: image_shape={shape}"
         )
-    if len(shape) != 3 or shape[2] != 3 or any(size is not None and size < minimum_size for size in shape[:2]):
+    if len(shape) != 3 or shape[2] != 3 or not all(map(fits, shape[:2])):
         raise ValueError(
             f"`image_shape` must be (height, width, 3), height and width at least {minimum_size} or None for any. "
-            f"Received: image_shape={shape}"
+            f"Received: image_shape={shape or image_shape}"
         )
     return shape
 

@@ -396,6 +396,12 @@ def test_wrong_number_of_halting_branches_is_rejected(branches):
         )
 
 
+@pytest.mark.parametrize("branches", [5, ["branch"], [CountingUnit]])
+def test_branches_that_are_no_layers_are_rejected(branches):
+    with pytest.raises(ValueError, match="`halting_branches` must be Keras layers"):
+        AdaptiveBlock([CountingUnit(), CountingUnit()], "sact", halting_branches=branches)
+
+
 @pytest.mark.parametrize("later", [BasicUnit(8, stride=2), BasicUnit(12)], ids=["strides", "widens"])
 def test_later_unit_that_changes_the_shape_is_rejected(make_images, later):
     block = AdaptiveBlock([BasicUnit(8), later], "sact", name="odd_one")
