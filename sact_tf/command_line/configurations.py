@@ -6,6 +6,7 @@ import os
 from absl import flags
 
 from sact_tf import config as configs
+from sact_tf.command_line.idle import refuse_idle_model_flags, refuse_idle_training_flags
 from sact_tf.data import pipeline
 from sact_tf.training.latest import latest
 from sact_tf.training.strategies import make_strategy
@@ -21,7 +22,9 @@ def training_config():
         # Batches of a detector are small; one that starts from a checkpoint keeps the statistics that it has there.
         defaults = {**defaults, "freeze_batch_norm": FLAGS.finetune_path is not None}
     boundaries = _boundaries(_flag("learning_rate_boundaries", defaults))
-    return _configuration(configs.TrainingConfig, dataset, defaults, learning_rate_boundaries=boundaries)
+    config = _configuration(configs.TrainingConfig, dataset, defaults, learning_rate_boundaries=boundaries)
+    refuse_idle_training_flags(FLAGS, config)
+    return config
 
 
 def strategy():
@@ -136,7 +139,9 @@ def _model_config(dataset, defaults):
     given = {name: value for name, value in fields.items() if value is not None}
     # First, as what it says of another network would be about that network's depth.
     configs.check_task_settings(dataset, given)
-    return configs.ModelConfig(**given)
+    model = configs.ModelConfig(**given)
+    refuse_idle_model_flags(FLAGS, model, configs.check_dataset(dataset)["task"])
+    return model
 
 
 def _run_and_defaults(checkpoint_dir=None):

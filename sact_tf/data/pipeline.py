@@ -42,7 +42,10 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
         source = _ON_DISK[dataset].open_split(dataset_dir, split, image_size, log)
         return source._replace(num_examples=min(num_examples or source.num_examples, source.num_examples))
     if dataset_dir:
-        raise ValueError(f"`dataset_dir` means nothing for {dataset}, which lies on no disk. Leave it out.")
+        raise ValueError(
+            f"`dataset_dir` means nothing for {dataset}, which lies on no disk. Leave it out, or say what is in it: "
+            f"--dataset=imagenet, cifar10, coco or voc. Received: dataset_dir={dataset_dir!r}"
+        )
     num_examples = num_examples or defaults["num_train_examples" if split == "train" else "num_examples"]
     if dataset == "digit_scenes":
         return detection.open_digit_scenes(split, image_size, num_examples)

@@ -176,6 +176,33 @@ def test_an_export_that_takes_images_of_any_size_refuses_one(flags, monkeypatch)
         export_config(monkeypatch, *flags, "--image_size=77")
 
 
+@pytest.mark.parametrize(
+    ("idle", "beside", "belongs"),
+    [
+        ("--stem_stride=2", ("--dataset=imagenet",), "--network=cifar"),
+        ("--crop_size=6", (), "detectors"),
+        ("--freeze_batch_norm=True", ("--dataset=cifar10",), "detectors"),
+        ("--learning_rate_boundaries=5,7", (), "--learning_rate_schedule=piecewise"),
+        ("--learning_rate_decay_factor=0.5", ("--learning_rate_schedule=constant",), ".*=piecewise or .*=exponential"),
+        ("--num_epochs_per_decay=2.0", ("--dataset=cifar10",), "--learning_rate_schedule=exponential"),
+        ("--tpu=local", ("--strategy=mirrored",), "--strategy=tpu"),
+    ],
+)
+def test_a_flag_without_an_effect_is_refused(idle, beside, belongs, monkeypatch):
+    training_config(monkeypatch, *beside)
+    with pytest.raises(ValueError, match=f"no effect here: it belongs to {belongs}.*Received: {idle}$"):
+        training_config(monkeypatch, idle, *beside)
+
+
+def test_flags_beside_what_they_belong_to_are_taken(monkeypatch):
+    assert training_config(monkeypatch, "--dataset=imagenet", "--network=cifar", "--model=5", "--stem_stride=4")
+    assert training_config(monkeypatch, "--dataset=digit_scenes", "--crop_size=8").model.crop_size == 8
+    config = training_config(monkeypatch, "--learning_rate_schedule=piecewise", "--learning_rate_boundaries=5,7")
+    assert config.learning_rate_boundaries == (5, 7)
+    assert training_config(monkeypatch, "--dataset=cifar10", "--learning_rate_boundaries=").seed == 0
+    assert export_config(monkeypatch, "--dataset=cifar10", "--stem_stride=2").model.stem_stride == 2
+
+
 @pytest.mark.parametrize("flags", [("--experiment=imagenet_101_sact_5e-3", "--tau=0.01"), ()])
 def test_an_experiment_sets_what_flags_leave_open(flags, monkeypatch):
     config = training_config(monkeypatch, *flags)

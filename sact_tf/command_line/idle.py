@@ -1,0 +1,45 @@
+"""Flags that would do nothing to what they stand beside, refused: whoever gives one means something by it."""
+
+_OF_DETECTORS = ("anchor_base_size", "crop_max_pool", "crop_size", "freeze_batch_norm", "head_samples")
+# By the schedules of the learning rate that they belong to.
+_OF_SCHEDULES = {
+    "learning_rate_boundaries": ("piecewise",),
+    "learning_rate_decay_factor": ("piecewise", "exponential"),
+    "num_epochs_per_decay": ("exponential",),
+}
+
+
+def refuse_idle_model_flags(flags, model, task):
+    """Raises ValueError for flags of another network than the one that is asked for.
+
+    Args:
+        flags: `absl.flags.FlagValues`.
+        model: `ModelConfig`.
+        task: text, what networks on its data set are for.
+    """
+    if model.network != "cifar":
+        _refuse(flags, "stem_stride", f"--network=cifar, and the network here is {model.network}")
+    if task != "detection":
+        for name in _OF_DETECTORS:
+            _refuse(flags, name, "detectors (--dataset=digit_scenes, coco or voc), and the network here classifies")
+
+
+def refuse_idle_training_flags(flags, config):
+    """Raises ValueError for flags of another schedule or strategy than those of a `TrainingConfig`."""
+    for name, schedules in _OF_SCHEDULES.items():
+        if config.learning_rate_schedule not in schedules:
+            wanted = " or ".join(f"--learning_rate_schedule={schedule}" for schedule in schedules)
+            _refuse(flags, name, f"{wanted}, and the schedule here is {config.learning_rate_schedule}")
+    if flags.strategy != "tpu":
+        _refuse(flags, "tpu", f"--strategy=tpu, and the strategy here is {flags.strategy}")
+
+
+def _refuse(flags, name, belongs):
+    """Raises ValueError if a flag was given, with a value that is one."""
+    value = flags[name].value if name in flags else None
+    if value not in (None, "", []):
+        shown = ",".join(value) if isinstance(value, list) else value
+        raise ValueError(
+            f"--{name} has no effect here: it belongs to {belongs}. Give that too, or leave --{name} out. Received: "
+            f"--{name}={shown}"
+        )
