@@ -166,8 +166,9 @@ def save_release_checkpoint(model, directory, global_step, momentums=None):
     evaluate, export and fine-tune (`--finetune_path`) what was written, but not go on with its training.
 
     Not everything that our networks can do is in the release. A UserWarning says so for a `stem_stride` other than 1,
-    another head or halting `epsilon` than the release's (its code restores the variables and computes another network
-    with them), and `act` with a block of one unit (which it cannot build).
+    stochastic depth, a network without shortcuts, another head or halting `epsilon` than the release's (its code
+    restores the variables and computes another network with them), and `act` with a block of one unit (which it cannot
+    build).
 
     Args:
         model: `Classifier` from `sact_tf.imagenet_resnet` or `sact_tf.cifar_resnet`.

@@ -47,7 +47,8 @@ def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", fea
             a detector is float32.
         runtime: "tensorflow", or "onnx": ONNX Runtime, for networks and detectors of this package, of any image size,
             with the extra `sact_tf[onnx]`.
-        features: bool, of ONNX Runtime alone: whether it returns the features of the blocks too.
+        features: bool, of ONNX Runtime alone: whether it returns the features of the blocks, and a network's
+            `image_size`, too.
         part: of detectors in ONNX Runtime alone: "whole", the default, or "extractor", whose outputs have no boxes.
         preprocess: of ONNX Runtime alone, pair of a data set and a size in pixels, such as `("imagenet", 224)`: the
             function takes decoded pictures, uint8 `(batch, height, width, 3)`, and prepares them as evaluation does.
