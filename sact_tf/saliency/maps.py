@@ -76,9 +76,14 @@ def blur(values, sigma):
 
     Returns:
         float64 `(height, width)`. What was constant stays so, without rounding.
+
+    Raises:
+        ValueError: for another sigma.
     """
     from scipy import ndimage
 
+    if not sigma >= 0:
+        raise ValueError(f"`sigma` must be a number of pixels, at least 0. Received: sigma={sigma!r}")
     values = np.asarray(values, np.float64)
     if sigma == 0 or values.min() == values.max():
         return values
@@ -99,12 +104,17 @@ def centre_prior(height, width, sigma=None):
 
     Args:
         height, width: ints, pixels.
-        sigma: float, in pixels, the same in both directions; a quarter of the height by default.
+        sigma: float > 0, in pixels, the same in both directions; a quarter of the height by default.
 
     Returns:
         float64 `(height, width)`, at most 1.
+
+    Raises:
+        ValueError: for another sigma.
     """
     sigma = height / 4 if sigma is None else sigma
+    if not sigma > 0:
+        raise ValueError(f"`sigma` must be a number of pixels above 0. Received: sigma={sigma!r}")
     rows, columns = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
     return np.exp(-(rows[:, None] ** 2 + columns**2) / (2 * sigma**2))
 
@@ -125,7 +135,8 @@ def mix(saliency_map, prior, centre_weight):
             f"A map and the prior must be of one size. Received: shapes {saliency_map.shape} and {prior.shape}"
         )
     for name, values in (("saliency_map", saliency_map), ("prior", prior), ("centre_weight", centre_weight)):
-        if np.min(values) < -_ROUNDING or np.max(values) > 1 + _ROUNDING:
+        # Written so that NaN fails too.
+        if not (np.min(values) >= -_ROUNDING and np.max(values) <= 1 + _ROUNDING):
             raise ValueError(
                 f"`{name}` must be in [0, 1]; `scaled` brings a map there. Received: {np.min(values):g} to "
                 f"{np.max(values):g}"
@@ -154,12 +165,20 @@ def reduce_map(values, height, width):
 
     Args:
         values: `(h, w)`, numbers.
-        height, width: ints, at most `h` and `w`.
+        height, width: ints, at least 1 and at most `h` and `w`.
 
     Returns:
         float64 `(height, width)`.
+
+    Raises:
+        ValueError: for another size.
     """
     values = np.asarray(values, np.float64)
+    if not (1 <= height <= values.shape[0] and 1 <= width <= values.shape[1]):
+        raise ValueError(
+            f"A map {values.shape} can be reduced to a size of at least (1, 1) and at most its own. Received: "
+            f"height={height}, width={width}"
+        )
     for axis, length in ((0, height), (1, width)):
         edges = np.arange(length + 1) * values.shape[axis] // length
         counts = np.diff(edges).reshape((-1, 1) if axis == 0 else (1, -1))
