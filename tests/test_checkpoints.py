@@ -252,6 +252,13 @@ def test_momentum_is_written_as_the_slots_that_the_release_goes_on_with(models, 
     assert_same(values_of(model), before)
 
 
+@pytest.mark.parametrize("step", [-1, 1.5, "3", True])
+def test_a_step_that_is_none_is_refused_before_anything_is_written(models, tmp_path, step):
+    with pytest.raises(ValueError, match="`global_step` must be an int, at least 0"):
+        sact_tf.save_release_checkpoint(models(), tmp_path, step)
+    assert not list(tmp_path.iterdir())
+
+
 def test_with_momentum_a_checkpoint_has_the_bytes_that_the_release_wrote_in_training(reference, tmp_path):
     folder = reference / "d_train_cifar_sact"
     model = sact_tf.cifar_resnet("3", "sact", base_channels=4)

@@ -5,6 +5,7 @@ checkpoints too, so one piece of code reads either.
 """
 
 import contextlib
+import numbers
 import os
 import warnings
 
@@ -181,10 +182,12 @@ def save_release_checkpoint(model, directory, global_step, momentums=None):
         Prefix of the checkpoint's files.
 
     Raises:
-        ValueError: if the model is not one of the release's networks, or `momentums` are not its.
+        ValueError: if the model is not one of the release's networks, `momentums` are not its, or for another step.
         OSError: if the files cannot be written.
     """
     named = release_variables(model)
+    if not isinstance(global_step, numbers.Integral) or isinstance(global_step, bool) or global_step < 0:
+        raise ValueError(f"`global_step` must be an int, at least 0. Received: global_step={global_step!r}")
     for difference in limits.differences(model):
         warnings.warn(difference, stacklevel=2)
     # The release's variables are float32, whatever a dtype policy made of ours.
