@@ -29,6 +29,23 @@ def flops_name(dataset):
     return getattr(task_of(dataset), "FLOPS_NAME", "FLOPs")
 
 
+def check_depths(depths, network, name):
+    """Raises ValueError, which names the flag, for depths that a network does not come in.
+
+    Args:
+        depths: texts, as for `--model`.
+        network: "cifar" or "imagenet".
+        name: of the flag that they come from.
+    """
+    units = configs.imagenet_units if network == "imagenet" else configs.cifar_units
+    for depth in depths:
+        try:
+            units(depth)
+        except ValueError as error:
+            given = ",".join(map(str, depths))
+            raise ValueError(f"--{name}={given} is not for the {network} network; give others. {error}") from error
+
+
 def check(planned, num_examples=None):
     """Raises ValueError for what a study could not train or evaluate, before the first of its runs is trained.
 

@@ -79,6 +79,8 @@ def run(
         **_given({"max_number_of_steps": adaptive_steps}),
     }
     depths, taus = vanilla_models or recipe.depths, recipe.taus if taus is None else taus
+    network_name = (network or {}).get("network", configs.check_dataset(dataset)["network"])
+    runs.check_depths(depths, network_name, "vanilla_models")
     planned = plan(run_dir, dataset, depths, taus, model_types, network or {}, plain, adaptive)
     runs.check([(os.path.join(run_dir, name), config) for name, config in planned], num_examples)
     rows, path = [], os.path.join(run_dir, "tradeoff")
@@ -151,7 +153,7 @@ def _tau(text):
 
 
 # Where flags say nothing, for their help.
-_DEFAULTS = "By default 1,2,3,5, of detectors a third, two thirds and all of the units of blocks 1 to 3."
+_DEFAULTS = "By default 1,2,3,5 (cifar), of detectors a third, two thirds and all of the units of blocks 1 to 3."
 
 if __name__ == "__main__":
     command_line.define_path("run_dir", "runs/tradeoff", "Directory for everything that is written.")

@@ -239,6 +239,12 @@ def test_resolution_refuses_a_size_that_is_none_before_it_evaluates_anything(tra
     assert not lines and not (tmp_path / "new").exists()
 
 
+def test_depths_of_another_network_are_refused_by_their_flag(tmp_path):
+    with pytest.raises(ValueError, match=r"--vanilla_models=1,2,3,5 is not for the imagenet network; give others\."):
+        tradeoff.run(str(tmp_path / "study"), dataset="imagenet")
+    assert not (tmp_path / "study").exists()
+
+
 def test_curve_of_each_kind_is_drawn():
     row = {"model": "1", "flops": 2e6, "accuracy": 0.5}
     figure = charts.tradeoff([{**row, "model_type": "vanilla"}, {**row, "model_type": "act", "tau": 0.01}])

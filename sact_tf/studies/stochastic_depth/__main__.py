@@ -11,7 +11,9 @@ from sact_tf.studies import stochastic_depth
 FLAGS = flags.FLAGS
 
 command_line.define_path("run_dir", "runs/stochastic_depth", "Directory for everything that is written.")
-flags.DEFINE_list("models", ["1", "2", "3"], "Depths, as --model of train.py takes them.")
+flags.DEFINE_list(
+    "models", ["1", "2", "3"], "Depths, as --model of train.py takes them; these by default are of the cifar network."
+)
 flags.DEFINE_list("survival", ["0.5"], "Survival probabilities of the last unit, above 0 and below 1.")
 flags.DEFINE_list("seeds", ["0"], "Each is a training of every network.")
 flags.DEFINE_string("dataset", "cluttered_digits", "Data set: cluttered_digits, cifar10 or imagenet.")

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sact_tf import config as configs
 from sact_tf.data import pipeline
+from sact_tf.studies import runs
 
 
 class Planned(NamedTuple):
@@ -43,6 +44,7 @@ def plan(models, survival, seeds, dataset, **changes):
     configs.refuse_detector(dataset, "A study of stochastic depth", "Give a --dataset of classes.")
     models = [str(model).strip() for model in models]
     _check_each("models", models, "depths of networks, as --model takes them", lambda model: True)
+    runs.check_depths(models, configs.check_dataset(dataset)["network"], "models")
     _check_each(
         "survival",
         survival,
