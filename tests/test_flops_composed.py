@@ -220,6 +220,24 @@ def test_frames_of_sequences_are_counted_one_by_one(make_images, spread_halting,
     np.testing.assert_array_equal(counted, model(frames)["cost"].numpy().sum(axis=1))
 
 
+def test_sequences_of_any_number_of_frames_are_counted_where_blocks_halt(make_images, spread_halting):
+    def model_of(model_type):
+        inputs = keras.Input((None, None, None, 4))
+        block = AdaptiveBlock([BasicUnit(4), BasicUnit(4)], model_type, name="block")
+        outputs = TimeDistributed(block)(inputs)
+        return keras.Model(inputs, {**outputs, "cost": flops.BlockFlops(block)(outputs, inputs)})
+
+    model = spread_halting(model_of("sact"))
+    for frames in (1, 3):
+        images = np.stack([make_images(2, HEIGHT, WIDTH, 4, seed=seed) for seed in range(frames)], axis=1)
+        returned = model(images)
+        counted = flops.count(model, returned, image_size=(HEIGHT, WIDTH))["block/flops"]
+        np.testing.assert_array_equal(counted, returned["cost"].numpy().sum(axis=1))
+    plain = model_of("vanilla")
+    with pytest.raises(ValueError, match=r"any number of frames.*Give its input a number of frames.*\['block'\]"):
+        flops.count(plain, plain(images), image_size=(HEIGHT, WIDTH))
+
+
 def test_block_of_known_size_is_counted_symbolically():
     block = AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "sact", name="block")
     features = keras.Input((6, 5, 4))

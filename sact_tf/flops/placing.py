@@ -61,7 +61,16 @@ def _trace(model, blocks, image_size):
 
         return run
 
-    images = keras.KerasTensor(_shape_of_one_image(model, image_size), dtype=_dtype_of_images(model))
+    shape = _shape_of_one_image(model, image_size)
+    plain = [name for name, block in blocks.items() if block.model_type == "vanilla"]
+    if None in shape[1:-3] and plain:
+        raise ValueError(
+            f"The sequences of '{model.name}' may have any number of frames, which the FLOPs of a block that does not "
+            f"halt depend on. Give its input a number of frames. Received: the blocks {plain}. {_WITHIN}"
+        )
+    # A block that halts says itself how many frames there are.
+    frames = [1 if number is None else number for number in shape[1:-3]]
+    images = keras.KerasTensor((1, *frames, *shape[-3:]), dtype=_dtype_of_images(model))
     with run_blocks_by({id(block): watch(name, block) for name, block in blocks.items()}):
         # Of the base class: that of a functional model may know its outputs without running anything.
         keras.Operation.compute_output_spec(model, images, training=False)
