@@ -128,6 +128,11 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, ke
         return self._ponder_weight.weigh(super()._get_own_losses())
 
     def build(self, input_shape):
+        if len(input_shape) != 4:
+            raise ValueError(
+                f"Block '{self.name}' takes features (batch, height, width, channels); for frames of sequences "
+                f"there is sact_tf.layers.TimeDistributed(block). Received: shape={tuple(input_shape)}"
+            )
         known = {id(part) for _, part, _ in parts_of(self)}
         features = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
         for index, unit in enumerate(self.units):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from sact_tf.config import check_model_type
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import (
     ShapesWithoutTracing,
@@ -180,7 +181,11 @@ def make_halting_branches(model_type, num_units, **settings):
             "vanilla" none.
         num_units: int, at least 1.
         **settings: arguments of the branches.
+
+    Raises:
+        ValueError: for another model type.
     """
+    check_model_type(model_type)
     branch = SpatialHaltingBranch if model_type == "sact" else GlobalHaltingBranch
     needed = 0 if model_type == "vanilla" else num_units - 1
     return [branch(name=f"halting_branch_{index + 1}", **settings) for index in range(needed)]

@@ -9,7 +9,7 @@ from keras import ops
 import sact_tf
 from sact_tf import halting
 from sact_tf.config import MODEL_TYPES
-from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
 
 ADAPTIVE_TYPES = MODEL_TYPES[1:]
 HALTS_NEVER, HALTS_AT_ONCE = -20.0, 20.0
@@ -386,6 +386,14 @@ def test_unit_that_cannot_be_masked_is_rejected_under_sact_only():
 def test_unknown_model_type_is_rejected(model_type):
     with pytest.raises(ValueError, match="`model_type` must be one of"):
         AdaptiveBlock([CountingUnit()], model_type)
+    with pytest.raises(ValueError, match="`model_type` must be one of"):
+        make_halting_branches(model_type, 2)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 8), (2, 3, 6, 4, 8)])
+def test_features_of_another_rank_are_rejected_with_the_way_out(shape):
+    with pytest.raises(ValueError, match=r"takes features \(batch, height, width, channels\).*TimeDistributed"):
+        AdaptiveBlock([BasicUnit(8), BasicUnit(8)], "sact")(np.zeros(shape, "float32"))
 
 
 @pytest.mark.parametrize("branches", [0, 1, 3])
