@@ -10,6 +10,9 @@ from keras import ops
 from sact_tf import halting
 
 _epsilon = contextvars.ContextVar("epsilon", default=None)
+# Of all threads, the last one last. A strategy of several devices calls each replica in a new thread, which begins
+# without the context of the one that waits for it.
+_entered = {}
 
 
 @contextlib.contextmanager
@@ -27,9 +30,11 @@ def halting_at(epsilon):
     """
     _check(epsilon)
     token = _epsilon.set(epsilon)
+    _entered[id(token)] = epsilon
     try:
         yield
     finally:
+        del _entered[id(token)]
         _epsilon.reset(token)
 
 
@@ -49,6 +54,14 @@ def _check(epsilon):
             halting.check_epsilon(float(ops.convert_to_numpy(epsilon)))
 
 
+def _in_replica():
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
+
+
 class HasThreshold:
     """Mixin of a block that halts.
 
@@ -62,6 +75,8 @@ class HasThreshold:
     def epsilon(self):
         """See the class."""
         found = _epsilon.get()
+        if found is None and _entered and _in_replica():
+            found = next(reversed(_entered.values()))
         return self.own_epsilon if found is None else found
 
     @epsilon.setter

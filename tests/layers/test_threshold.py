@@ -137,6 +137,21 @@ def test_tensors_of_a_graph_are_thresholds():
     assert units(tf.constant(0.001)) == 2
 
 
+def test_replicas_halt_there_too():
+    features = np.ones((1, 4, 4, 3), "float32")
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        block = AdaptiveBlock([BasicUnit(3), BasicUnit(3)], "act")
+        block.build(features.shape)
+
+    def units():
+        return [int(value[0]) for value in strategy.run(lambda: block(features)["num_units"]).values]
+
+    with halting_at(0.999):
+        assert units() == [1, 1]
+    assert units() == [2, 2]
+
+
 def test_epsilon_that_is_set_takes_effect_in_what_is_compiled_after_that(make_images):
     images = make_images(2, 4, 4)
     features = keras.Input((4, 4, 3))
