@@ -11,9 +11,10 @@ from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, normalization
 from sact_tf.models.backbone import check_images, images_of
 from sact_tf.models.cloning import RefusesOtherLayers
+from sact_tf.models.finite import blank_unless_finite, nan_unless
 from sact_tf.models.predicting import PredictsWithoutFeatures
 
-# Outputs that metrics given to `compile` can be for.
+# What is said of classes, which metrics given to `compile` can be for.
 _SCORES = ("logits", "predictions")
 
 
@@ -22,11 +23,11 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
     """Images to class scores, with the backbone's outputs beside them.
 
     Maps float images `(batch, height, width, 3)` to the flat dict of the backbone plus `logits` and `predictions`
-    (their softmax), float32 `(batch, num_classes)`. Its loss is cross entropy + `tau` times the sum over blocks of
-    the mean ponder cost + L2 of the kernels, so `compile(optimizer)` and `fit(images, labels)` are enough. Labels are
-    ints `(batch,)` or `(batch, 1)`, or one-hot `(batch, num_classes)`; `sample_weight` and `class_weight` weigh the
-    cross entropy alone. `fit` and `evaluate` report `loss`, `accuracy` and `ponder_cost`, the sum over blocks of the
-    mean ponder cost.
+    (their softmax), float32 `(batch, num_classes)`, NaN for an image with NaN or infinity in it. Its loss is cross
+    entropy + `tau` times the sum over blocks of the mean ponder cost + L2 of the kernels, so `compile(optimizer)` and
+    `fit(images, labels)` are enough. Labels are ints `(batch,)` or `(batch, 1)`, or one-hot `(batch, num_classes)`;
+    `sample_weight` and `class_weight` weigh the cross entropy alone. `fit` and `evaluate` report `loss`, `accuracy` and
+    `ponder_cost`, the sum over blocks of the mean ponder cost.
 
     Under every dtype policy images enter, halting is decided, and logits and loss are computed in float32; features
     and their kernels follow the policy of the backbone, "float64" and "float16" too. As under a global policy,
@@ -124,7 +125,9 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
     def call(self, images, training=None, mask=None):
         images = images_of(images)
         check_images(images, self.backbone.minimum_size)
-        return super().call(images, training=training, mask=mask)
+        images, finite = blank_unless_finite(images)
+        outputs = super().call(images, training=training, mask=mask)
+        return {**outputs, **{name: nan_unless(finite, outputs[name]) for name in _SCORES}}
 
     def head_convolutions(self):
         """Kernel shapes of what runs once an image, besides the backbone; see `sact_tf.flops.count`."""

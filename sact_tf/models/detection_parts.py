@@ -15,9 +15,9 @@ def freeze_norms(model):
             part.trainable = False
 
 
-def proposal_convolution(filters, kernel_size, weight_decay, dtype, name):
-    """A `Conv2D` as the TF Object Detection API begins it: truncated normal of deviation .01."""
-    return keras.layers.Conv2D(
+def proposal_convolution(channels, filters, kernel_size, weight_decay, dtype, name):
+    """A built `Conv2D` as the TF Object Detection API begins it: truncated normal of deviation .01."""
+    layer = keras.layers.Conv2D(
         filters,
         kernel_size,
         padding="same",
@@ -27,9 +27,13 @@ def proposal_convolution(filters, kernel_size, weight_decay, dtype, name):
         dtype=dtype,
         name=name,
     )
+    layer.build((None, None, None, channels))
+    return layer
 
 
-def dense(units, weight_decay, name):
-    """A `Dense` layer with `weight_decay * sum(kernel ** 2) / 2` as its loss; float32 under every policy."""
+def dense(channels, units, weight_decay, name):
+    """A built `Dense` layer with `weight_decay * sum(kernel ** 2) / 2` as its loss; float32 under every policy."""
     regularizer = HalvedL2(weight_decay / 2) if weight_decay else None
-    return keras.layers.Dense(units, kernel_regularizer=regularizer, dtype="float32", name=name)
+    layer = keras.layers.Dense(units, kernel_regularizer=regularizer, dtype="float32", name=name)
+    layer.build((None, channels))
+    return layer

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from sact_tf.layers.residual_units import mask_residual
+from sact_tf.models.finite import blank_unless_finite
 
 # Of block 3, the last one; images are padded to multiples of it, so that what is a border alone is one in a batch.
 STRIDE = 16
@@ -62,15 +63,16 @@ def extract(backbone, images, image_size, training=None):
     Returns:
         dict as a backbone's, of these blocks: `<block>`, `<block>/ponder_cost`, `<block>/num_units`,
         `<block>/halting_distribution`, and `image_size`. Padding has no cost and no units, and the features of the last
-        block are 0 there.
+        block are 0 there. And `finite`, bool `(batch,)`, False for a picture with NaN or infinity in it, which is taken
+        for a blank one.
     """
-    features = _mask_images(pad_to_stride(images), image_size)
+    features, finite = blank_unless_finite(_mask_images(pad_to_stride(images), image_size))
     pad, conv1, pool = backbone.stem
     features = conv1(pad(features))
     # What the pooling takes the maximum of, at a border as in the padding.
     inside = picture_of(features, image_size, _CONV1_STRIDE)
     features = pool(tf.where(inside, features, features.dtype.min))
-    outputs, stride = {"image_size": image_size}, _STEM_STRIDE
+    outputs, stride = {"image_size": image_size, "finite": finite}, _STEM_STRIDE
     for name in EXTRACTOR_BLOCKS:
         block = backbone.blocks[name]
         of_block = dict(block(features, training=training, picture=picture_of(features, image_size, stride)))

@@ -17,6 +17,7 @@ from sact_tf.models.detection_fit import FitsBoxes
 from sact_tf.models.detection_inputs import check_crops, check_inputs, in_original_pixels
 from sact_tf.models.detection_parts import dense, freeze_norms, proposal_convolution
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
+from sact_tf.models.finite import nan_unless
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
 from sact_tf.models.predicting import PredictsWithoutFeatures
 
@@ -34,7 +35,8 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
 
     - `boxes` float32 `(batch, 300, 4)`: ymin, xmin, ymax, xmax in pixels of the network's input, or, where the inputs
       have `original_size`, int32 `(batch, 2)`, in pixels of a picture of that size; `scores` float32 and `classes`
-      int32 `(batch, 300)`, classes from 1, best first; `num_detections` int32 `(batch,)`, the others are zeros;
+      int32 `(batch, 300)`, classes from 1, best first; `num_detections` int32 `(batch,)`, the others are zeros. Boxes
+      and scores are NaN for a picture with NaN or infinity in it;
     - `num_proposals` int32, `region_proposals/flops` and `head/flops` int64, `(batch,)`;
     - what `Backbone` returns of blocks 1 to 3, the extractor; padding has no units and no cost.
 
@@ -103,18 +105,13 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
         filters = self.backbone.blocks[EXTRACTOR_BLOCKS[-1]].units[-1].filters
         wide = self.backbone.blocks[HEAD_BLOCK].units[-1].filters
         hidden = PROPOSAL_FILTERS * self.backbone.base_channels
-        self.proposal_conv = proposal_convolution(hidden, 3, decay, policy, "proposal_conv")
-        self.proposal_scores = proposal_convolution(2 * count, 1, decay, "float32", "proposal_scores")
-        self.proposal_codes = proposal_convolution(4 * count, 1, decay, "float32", "proposal_codes")
+        self.proposal_conv = proposal_convolution(filters, hidden, 3, decay, policy, "proposal_conv")
+        self.proposal_scores = proposal_convolution(hidden, 2 * count, 1, decay, "float32", "proposal_scores")
+        self.proposal_codes = proposal_convolution(hidden, 4 * count, 1, decay, "float32", "proposal_codes")
         self.postnorm = normalization(0.997, 1e-5, policy, "postnorm")
-        self.class_dense = dense(self.num_classes + 1, decay, "class_scores")
-        self.box_dense = dense(4 * self.num_classes, decay, "box_codes")
-        self.proposal_conv.build((None, None, None, filters))
-        for layer in (self.proposal_scores, self.proposal_codes):
-            layer.build((None, None, None, hidden))
         self.postnorm.build((None, None, None, wide))
-        for layer in (self.class_dense, self.box_dense):
-            layer.build((None, wide))
+        self.class_dense = dense(wide, self.num_classes + 1, decay, "class_scores")
+        self.box_dense = dense(wide, 4 * self.num_classes, decay, "box_codes")
 
     def build(self, input_shape=None):
         self.built = True  # By the constructor.
@@ -143,14 +140,16 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
         inputs = check_inputs(inputs)
         check_images(inputs["images"], self.backbone.minimum_size)
         outputs = extract(self.backbone, inputs["images"], inputs["image_size"], training)
+        finite = outputs.pop("finite")
         scores, codes = self.region_proposals(outputs[EXTRACTOR_BLOCKS[-1]])
         chosen = self.select_proposals(scores, codes, outputs, training or regions)
         if training or regions:
-            outputs.update(region_scores=scores, region_codes=codes)
+            outputs.update(region_scores=nan_unless(finite, scores), region_codes=nan_unless(finite, codes))
             return {**outputs, "proposals": chosen.boxes, "num_proposals": chosen.count}
         scores, codes, num_units = self.head(outputs, chosen.boxes)
         found = answers.answer(chosen.boxes, chosen.valid, codes, scores, outputs["image_size"])
-        outputs.update(found._asdict(), boxes=in_original_pixels(found.boxes, inputs))
+        boxes = nan_unless(finite, in_original_pixels(found.boxes, inputs))
+        outputs.update(found._asdict(), boxes=boxes, scores=nan_unless(finite, found.scores))
         return {**outputs, "num_proposals": chosen.count, **self.more_flops(outputs, chosen, num_units)}
 
     def region_proposals(self, features):

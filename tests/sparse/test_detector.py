@@ -88,6 +88,22 @@ def test_a_picture_has_beside_a_larger_one_what_it_has_alone(detectors, batch):
     np.testing.assert_array_equal(beside["block3/num_units"][0, :4, :5], alone["block3/num_units"][0, :4, :5])
 
 
+def test_boxes_of_a_picture_that_is_not_finite_are_nan(detectors, batch, assert_same):
+    model, engine = detectors("sact")
+    images, blank = batch["images"].copy(), batch["images"].copy()
+    images[0, 48, 69, 2], blank[0] = np.inf, 0.0
+    expected = model({**batch, "images": blank}, training=False)
+    assert int(expected["num_detections"][0]) > 3
+    for call in (model, engine):
+        outputs = dict(call({**batch, "images": images}))
+        for name in ("boxes", "scores"):
+            assert np.isnan(outputs[name][0]).all() and np.isfinite(outputs[name][1]).all()
+            outputs[name] = np.where(np.isnan(outputs[name]), expected[name], outputs[name])
+        assert_same(*(only_pictures(each, batch["image_size"]) for each in (outputs, expected)))
+    outputs = model({**batch, "images": images}, regions=True)
+    assert all(np.isnan(outputs[name][0]).all() for name in ("region_scores", "region_codes"))
+
+
 def test_boxes_are_in_pixels_of_the_file_where_its_size_is_given(detectors, batch, assert_same):
     model, engine = detectors("sact")
     inputs = {**batch, "original_size": np.array([[98, 140], [83, 49]], "int64")}

@@ -62,6 +62,21 @@ def test_engine_returns_what_the_model_returns_at_every_size(networks, make_imag
     assert any(varied) == (model_type != "vanilla")
 
 
+def test_what_is_said_of_an_image_that_is_not_finite_is_nan(networks, make_images, assert_same):
+    images = make_images(3, 41, 67)
+    images[1, 20, 30, 1], images[2, 40, 66, 0] = np.nan, -np.inf
+    blank = np.where(np.arange(3)[:, None, None, None] > 0, np.float32(0), images)
+    expected = dict(networks("imagenet", "sact")[0](blank, training=False))
+    scores = [expected.pop(name) for name in ("logits", "predictions")]
+    for call in networks("imagenet", "sact"):
+        outputs = dict(call(images))
+        for of_blank, name in zip(scores, ("logits", "predictions"), strict=True):
+            got = np.asarray(outputs.pop(name))
+            assert np.isnan(got[1:]).all()
+            np.testing.assert_allclose(got[:1], of_blank[:1], atol=1e-4)
+        assert_same(outputs, expected)
+
+
 @pytest.mark.parametrize(
     ("name", "narrow"),
     [

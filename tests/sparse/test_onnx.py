@@ -78,6 +78,17 @@ def test_graph_returns_what_the_model_returns_at_every_size(
     assert (counts == {1, 2, 3}) == (model_type != "vanilla")
 
 
+def test_what_is_said_of_an_image_that_is_not_finite_is_nan(networks, make_images, assert_same):
+    model, images = networks("imagenet", "act"), make_images(3, 41, 67)
+    images[1, 20, 30, 1], images[2, 40, 66, 0] = np.nan, -np.inf
+    got = runner(network.write_network(model, features=True))(images)
+    expected = answers(model, images)
+    for name in ("logits", "predictions"):
+        assert np.isnan(got[name][1:]).all()
+        np.testing.assert_allclose(got.pop(name)[0], expected.pop(name)[0], atol=1e-4)
+    assert_same(got, expected)
+
+
 @pytest.mark.skipif(not RUNS_EMPTY_BATCHES, reason="ONNX Runtime before 1.32 stops at a batch without images")
 @pytest.mark.parametrize("model_type", ["sact", "act"])
 @pytest.mark.parametrize("name", NETWORKS)

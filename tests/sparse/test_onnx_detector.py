@@ -123,6 +123,15 @@ def test_graph_finds_what_the_detector_finds_in_padded_batches(
     assert units == {"vanilla": set(), "sact": {0, 1, 2, 3}}.get(model_type, {1, 2, 3})
 
 
+def test_boxes_of_a_picture_that_is_not_finite_are_nan(detectors, runner, batch_of):
+    inputs = batch_of(SMALL, LARGE)
+    inputs["images"][0, 48, 69, 2] = np.nan
+    got, expected = runner("sact")(inputs), answers(detectors("sact"), inputs)
+    assert np.isnan(got["boxes"][0]).all() and np.isnan(got["scores"][0]).all()
+    for name in set(expected) - {"block1", "block2", "block3"}:
+        np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=1e-3, err_msg=name)
+
+
 @pytest.mark.parametrize("model_type", ["vanilla", "act", "sact"])
 def test_pooled_crops_are_looked_at_as_by_the_detector(detectors, runner, batch_of, assert_same, model_type):
     inputs, arguments = batch_of(SMALL, LARGE), (model_type, 12, True)

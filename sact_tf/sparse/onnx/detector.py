@@ -14,7 +14,7 @@ from sact_tf.sparse.onnx.features import Features, Size
 from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64
 from sact_tf.sparse.onnx.network import IMAGES, Writer, check_weights
 from sact_tf.sparse.onnx.parts import ceil_divide, squeeze, stop_where
-from sact_tf.sparse.onnx.pictures import Picture, mask
+from sact_tf.sparse.onnx.pictures import Picture, blank_unless_finite, mask, nan_unless
 from sact_tf.sparse.onnx.proposals import write_proposals
 
 IMAGE_SIZE = "image_size"
@@ -110,7 +110,9 @@ class _DetectorWriter(Writer):
         images = graph.op("Pad", graph.op("Transpose", images, perm=[0, 3, 1, 2]), pads)
         heights, widths = (squeeze(graph, graph.slice(pixels, axis, axis + 1, axis=1), [1]) for axis in range(2))
         picture = Picture.of(graph, size, heights, widths)
-        return Features(mask(graph, images, picture.inside), size, 3), picture
+        images = mask(graph, images, picture.inside)
+        images, self.finite = blank_unless_finite(graph, images)
+        return Features(images, size, 3), picture
 
     def _answer(self, features, picture, pixels):
         """Notes the boxes that are proposed and looked at, and what that costs."""
@@ -182,6 +184,7 @@ class _DetectorWriter(Writer):
         found = mask(graph, found, graph.op("Unsqueeze", valid, graph.ints([-1])))
         kinds = graph.op("Add", graph.op("Div", places, graph.ints(number)), graph.ints(1))
         kinds = graph.cast(graph.op("Where", valid, kinds, graph.ints(0)), INT32)
+        found, scores = (nan_unless(graph, self.finite, *each) for each in ((found, 3), (scores, 2)))
         self.outputs["boxes"] = (found, FLOAT, ("batch", most, 4))
         self.outputs["scores"] = (scores, FLOAT, ("batch", most))
         self.outputs["classes"] = (kinds, INT32, ("batch", most))

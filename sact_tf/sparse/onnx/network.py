@@ -14,6 +14,7 @@ from sact_tf.sparse.onnx.blocks import write_block
 from sact_tf.sparse.onnx.features import Features, Size
 from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64, UINT8, Graph
 from sact_tf.sparse.onnx.parts import squeeze, stop_where
+from sact_tf.sparse.onnx.pictures import blank_unless_finite, nan_unless
 from sact_tf.sparse.onnx.preprocessing import write_preprocessing
 from sact_tf.version import __version__
 
@@ -60,6 +61,8 @@ class Writer:
             shape = graph.op("Concat", batch, graph.ints([2]), axis=0)
             size = graph.cast(graph.op("Concat", *sizes, axis=0), INT32)
             self.outputs["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
+        if self._may_be_anything:
+            images, self.finite = blank_unless_finite(graph, images)
         images = Features(graph.op("Transpose", images, perm=[0, 3, 1, 2]), Size(batch, *sizes), 3)
         features, _ = self._stem(images)
         total = graph.op("Expand", self.stem_flops, batch)
@@ -71,6 +74,11 @@ class Writer:
         self.outputs["flops"] = (total, INT64, ("batch",))
         taken = (FLOAT if self.preprocessing is None else UINT8, ("batch", "height", "width", 3))
         return graph.model("sact_tf", {IMAGES: taken}, self.outputs, self._metadata())
+
+    @property
+    def _may_be_anything(self):
+        """Whether there may be NaN in the images, and logits to tell it by."""
+        return self.preprocessing is None and self.model is not self.backbone
 
     def _metadata(self):
         prepared = {} if self.preprocessing is None else self.preprocessing._asdict()
@@ -173,6 +181,8 @@ class Writer:
             features = graph.op("GlobalAveragePool", features)
         kernel, bias = Linear.of(model.logits_conv)
         logits = maps.product(graph, squeeze(graph, features, [maps.HEIGHT, maps.WIDTH]), kernel[0, 0], bias)
+        if self._may_be_anything:
+            logits = nan_unless(graph, self.finite, logits, 2)
         shape = ("batch", model.num_classes)
         self.outputs["logits"] = (logits, FLOAT, shape)
         self.outputs["predictions"] = (graph.op("Softmax", logits, axis=-1), FLOAT, shape)

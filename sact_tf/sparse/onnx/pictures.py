@@ -64,6 +64,20 @@ def mask(graph, values, inside):
     return values if inside is None else graph.op("Where", inside, values, graph.floats(0.0))
 
 
+def blank_unless_finite(graph, images):
+    """Images of four axes, and which of them are finite, bool `(batch, 1, 1, 1)`; see `sact_tf.models.finite`."""
+    # A number less itself is 0, infinity and NaN are not.
+    sums = graph.op("ReduceSum", graph.op("Sub", images, images), graph.ints([1, 2, 3]), keepdims=1)
+    finite = graph.op("Equal", sums, graph.floats(0.0))
+    return mask(graph, images, finite), finite
+
+
+def nan_unless(graph, finite, values, rank):
+    """Values of two or three axes, `(batch, ...)`, of images that are finite, bool `(batch, 1, 1, 1)`; else NaN."""
+    finite = squeeze(graph, finite, list(range(rank, 4)))
+    return graph.op("Where", finite, values, graph.floats(float("nan")))
+
+
 def mean(graph, values, axes, picture):
     """Mean of values `(batch, ...)` over the axes of positions, which go; padding, if there is any, is zero in them."""
     if picture is None:
