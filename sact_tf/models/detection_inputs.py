@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from sact_tf.layers.conditions import require
+
 _CALLED_ON = (
     "A detector is called on {'images': (batch, height, width, 3), 'image_size': (batch, 2)}, with 'original_size' "
     "where boxes are wanted in pixels of the file, or on images alone, which have no padding then"
@@ -19,7 +21,9 @@ def check_inputs(inputs):
         dict of tensors; sizes are int32 `(batch, 2)`.
 
     Raises:
-        ValueError: for anything else, or sizes of another shape.
+        ValueError: for anything else, sizes of another shape, and sizes that are none: fractions, below 1, or more than
+            the images have.
+        tf.errors.InvalidArgumentError: for such sizes in a graph; not under XLA, which cannot raise.
     """
     if not isinstance(inputs, dict):
         inputs = {"images": inputs}
@@ -30,7 +34,9 @@ def check_inputs(inputs):
     if images.shape.rank is not None and images.shape.rank < 3:
         raise ValueError(f"{_CALLED_ON}. Received: `images` of the shape {tuple(images.shape)}")
     number = images.shape[0] if images.shape.rank else None
-    checked = {"images": images}
+    shape = tf.shape(images)
+    whole = tf.broadcast_to(shape[1:3], (shape[0], 2))
+    checked = {"images": images, "image_size": whole}
     for name in ("image_size", "original_size"):
         if name in inputs:
             size = _tensor(name, inputs[name])
@@ -40,12 +46,23 @@ def check_inputs(inputs):
                     f"`{name}` must be int (batch, 2), height and width of each picture in pixels. Received: "
                     f"shape={tuple(size.shape)}, and {number} images"
                 )
-            checked[name] = tf.cast(size, tf.int32)
-    shape = tf.shape(images)
-    whole = tf.broadcast_to(shape[1:3], (shape[0], 2))
-    # More than there is would be picture made of nothing.
-    checked["image_size"] = tf.minimum(checked.get("image_size", whole), whole)
+            checked[name] = _whole_pixels(name, size, whole if name == "image_size" else None)
     return checked
+
+
+def _whole_pixels(name, size, most=None):
+    """Sizes as int32, after a look at their values."""
+    if not (size.dtype.is_integer or size.dtype.is_floating):
+        raise ValueError(f"`{name}` must be numbers of pixels. Received: dtype={size.dtype.name}")
+    numbers = tf.cast(size, tf.float32)
+    # Written so that NaN fails.
+    right = (numbers >= 1) & (numbers == tf.floor(numbers))
+    limit = ""
+    if most is not None:
+        # More than there is would be picture made of nothing; most often the two numbers have changed places.
+        right, limit = right & (numbers <= tf.cast(most, tf.float32)), ", no more than its image has"
+    message = f"`{name}` must be height and width of each picture, whole numbers of pixels from 1 on{limit}. Received:"
+    return tf.cast(require(size, tf.reduce_all(right), message), tf.int32)
 
 
 def check_sizes(inputs, minimum_size):

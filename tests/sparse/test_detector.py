@@ -12,6 +12,7 @@ from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
 from sact_tf.models import FasterRCNN, ImageNetBackbone
+from sact_tf.models.detection_inputs import check_inputs
 from sact_tf.sparse.blocks import make_runner
 
 # Pixels: no multiple of a stride, so that each map rounds up; the larger one is what the batch is padded to.
@@ -161,11 +162,33 @@ def test_engine_refuses_what_the_detector_refuses_in_the_same_words(detectors, b
             call(ask(batch["images"]))
 
 
-@pytest.mark.parametrize("image_size", [[[83, 98], [0.8, 0.5]], [[83, 98], [31, 60]], np.full((2, 2), np.nan)])
-def test_engine_refuses_sizes_that_leave_nothing_to_find(detectors, batch, image_size):
+def test_engine_refuses_sizes_that_leave_nothing_to_find(detectors, batch):
     _, engine = detectors("sact")
     with pytest.raises(ValueError, match=r"at least 32 pixels\. Received: 2 images, image_size=\["):
-        engine({"images": batch["images"], "image_size": image_size})
+        engine({"images": batch["images"], "image_size": [[83, 98], [31, 60]]})
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("image_size", [80.5, 90]),
+        ("image_size", [0, 90]),
+        ("image_size", [float("nan"), 90]),
+        ("image_size", [83, 99]),
+        ("original_size", [0, 90]),
+        ("original_size", [-480, 640]),
+    ],
+)
+def test_sizes_that_are_none_are_refused_by_detector_engine_and_graph(detectors, batch, name, size):
+    model, engine = detectors("sact")
+    inputs = {**batch, name: np.array([[60, 70], size])}
+    message = f"`{name}` must be height and width of each picture, whole numbers of pixels from 1 on"
+    for call in (model, engine):
+        with pytest.raises(ValueError, match=message):
+            call(inputs)
+    look = tf.function(lambda given: check_inputs(given)[name], autograph=False)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        look(inputs)
 
 
 def test_engine_of_one_size_refuses_others_and_another_dtype(detectors, batch, assert_same):
