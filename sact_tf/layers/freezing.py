@@ -4,11 +4,13 @@ Keras keeps the flag of a layer in its config, but not those of the layers that 
 `copy.deepcopy`, `from_config` and `keras.models.clone_model` all go through the config.
 """
 
+from sact_tf.layers.settled import SettledArguments
+
 # Key of the config; where every part is as trainable as the layer it is part of, absent or empty.
 PARTS = "trainable_parts"
 
 
-class KeepsFrozenParts:
+class KeepsFrozenParts(SettledArguments):
     """Mixin of every layer and model of this package, before the Keras class.
 
     A constructor that makes or takes parts ends with `self._freeze_parts()`; a `build` that makes some with

@@ -40,6 +40,7 @@ class GlobalHaltingBranch(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.L
     """
 
     _global_bias = True
+    _settled = ("initial_bias", "weight_decay", "norm_momentum", "norm_epsilon")
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
         norm_epsilon: float, added to the variance.
     """
 
+    _settled = ("filters", "bottleneck_filters", "stride", "weight_decay", "norm_momentum", "norm_epsilon")
+
     def __init__(
         self,
         filters,
@@ -131,6 +133,8 @@ class BasicUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
         norm_momentum: float, decay of the moving averages of batch normalization.
         norm_epsilon: float, added to the variance.
     """
+
+    _settled = ("filters", "stride", "weight_decay", "norm_momentum", "norm_epsilon")
 
     def __init__(
         self,

@@ -38,6 +38,19 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     `predict` returns the features too, which are what a backbone is for; over many images they take much memory.
     """
 
+    # Of all backbones.
+    _settled = (
+        "units",
+        "model_type",
+        "base_channels",
+        "image_shape",
+        "weight_decay",
+        "final_survival_probability",
+        "last_stride",
+        "shortcuts",
+        "stem_stride",
+    )
+
     def __init__(self, stem, blocks, image_shape, minimum_size, dtype=None, **kwargs):
         images = keras.Input(check_image_shape(image_shape, minimum_size), name="images", dtype="float32")
         features = images

@@ -46,6 +46,8 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         norm_epsilon: float, added to the variance.
     """
 
+    _settled = ("num_classes", "pool_first", "activation", "weight_decay", "norm_momentum", "norm_epsilon")
+
     def __init__(
         self,
         backbone,

@@ -223,6 +223,25 @@ def test_backbone_adds_its_ponder_cost_to_the_model_it_is_part_of(networks, make
     assert float(ponder) == pytest.approx(sum(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        (lambda model: model, "weight_decay", 0.5),
+        (lambda model: model, "num_classes", 7),
+        (lambda model: model.backbone, "model_type", "act"),
+        (lambda model: model.blocks["block_1"].units[0], "norm_epsilon", 0.5),
+        (lambda model: model.blocks["block_1"].halting_branches[0], "weight_decay", 0.5),
+    ],
+)
+def test_what_is_settled_when_a_network_is_made_is_not_set_without_effect(networks, part, name, value):
+    part = part(networks("cifar", "sact"))
+    before = getattr(part, name)
+    with pytest.raises(ValueError, match=rf"`{name}` of '{part.name}' is settled when it is made"):
+        setattr(part, name, value)
+    setattr(part, name, before)
+    assert getattr(part, name) == part.get_config()[name] == before
+
+
 def test_ponder_weights_of_other_blocks_are_rejected():
     with pytest.raises(ValueError, match=r"block_3(.|\n)*block3"):
         CifarBackbone((1, 1, 1), ponder_weight={"block_1": 0.1, "block_2": 0.1, "block3": 0.1})
