@@ -1,4 +1,4 @@
-"""What Keras' `fit`, `evaluate` and `compile` are told of a detector, which has a loss of its own."""
+"""What Keras' `fit`, `evaluate`, `compile` and `export` are told of a detector: its loss, and what it is called on."""
 
 import keras
 import tensorflow as tf
@@ -52,6 +52,17 @@ class FitsBoxes:
         """The loss of `fit`, of inputs and dicts of boxes and classes."""
         _refuse_weights(sample_weight)
         return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred).values()))
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """As in Keras, by default for `images` and `image_size` of any batch, height and width.
+
+        `python -m sact_tf.export` writes the engine, signatures for files of pictures, and ONNX files that agree with
+        the detector.
+        """
+        if input_signature is None:
+            images = tf.TensorSpec((None, None, None, 3), tf.float32, name="images")
+            input_signature = [{"images": images, "image_size": tf.TensorSpec((None, 2), tf.int32, name="image_size")}]
+        super().export(filepath, format, verbose, input_signature, **kwargs)
 
 
 def _refuse_weights(sample_weight):

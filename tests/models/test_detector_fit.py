@@ -51,6 +51,14 @@ def test_predict_leaves_the_features_out_unless_asked(fitted):
     assert set(model.predict_on_batch(inputs, features=True)) - predicted == {"block1", "block2", "block3"}
 
 
+def test_a_detector_is_exported_for_pictures_of_any_size(tmp_path):
+    model = make_detector(num_classes=2)
+    model.export(str(tmp_path), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    served = loaded.serve({name: tf.constant(value) for name, value in INPUTS.items()})
+    np.testing.assert_allclose(served["boxes"], model(INPUTS)["boxes"], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
