@@ -134,6 +134,16 @@ def test_reordered_units_have_changed_places_and_go_back(vanilla, images):
         (lambda: depth.RandomUnits(2, -1), "`seed` must be an int"),
         (lambda: depth.NumUnits({"block_1": 1.9}), "must be ints; round a mean.*'block_1': dtype=float32"),
         (lambda: depth.NumUnits({}, {"block_1": [[0.5, 0.5]]}), r"effect on the blocks of `num_units` alone.*\[\]"),
+        # Of another batch and of another map.
+        (
+            lambda: depth.Kept({"block_1": np.ones((3, 3), bool)}),
+            r"`kept` of block 'block_1' must be for as many images(.|\n)*\(2, 32, 32\)\. Received: \(3, 1, 1\)",
+        ),
+        (lambda: depth.Kept({"block_2": np.ones((2, 32, 32, 3), bool)}), r"\(2, 16, 16\)\. Received: \(2, 32, 32\)"),
+        (
+            lambda: depth.NumUnits({"block_1": 2}, {"block_1": np.full((2, 16, 16, 3), 1 / 3)}),
+            r"`halting_distribution` of block 'block_1'(.|\n)*Received: \(2, 16, 16\)",
+        ),
         (
             lambda: depth.NumUnits({"block_1": 2}, {"block_1": [[0.2, 0.2, 0.3, 0.3]]}),
             r"`halting_distribution` must have an entry for each of the 3 units(.|\n)*\(1, 4\)",

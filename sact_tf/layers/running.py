@@ -10,7 +10,8 @@ from keras import ops
 from sact_tf import halting
 from sact_tf.layers.conditions import require, run_if
 from sact_tf.layers.halting_branches import GlobalHaltingBranch
-from sact_tf.layers.unit_rules import NO_RULE, kept_of, run_unit, takes
+from sact_tf.layers.parts import knows_its_shape
+from sact_tf.layers.unit_rules import NO_RULE, check_fits, kept_of, run_unit, takes
 
 
 def without_halting(block, features, training, rule=None, picture=None):
@@ -39,7 +40,9 @@ def under_distribution(block, features, training, rule, picture=None):
         features = _features_after(block, index, features, training, rule, picture=picture)
         picture = _after_unit(block, index, picture)
         weight = distribution[..., index]
-        output = output + _weigh(features, weight[..., None] if spatial else weight[:, None, None, None])
+        weight = weight[..., None] if spatial else weight[:, None, None, None]
+        check_fits("halting_distribution", weight, features.shape, block.name)
+        output = output + _weigh(features, weight)
     if block.model_type == "vanilla":
         return {"features": output}
     kept = ops.ones(distribution.shape[-1:], "bool") if rule.kept is None else rule.kept
@@ -174,10 +177,20 @@ def _features_after(block, index, features, training, rule, mask=None, scale=Non
     )
     kept = kept_of(rule, index)
     unit = block.units[index]
+    if kept is not None:
+        check_fits("kept", kept, _shape_after(block, index, features), block.name)
     given = given_picture(unit, picture)
     output = run_unit(unit, features, training, mask, kept, differentiated, scale, shortcut, **given)
     # The average is of one dtype, whatever those of the units are.
     return ops.cast(output, block.compute_dtype)
+
+
+def _shape_after(block, index, features):
+    """Shape of features after a unit, `None` for what is not known."""
+    if index > 0:
+        return features.shape
+    unit = block.units[0]
+    return unit.compute_output_shape(features.shape) if knows_its_shape(unit) else (features.shape[0], None, None)
 
 
 def _decisions(block, features):

@@ -98,6 +98,23 @@ def check_entries(argument, value, name, units):
         )
 
 
+def check_fits(argument, value, shape, name):
+    """Raises ValueError for a value that is for another batch or map than there is.
+
+    Args:
+        argument: str, what the value is called.
+        value: tensor `(batch, height, width, ...)`, each of them 1 for all alike.
+        shape: `(batch, height, width, ...)` of the features after a unit, `None` where it is not known.
+        name: of the block.
+    """
+    pairs = zip(tuple(value.shape)[:3], tuple(shape)[:3], strict=False)
+    if any(given not in (1, None) and there is not None and given != there for given, there in pairs):
+        raise ValueError(
+            f"`{argument}` of block '{name}' must be for as many images, and for maps of the size of its output, as "
+            f"there are: (batch, height, width) = {tuple(shape)[:3]}. Received: {tuple(value.shape)[:3]}"
+        )
+
+
 def ints_of(name, num_units):
     """Numbers of units of the block `name` as int32; raises ValueError for what is no int, which would be cut off."""
     num_units = ops.convert_to_tensor(num_units)

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from sact_tf.models.backbone import check_image_shape, check_images
 from sact_tf.models.detection_inputs import check_inputs, check_sizes
+from sact_tf.sparse.images import checked_dtype
 
 
 class DetectorInput:
@@ -26,7 +27,7 @@ class DetectorInput:
     def __init__(self, model, image_shape=None, image_dtype=None):
         self._minimum_size = model.backbone.minimum_size
         self._shape = check_image_shape((None, None, 3) if image_shape is None else image_shape, self._minimum_size)
-        if image_dtype is not None and tf.as_dtype(image_dtype) != tf.float32:
+        if image_dtype is not None and checked_dtype(image_dtype) != tf.float32:
             raise ValueError(
                 "The engine of a detector runs on float32 images, scaled as in training, to which it converts other "
                 f"floating point images. Leave `image_dtype` out. Received: image_dtype={image_dtype!r}"

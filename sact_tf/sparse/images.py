@@ -30,7 +30,7 @@ class ImageInput:
         self._name = model.name
         inputs = getattr(model, "inputs", None) or ()
         shape = _image_shape(model, inputs) if image_shape is None else _checked_shape(image_shape)
-        dtype = tf.as_dtype(image_dtype or (inputs[0].dtype if inputs else "float32"))
+        dtype = checked_dtype(image_dtype or (inputs[0].dtype if inputs else "float32"))
         self.spec, self.kind = tf.TensorSpec((None, *shape), dtype, name="images"), dtype
         self._minimum_size = getattr(getattr(model, "backbone", model), "minimum_size", 1)
         # These two refuse integers, whose values are far out of their range. Keras converts them for other models.
@@ -105,6 +105,20 @@ class ImageInput:
                 f"; if the values are those that the model was trained on, convert them: tf.cast(images, '{dtype}')"
             )
         return f"{sentence}. Received: dtype={images.dtype.name}, shape={images.shape}"
+
+
+def checked_dtype(image_dtype):
+    """The `tf.DType` of images; raises ValueError for what is none."""
+    try:
+        dtype = tf.as_dtype(image_dtype)
+    except TypeError:
+        dtype = tf.string
+    if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+        raise ValueError(
+            "`image_dtype` must be a type of numbers, such as 'float32' or 'uint8'. Received: "
+            f"image_dtype={image_dtype!r}"
+        )
+    return dtype
 
 
 def _checked_shape(image_shape):

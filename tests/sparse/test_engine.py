@@ -223,6 +223,12 @@ def test_images_come_in_the_forms_that_keras_takes(networks, make_images, assert
             engine(given)
 
 
+@pytest.mark.parametrize("image_dtype", ["colour", "string", "complex64"])
+def test_another_form_of_image_dtype_is_refused(bytes_engine, image_dtype):
+    with pytest.raises(ValueError, match=f"`image_dtype` must be a type of numbers.*image_dtype='{image_dtype}'"):
+        sparse.compile(bytes_engine[0], image_dtype=image_dtype)
+
+
 @pytest.mark.parametrize("image_shape", [(32, 32), 32, "32", (0, 32, 3), (32.0, 32, 3)])
 def test_another_form_of_image_shape_is_refused(bytes_engine, image_shape):
     with pytest.raises(ValueError, match=r"`image_shape` must be \(height, width, channels\)(.|\n)*Received: .*32"):
