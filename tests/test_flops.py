@@ -220,3 +220,27 @@ def test_maps_of_images_of_another_size_are_refused():
     assert min(count(block, np.ones((2, 2, 3)), size=(3, 6))) > 0
     with pytest.raises(ValueError, match=r"`image_size`(.|\n)*\(2, 2, 3\), and features of the size \(40, 50\)"):
         count(block, np.ones((2, 2, 3)), size=(40, 50))
+
+
+def test_kept_of_another_map_is_refused():
+    block = build_block([BottleneckUnit(4, 1), BottleneckUnit(4, 1)], "vanilla", channels=4)
+    costs, size = flops.costs.BlockCosts.of(block), np.array([4, 6])
+    assert int(costs.count(size, 2, kept=np.ones((2, 4, 6, 2), bool))[0]) == int(costs.count(size, 2)[0])
+    with pytest.raises(ValueError, match=r"kept of the shape \(2, 2, 3, 2\), and features of the size \(4, 6\)"):
+        costs.count(size, 2, kept=np.ones((2, 2, 3, 2), bool))
+
+
+@pytest.mark.parametrize(
+    ("num_units", "message"),
+    [
+        (np.full((2, 32, 32), 3), r"has 2 units, must be between 0 and that(.|\n)*numbers from 3 to 3"),
+        (np.full((2, 32, 32), -1), "must be between 0 and that"),
+        (np.full((2, 32, 32), 1.5), "must be ints; round a mean"),
+        (np.array([1, 2]), r"must be \(batch, height, width\), since its model_type is 'sact'(.|\n)*shape=\(2,\)"),
+    ],
+)
+def test_numbers_of_units_of_another_network_are_refused(num_units, message):
+    network = sact_tf.cifar_resnet("2_1_1", "sact", base_channels=2)
+    maps = {"block_2/num_units": np.ones((2, 16, 16), int), "block_3/num_units": np.ones((2, 8, 8), int)}
+    with pytest.raises(ValueError, match=message):
+        flops.count(network, {"block_1/num_units": num_units, **maps})

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from sact_tf.flops.costs import BlockCosts, Convolution, cost
+from sact_tf.flops.costs import BlockCosts, Convolution, check_num_units, cost
 from sact_tf.flops.layers import BlockFlops, ModelFlops
 from sact_tf.flops.placing import blocks_of, image_size_of, input_sizes, num_units_of
 from sact_tf.layers.unit_rules import check_kept
@@ -40,13 +40,17 @@ def count(model, outputs, image_size=None, kept=None):
         convolutions outside of the blocks are not in it: their FLOPs do not depend on what is in an image.
 
     Raises:
-        ValueError: if an output is missing, a unit is of a kind whose convolutions are not known, or the sizes of
-            another model's images are not known; `BlockFlops` within such a model needs no sizes. For an `image_size`
-            that is not that of the outputs, and a `kept` of other blocks or numbers of units than the model has.
+        ValueError: if an output is missing or cannot be this model's, a unit is of a kind whose convolutions are not
+            known, or the sizes of another model's images are not known; `BlockFlops` within such a model needs no
+            sizes. For an `image_size` that is not that of the outputs, and a `kept` of other blocks, maps or numbers of
+            units than the model has.
     """
     backbone = getattr(model, "backbone", model)
     ours = hasattr(backbone, "stem") and hasattr(backbone, "blocks")
     counter, needed = (_of_ours if ours else _of_others)(model, outputs, image_size)
+    for name, costs in counter.block_costs.items():
+        if f"{name}/num_units" in needed:
+            check_num_units(name, costs, needed[f"{name}/num_units"], frames=not ours)
     needed = {**needed, **_checked_kept(kept or {}, counter.block_costs)}
     if any(isinstance(value, keras.KerasTensor) for value in needed.values()):
         return counter(needed)

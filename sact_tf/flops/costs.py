@@ -3,9 +3,11 @@
 import math
 from typing import NamedTuple
 
+import keras
 from keras import ops
 
 from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch
+from sact_tf.layers.unit_rules import ints_of
 
 
 class Convolution(NamedTuple):
@@ -76,7 +78,9 @@ class BlockCosts(NamedTuple):
 
         `input_size` may be int `(batch, 2)`, the part of each map that is no padding.
         """
-        _check_maps(num_units, input_size, self.output_size(input_size))
+        maps = [(name, each) for name, each in (("num_units", num_units), ("kept", kept)) if each is not None]
+        for name, each in maps:
+            _check_maps(name, each, input_size, self.output_size(input_size))
         sizes = [input_size] + [self.output_size(input_size)] * (len(self.units) - 1)
         flops = ops.zeros((batch,), "int64")
         for index, (convolutions, size) in enumerate(zip(self.units, sizes, strict=True)):
@@ -140,19 +144,48 @@ class _Positions:
         return ops.broadcast_to(ops.cast(self.active, "int64"), (self.batch,))
 
 
-def _check_maps(num_units, input_size, output_size):
+def check_num_units(name, costs, num_units, frames=False):
+    """Raises ValueError for what are no numbers of units of a block that halts, such as those of another model.
+
+    Args:
+        name: of the block.
+        costs: its `BlockCosts`.
+        num_units: tensor, array or KerasTensor.
+        frames: bool, whether there may be more axes in front.
+    """
+    shape, axes = tuple(num_units.shape), 3 if costs.model_type == "sact" else 1
+    if len(shape) < axes or (len(shape) > axes and not frames):
+        raise ValueError(
+            f"`num_units` of block '{name}' must be {'(batch, height, width)' if axes == 3 else '(batch,)'}, since its "
+            f"model_type is {costs.model_type!r}; give the outputs of this model. Received: shape={shape}"
+        )
+    if isinstance(num_units, keras.KerasTensor):
+        return
+    ints_of(name, num_units)
+    try:
+        values = ops.convert_to_numpy(num_units)
+    except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
+        return
+    if values.min(initial=0) < 0 or values.max(initial=0) > len(costs.units):
+        raise ValueError(
+            f"`num_units` of block '{name}', which has {len(costs.units)} units, must be between 0 and that; give the "
+            f"outputs of this model. Received: numbers from {values.min()} to {values.max()}"
+        )
+
+
+def _check_maps(name, maps, input_size, output_size):
     """Raises ValueError for maps of another size than a block returns of features of this size, if both are known."""
-    if num_units is None or len(num_units.shape) != 3 or len(output_size.shape) != 1:
+    if len(maps.shape) < 3 or len(output_size.shape) != 1:
         return
     try:
         entering, expected = (tuple(ops.convert_to_numpy(size).tolist()) for size in (input_size, output_size))
     except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
         return
-    if any(None not in pair and pair[0] != pair[1] for pair in zip(num_units.shape[1:], expected, strict=True)):
+    if any(None not in pair and pair[0] != pair[1] for pair in zip(maps.shape[1:3], expected, strict=True)):
         raise ValueError(
             "FLOPs depend on the size of what was computed, and these are not of one computation. Give the size of the "
             f"images (`image_size`), or of the features that entered the block, that the outputs are of. Received: "
-            f"num_units of the shape {tuple(num_units.shape)}, and features of the size {entering}, for which they "
+            f"{name} of the shape {tuple(maps.shape)}, and features of the size {entering}, for which they "
             f"would be {expected}"
         )
 
