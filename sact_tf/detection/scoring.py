@@ -112,10 +112,11 @@ def score(annotations, detections, image_ids, categories, class_agnostic=False):
         `Scores`; `per_class` is empty with `class_agnostic`.
 
     Raises:
-        ValueError: for detections whose numbers are not finite.
+        ValueError: for detections and annotations whose numbers are not finite.
     """
     image_ids, categories = sorted(set(map(int, image_ids))), sorted(set(map(int, categories)))
-    _check_finite(detections)
+    _check_finite("Detections", "score", detections)
+    _check_finite("Annotations", "area", annotations)
     # pycocotools says what it does, and has no way to be told not to.
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(
@@ -151,13 +152,13 @@ def _found(detections):
     return [{**box, "area": box["bbox"][2] * box["bbox"][3], "iscrowd": 0} for box in detections]
 
 
-def _check_finite(detections):
-    numbers = np.array([[*box["bbox"], box["score"]] for box in detections], "float64").reshape(-1, 5)
+def _check_finite(kind, key, boxes):
+    numbers = np.array([[*box["bbox"], box[key]] for box in boxes], "float64").reshape(-1, 5)
     wrong = np.flatnonzero(~np.isfinite(numbers).all(axis=1))
     if wrong.size:
         raise ValueError(
-            f"Detections must have finite boxes and scores; leave out those that have not. Received {wrong.size} of "
-            f"{len(detections)} that are not, the first one: {detections[wrong[0]]}"
+            f"{kind} must have finite boxes and {key}s; leave out those that have not. Received {wrong.size} of "
+            f"{len(boxes)} that are not, the first one: {boxes[wrong[0]]}"
         )
 
 
@@ -191,5 +192,8 @@ def _mean(values):
 
 def rectangles(boxes):
     """Boxes yxyx as `[x, y, width, height]`, float64 `(boxes, 4)`."""
-    boxes = np.asarray(boxes, "float64").reshape(-1, 4)
+    boxes = np.asarray(boxes, "float64")
+    if boxes.size and boxes.shape[-1] != 4:
+        raise ValueError(f"Boxes must be (boxes, 4), ymin, xmin, ymax, xmax. Received: shape={boxes.shape}")
+    boxes = boxes.reshape(-1, 4)
     return np.stack([boxes[:, 1], boxes[:, 0], boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0]], axis=-1)

@@ -63,6 +63,15 @@ def test_it_prints_nothing(capsys):
 def test_figures_of_nan_are_refused(wrong):
     with pytest.raises(ValueError, match=r"finite boxes and scores.*Received 1 of 2"):
         scoring.score(TRUTH, scoring.detections(5, BOXES, [0.9, wrong], [1, 2]), [5], [1, 2])
+    # pycocotools would find a box of NaN.
+    truth = scoring.annotations(5, np.array(BOXES) * [[wrong], [1]], [1, 2])
+    with pytest.raises(ValueError, match=r"Annotations must have finite boxes and areas.*Received 1 of 2"):
+        scoring.score(truth, [], [5], [1, 2])
+
+
+def test_rows_that_are_longer_than_a_box_are_not_taken_for_more_boxes():
+    with pytest.raises(ValueError, match=r"Boxes must be \(boxes, 4\).*shape=\(4, 5\)"):
+        scoring.detections(5, np.zeros((4, 5)), np.ones(5), np.ones(5))
 
 
 @pytest.fixture(scope="module")
