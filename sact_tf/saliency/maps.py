@@ -49,9 +49,8 @@ def fixation_density(fixation_map, sigma):
     Returns:
         float64 `(height, width)`; its sum is the number of pixels, less what lies beyond the border.
     """
-    if not sigma > 0:
-        raise ValueError(f"`sigma` must be a number of pixels above 0. Received: sigma={sigma!r}")
-    fixated = np.asarray(fixation_map) != 0
+    _check_sigma(sigma, above=True)
+    fixated = _map(fixation_map) != 0
     rows, columns = np.nonzero(fixated)
     if len(rows) > len(fixated):
         from scipy import ndimage
@@ -82,9 +81,8 @@ def blur(values, sigma):
     """
     from scipy import ndimage
 
-    if not sigma >= 0:
-        raise ValueError(f"`sigma` must be a number of pixels, at least 0. Received: sigma={sigma!r}")
-    values = np.asarray(values, np.float64)
+    _check_sigma(sigma)
+    values = _map(values)
     if sigma == 0 or values.min() == values.max():
         return values
     return ndimage.gaussian_filter(values, sigma, mode="reflect", truncate=_TRUNCATE)
@@ -92,7 +90,7 @@ def blur(values, sigma):
 
 def scaled(values):
     """A map brought to [0, 1], float64; zeros where it has no contrast but that of rounding."""
-    values = np.asarray(values, np.float64)
+    values = _map(values)
     least, most = values.min(), values.max()
     if most - least <= _ROUNDING * max(abs(least), abs(most)):
         return np.zeros_like(values)
@@ -113,8 +111,7 @@ def centre_prior(height, width, sigma=None):
         ValueError: for another sigma.
     """
     sigma = height / 4 if sigma is None else sigma
-    if not sigma > 0:
-        raise ValueError(f"`sigma` must be a number of pixels above 0. Received: sigma={sigma!r}")
+    _check_sigma(sigma, above=True)
     rows, columns = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
     return np.exp(-(rows[:, None] ** 2 + columns**2) / (2 * sigma**2))
 
@@ -135,7 +132,7 @@ def mix(saliency_map, prior, centre_weight):
             f"A map and the prior must be of one size. Received: shapes {saliency_map.shape} and {prior.shape}"
         )
     for name, values in (("saliency_map", saliency_map), ("prior", prior), ("centre_weight", centre_weight)):
-        # Written so that NaN fails too.
+        # Written so that NaN fails.
         if not (np.min(values) >= -_ROUNDING and np.max(values) <= 1 + _ROUNDING):
             raise ValueError(
                 f"`{name}` must be in [0, 1]; `scaled` brings a map there. Received: {np.min(values):g} to "
@@ -154,7 +151,10 @@ def contrast(image):
     Returns:
         float64 `(height, width)`, at least 0.
     """
-    luminance = np.asarray(image, np.float64) @ _LUMINANCE
+    image = np.asarray(image, np.float64)
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"`image` must be (height, width, 3). Received: shape={image.shape}")
+    luminance = image @ _LUMINANCE
     sigma = _CONTRAST_SIGMA * len(luminance)
     mean = blur(luminance, sigma)
     return np.sqrt(np.maximum(blur(luminance**2, sigma) - mean**2, 0))
@@ -173,14 +173,30 @@ def reduce_map(values, height, width):
     Raises:
         ValueError: for another size.
     """
-    values = np.asarray(values, np.float64)
+    values = _map(values)
     if not (1 <= height <= values.shape[0] and 1 <= width <= values.shape[1]):
         raise ValueError(
-            f"A map {values.shape} can be reduced to a size of at least (1, 1) and at most its own. Received: "
-            f"height={height}, width={width}"
+            f"A map of {values.shape} is reduced to at most its own size, at least a pixel. Received: height={height}, "
+            f"width={width}"
         )
     for axis, length in ((0, height), (1, width)):
         edges = np.arange(length + 1) * values.shape[axis] // length
         counts = np.diff(edges).reshape((-1, 1) if axis == 0 else (1, -1))
         values = np.add.reduceat(values, edges[:-1], axis=axis) / counts
     return values
+
+
+def _map(values):
+    """A map as float64; raises ValueError for what is none."""
+    values = np.asarray(values, np.float64)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        what = f"shape={values.shape}" if values.ndim != 2 or not values.size else "NaN or infinity in it"
+        raise ValueError(f"A map must be (height, width), of finite numbers; take several one by one. Received: {what}")
+    return values
+
+
+def _check_sigma(sigma, above=False):
+    # Written so that NaN fails.
+    if not 0 <= sigma < float("inf") or (above and sigma == 0):
+        least = "above 0" if above else "from 0 on"
+        raise ValueError(f"`sigma` must be a number of pixels {least}. Received: sigma={sigma!r}")

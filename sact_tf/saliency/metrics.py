@@ -31,6 +31,8 @@ def auc_judd(saliency_map, fixation_map):
     """
     fixation_map = np.asarray(fixation_map)
     several = fixation_map.ndim == 3
+    if several and not np.isfinite(fixation_map).all():
+        raise ValueError("Fixation maps must be finite, and one has NaN or infinity in it.")
     if several and len(fixation_map) == 0:
         return np.zeros(0)
     values, first = _pair(saliency_map, fixation_map[0] if several else fixation_map)

@@ -94,3 +94,28 @@ def test_reduced_map_has_means():
     assert saliency.reduce_map(values, 2, 2).tolist() == [[4, 7], [16, 19]]
     np.testing.assert_array_equal(saliency.reduce_map(values, 4, 6), values)
     assert saliency.reduce_map(np.ones((7, 5)), 3, 2).tolist() == [[1, 1]] * 3
+
+
+NAN = np.array([[0.0, np.nan], [1.0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: saliency.blur(np.eye(3), -1), "`sigma` must be a number of pixels from 0 on. Received: sigma=-1"),
+        (lambda: saliency.blur(np.eye(3), float("nan")), "from 0 on. Received: sigma=nan"),
+        (lambda: saliency.blur(np.ones((4, 5, 3)), 1), r"must be \(height, width\).*shape=\(4, 5, 3\)"),
+        (lambda: saliency.scaled([[0.0, np.inf]]), "NaN or infinity"),
+        (lambda: saliency.fixation_density(NAN, 1), "NaN or infinity"),
+        (lambda: saliency.fixation_density(np.eye(3), np.inf), "above 0. Received: sigma=inf"),
+        (lambda: saliency.centre_prior(4, 5, 0), "above 0. Received: sigma=0"),
+        (lambda: saliency.mix(NAN, np.eye(2), 0.5), r"`saliency_map` must be in \[0, 1\]"),
+        (lambda: saliency.mix(np.eye(2), np.eye(2), float("nan")), r"`centre_weight` must be in \[0, 1\]"),
+        (lambda: saliency.contrast(np.ones((2, 4, 5, 3))), r"`image` must be \(height, width, 3\)"),
+        (lambda: saliency.reduce_map(np.ones((4, 5)), 8, 5), r"at most its own size.*height=8, width=5"),
+        (lambda: saliency.auc_judd(np.eye(2), np.stack([np.eye(2), NAN])), "Fixation maps must be finite"),
+    ],
+)
+def test_what_is_no_map_or_no_width_of_a_blur_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
