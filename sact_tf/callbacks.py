@@ -46,7 +46,7 @@ class TauSchedule(keras.callbacks.Callback):
             warmup_steps: int, at least 0; see `sact_tf.losses.warmed_up_tau`.
             verbose: as in the constructor.
         """
-        warmed_up_tau(tau, warmup_steps, 0)
+        warmed_up_tau(check_tau(tau), warmup_steps, 0)
         return cls(lambda step: warmed_up_tau(tau, warmup_steps, step), verbose)
 
     def on_train_begin(self, logs=None):

@@ -116,3 +116,9 @@ def test_schedule_that_leaves_the_range_is_refused(model, value):
 def test_schedule_that_is_none_is_refused():
     with pytest.raises(ValueError, match="function of the step"):
         TauSchedule(0.1)
+
+
+@pytest.mark.parametrize("tau", [-1.0, float("nan"), "0.1"])
+def test_a_warm_up_to_no_price_is_refused_when_it_is_made(tau):
+    with pytest.raises(ValueError, match="must be a finite number >= 0"):
+        TauSchedule.linear(tau, 5)
