@@ -13,8 +13,8 @@ class SettledArguments:
     def __setattr__(self, name, value):
         if name in self._settled and name in vars(self) and vars(self)[name] != value:
             raise ValueError(
-                f"`{name}` of '{self.name}' is settled when it is made, and setting it would have no effect. Make "
-                f"another one, type(it).from_config({{**it.get_config(), '{name}': ...}}), build it, and give it these "
-                f"weights by set_weights(it.get_weights()). Received: {name}={value!r}"
+                f"`{name}` of '{self.name}' is settled when it is made: setting it would have no effect, or not all of "
+                f"it. Make another one, type(it).from_config({{**it.get_config(), '{name}': ...}}), build it, and give "
+                f"it these weights by set_weights(it.get_weights()). Received: {name}={value!r}"
             )
         super().__setattr__(name, value)

@@ -59,7 +59,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
         crop_size: even int, positions of a proposal's crop in height and width before they are halved.
     """
 
-    _settled = ("num_classes", "crop_max_pool", "freeze_batch_norm", "weight_decay")
+    _settled = ("num_classes", "anchor_base_size", "crop_max_pool", "crop_size", "freeze_batch_norm", "weight_decay")
     # Names of variables that no classifier has, and of those among them that depend on the number of classes.
     CLASS_SCOPES = ("class_scores/", "box_codes/")
     HEAD_SCOPES = ("proposal_conv/", "proposal_scores/", "proposal_codes/", *CLASS_SCOPES)

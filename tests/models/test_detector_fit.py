@@ -116,3 +116,9 @@ def test_normalization_that_was_set_free_again_is_free_in_a_copy():
     model.trainable = True
     assert len(type(model).from_config(model.get_config()).trainable_variables) == len(model.trainable_variables)
     assert len(model.trainable_variables) > frozen
+
+
+@pytest.mark.parametrize(("name", "value"), [("anchor_base_size", -64.0), ("crop_size", 5), ("weight_decay", 0.5)])
+def test_what_a_detector_was_made_with_is_not_set(fitted, name, value):
+    with pytest.raises(ValueError, match=f"`{name}` of '.+' is settled when it is made"):
+        setattr(fitted[0], name, value)
