@@ -10,7 +10,9 @@ command_line.define_evaluation_flags()
 
 
 def main():
-    """Flags to configuration to one call."""
+    """Flags to configuration to one call; of a run that has not begun the configuration comes with its checkpoint."""
+    if not command_line.evaluates_once() and not evaluation.wait_for_checkpoint(command_line.checkpoint_dir()):
+        return
     evaluation.evaluate_run(command_line.evaluation_config(), strategy=command_line.strategy())
 
 

@@ -8,8 +8,10 @@ from absl import app, logging
 
 from sact_tf import processor
 from sact_tf.command_line.configurations import (
+    checkpoint_dir,
     demo_config,
     detect_config,
+    evaluates_once,
     evaluation_config,
     export_config,
     map_export_config,
@@ -38,6 +40,7 @@ from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
 __all__ = [
+    "checkpoint_dir",
     "define_demo_flags",
     "define_detect_flags",
     "define_evaluation_flags",
@@ -52,6 +55,7 @@ __all__ = [
     "define_training_flags",
     "demo_config",
     "detect_config",
+    "evaluates_once",
     "evaluation_config",
     "export_config",
     "full_disk_named",

@@ -37,6 +37,16 @@ def train_log_dir():
     return FLAGS.train_log_dir or _dataset_and_defaults()[1]["train_log_dir"]
 
 
+def checkpoint_dir():
+    """What is evaluated: the flag's directory or checkpoint, or the data set's default."""
+    return FLAGS.checkpoint_dir or _dataset_and_defaults()[1]["train_log_dir"]
+
+
+def evaluates_once():
+    """Whether the flags ask for the latest checkpoint alone."""
+    return FLAGS.evaluate_once
+
+
 def evaluation_config():
     """The `EvaluationConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
     dataset, defaults = _run_and_defaults()

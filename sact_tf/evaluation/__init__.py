@@ -5,7 +5,7 @@ what is beyond means, and `showing` writes both for TensorBoard and, with `page`
 checkpoint as a function of images.
 """
 
-from sact_tf.evaluation.following import evaluate_run
+from sact_tf.evaluation.following import evaluate_run, wait_for_checkpoint
 from sact_tf.evaluation.measuring import evaluate, evaluate_model
 
-__all__ = ["evaluate", "evaluate_model", "evaluate_run"]
+__all__ = ["evaluate", "evaluate_model", "evaluate_run", "wait_for_checkpoint"]

@@ -48,6 +48,32 @@ def evaluate_run(config, log=print_line, strategy=None):
     return results
 
 
+def wait_for_checkpoint(path, log=print_line):
+    """Returns once a run has a checkpoint, and so a configuration, which says what is to be evaluated.
+
+    Args:
+        path: directory of a run, which may not exist yet; a checkpoint itself is not waited for.
+        log: called with a line of text where there is none yet.
+
+    Returns:
+        bool: True, or False on an interrupt (Ctrl-C), which it says.
+    """
+    try:
+        if not _is_one_checkpoint(path):
+            with checkpoints.quiet_search():
+                _wait(path, log)
+    except KeyboardInterrupt:
+        log("Stopped.")
+        return False
+    return True
+
+
+def _wait(directory, log):
+    if tf.train.latest_checkpoint(directory) is None:
+        log(f"Waiting for a checkpoint in {directory}")
+        next(tf.train.checkpoints_iterator(directory))
+
+
 def _checkpoints(config, log):
     """Yields the prefix of the latest checkpoint, again whenever there is a new one, until the run is complete."""
     if not _follows(config):
@@ -55,8 +81,7 @@ def _checkpoints(config, log):
         return
     directory, seconds = config.checkpoint_dir, config.eval_interval_secs
     with checkpoints.quiet_search():
-        if tf.train.latest_checkpoint(directory) is None:
-            log(f"Waiting for a checkpoint in {directory}")
+        _wait(directory, log)
         for prefix in tf.train.checkpoints_iterator(directory, min_interval_secs=seconds):
             yield prefix
             if _is_complete(directory, prefix):

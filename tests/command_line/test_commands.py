@@ -89,15 +89,15 @@ def test_evaluation_takes_the_configuration_of_the_run_and_prints_the_releases_n
 
 
 def test_evaluation_follows_a_run_until_it_is_interrupted(start_script, run_script, tmp_path):
-    directory = str(tmp_path)
-    evaluation = start_script(
-        "eval.py", f"--checkpoint_dir={directory}", "--num_examples=4", "--eval_interval_secs=0", *SMALL
-    )
+    directory = str(tmp_path / "run")
+    # Neither the directory nor a configuration is there yet; what is not said is the run's all the same.
+    evaluation = start_script("eval.py", f"--checkpoint_dir={directory}", "--num_examples=4", "--eval_interval_secs=0")
     returncode, _, errors = run_script("train.py", *SMALL, "--max_number_of_steps=3", f"--train_log_dir={directory}")
     assert returncode == 0, errors
     output, errors = evaluation.communicate()
     assert evaluation.returncode == 0, errors
     assert "eval/Accuracy[" in output
+    assert os.listdir(tmp_path) == ["run"] and os.path.isdir(os.path.join(directory, "eval"))
 
 
 def test_an_interrupted_evaluation_stops_cleanly(start_script, tmp_path):
