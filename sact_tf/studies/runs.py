@@ -8,7 +8,9 @@ import os
 
 from sact_tf import config as configs
 from sact_tf import evaluation, training
+from sact_tf.checkpoints import checkpoint_prefix
 from sact_tf.progress import print_line
+from sact_tf.studies.store import fingerprint, read_json
 from sact_tf.tasks import task_of
 from sact_tf.training.latest import latest
 from sact_tf.visualize import save_chart
@@ -89,12 +91,9 @@ def train(config, directory, log=print_line):
     `train_and_evaluate`.
     """
     trained = training.train(config, directory, save_interval_secs=60, log=log)
-    path, before = os.path.join(directory, TIME_FILE), 0.0
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            before = json.load(file)["seconds"]
+    path = os.path.join(directory, TIME_FILE)
     # Without a loss nothing was left to train.
-    seconds = before + trained["seconds"] * ("loss" in trained)
+    seconds = read_json(path).get("seconds", 0.0) + trained["seconds"] * ("loss" in trained)
     if "loss" in trained:
         with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             json.dump({"seconds": seconds}, file)
@@ -102,7 +101,7 @@ def train(config, directory, log=print_line):
 
 
 def evaluate_once(config, directory, path, num_examples=None, image_size=None, log=print_line):
-    """Metrics of a trained run, read from a file if it has those of the same evaluation, and else written there.
+    """Metrics of a run's latest checkpoint, read from a file if it has those of that evaluation, else written there.
 
     Args:
         config: `TrainingConfig` of the run.
@@ -112,15 +111,15 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
         image_size: int, pixels, if it differs from training.
         log: called with lines of text.
     """
-    evaluated = evaluation_of(config, directory, num_examples, image_size)
-    asked = json.loads(json.dumps({**dataclasses.asdict(evaluated), "steps": config.max_number_of_steps}))
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            stored = json.load(file)
-        if stored["evaluation"] == asked:
-            log(f"Already evaluated: {path}")
-            return stored["metrics"]
-    metrics = {name: float(value) for name, value in evaluation.evaluate(evaluated, directory, log).items()}
+    evaluated, prefix = evaluation_of(config, directory, num_examples, image_size), checkpoint_prefix(directory)
+    # Of the weights too: the run may have gone on since, or have been made anew.
+    asked = {**dataclasses.asdict(evaluated), "checkpoint": fingerprint(prefix)["sha256"]}
+    asked = json.loads(json.dumps(asked))
+    stored = read_json(path)
+    if stored.get("evaluation") == asked:
+        log(f"Already evaluated: {path}")
+        return stored["metrics"]
+    metrics = {name: float(value) for name, value in evaluation.evaluate(evaluated, prefix, log).items()}
     with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump({"evaluation": asked, "metrics": metrics}, file, indent=2)
     return metrics

@@ -22,12 +22,8 @@ class Store:
 
     def read(self, name, **more):
         """What was written under a name for the inputs of the store and these, or `None`."""
-        path = self._path(name)
-        if not os.path.exists(path):
-            return None
-        with open(path, encoding="utf-8") as file:
-            stored = json.load(file)
-        return stored["result"] if stored["of"] == self._of(more) else None
+        stored = read_json(self._path(name))
+        return stored.get("result") if stored.get("of") == self._of(more) else None
 
     def write(self, name, result, **more):
         """Writes a result, which replaces one of other inputs."""
@@ -43,6 +39,16 @@ class Store:
 
     def _path(self, name):
         return os.path.join(self._directory, f"{name}.json")
+
+
+def read_json(path):
+    """The dict of a JSON file; an empty one if there is none, or what a machine that went down left of it."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def fingerprint(prefix):

@@ -10,10 +10,13 @@ import signal
 import time
 
 import pytest
+import tensorflow as tf
 from PIL import Image
 
+from sact_tf.checkpoints.names import named_variables
 from sact_tf.config import default_training_config
 from sact_tf.studies import baseline, first_detection, first_run, resolution, runs, tradeoff
+from sact_tf.tasks import task_of
 from sact_tf.visualize import charts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -104,6 +107,21 @@ def test_tradeoff_evaluates_again_where_another_number_of_images_is_asked_for(tr
     runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 10, log=lines.append)
     assert not any("Already" in line for line in lines)
     assert runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 20, log=lines.append) == first
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_run_that_went_on_is_evaluated_again_and_so_is_one_of_whose_figures_little_is_left(traded, tmp_path):
+    config = default_training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
+    path, directory, lines = tmp_path / "metrics.json", tmp_path / "run", []
+    shutil.copytree(traded[0] / "vanilla_1", directory)
+    first = runs.evaluate_once(config, str(directory), str(path), 10, log=lines.append)
+    path.write_text(path.read_text()[:-40])
+    assert runs.evaluate_once(config, str(directory), str(path), 10, log=lines.append) == first
+    # Other weights under the same configuration: here of another network, as a later step's would be.
+    model = task_of("cluttered_digits").build_model(config.model, 64)
+    tf.train.Checkpoint(variables=named_variables(model)).write(str(directory / "model.ckpt-2"))
+    assert runs.evaluate_once(config, str(directory), str(path), 10, log=lines.append) != first
+    assert not any("Already" in line for line in lines)
 
 
 def test_killed_study_goes_on(start_script, run_script, tmp_path):
