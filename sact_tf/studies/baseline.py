@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from sact_tf import command_line
+from sact_tf import checkpoints, command_line
 from sact_tf import config as configs
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
@@ -59,7 +59,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     depth = "_".join(str(max(1, round(mean))) for mean in units)
     log(f"Mean units per block: {', '.join(f'{mean:.2f}' for mean in units)}; plain network: {depth}")
     model = dataclasses.replace(adaptive.model, model=depth, model_type="vanilla")
-    recipe, trained = _from_scratch(adaptive)
+    recipe, trained = _from_scratch(adaptive, log)
     plain = dataclasses.replace(recipe, model=model, max_number_of_steps=trained if steps is None else steps)
     log(f"== Training {depth}: {plain.max_number_of_steps} steps of {plain.batch_size} images")
     directory = os.path.join(run_dir, f"vanilla_{depth}")
@@ -81,15 +81,32 @@ def mean_units(metrics):
     return [value for name, value in metrics.items() if name.endswith("/num_units_mean")]
 
 
-def _from_scratch(config):
+def _from_scratch(config, log):
     """How the first of a run and those that it started from was trained, and the steps of all, as far as can be read.
 
-    A fine-tuning's own learning rate is for weights that are good already.
+    A fine-tuning's own learning rate is for weights that are good already. What was trained on other data is left out:
+    the plain network is compared on these.
     """
-    if not config.finetune_path or not os.path.exists(os.path.join(config.finetune_path, configs.CONFIG_FILE)):
-        return dataclasses.replace(config, finetune_path=None, finetune_skip_logits=False), config.max_number_of_steps
-    recipe, steps = _from_scratch(configs.read_config(config.finetune_path))
-    return recipe, steps + config.max_number_of_steps
+    alone = dataclasses.replace(config, finetune_path=None, finetune_skip_logits=False), config.max_number_of_steps
+    if not config.finetune_path:
+        return alone
+    path = config.finetune_path
+    directory = path if os.path.isdir(path) else os.path.dirname(path)
+    if not os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
+        log(f"Note: {path}, which the run started from, has no configuration: what it was trained for is not counted.")
+        return alone
+    started = configs.read_config(directory)
+    data = [(each.dataset, each.dataset_dir, each.image_size) for each in (config, started)]
+    if data[0] != data[1] or config.finetune_skip_logits:
+        log(
+            f"Note: {path}, which the run started from, was trained on other data, images or classes: the plain "
+            "network is trained on those of the run, and starts from nothing."
+        )
+        return alone
+    recipe, steps = _from_scratch(started, log)
+    # A checkpoint that is named by itself may be of fewer steps than its run.
+    left = started.max_number_of_steps - checkpoints.step_of(path.removesuffix(".index")) if path != directory else 0
+    return recipe, config.max_number_of_steps + steps - left
 
 
 def _row(config, metrics):

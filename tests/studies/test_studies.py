@@ -197,10 +197,19 @@ def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tm
         learning_rate=0.01,
         finetune_path=str(tmp_path),
     )
-    assert baseline._from_scratch(tuned) == (first, 42)
+    assert baseline._from_scratch(tuned, print) == (first, 42)
+    # After 20 of its 30 steps.
+    halfway = dataclasses.replace(tuned, finetune_path=str(tmp_path / "model.ckpt-20"))
+    assert baseline._from_scratch(halfway, print) == (first, 32)
     # Of a checkpoint without its configuration, such as one of the release, nothing is known.
-    elsewhere = dataclasses.replace(tuned, finetune_path=str(tmp_path / "model.ckpt-1"))
-    assert baseline._from_scratch(elsewhere) == (dataclasses.replace(tuned, finetune_path=None), 12)
+    elsewhere, lines = dataclasses.replace(tuned, finetune_path=str(tmp_path / "release" / "model.ckpt-1")), []
+    alone = dataclasses.replace(tuned, finetune_path=None), 12
+    assert baseline._from_scratch(elsewhere, lines.append) == alone
+    for change in ({"dataset_dir": "elsewhere"}, {"image_size": 48}, {"finetune_skip_logits": True}):
+        other = dataclasses.replace(tuned, **change)
+        expected = dataclasses.replace(other, finetune_path=None, finetune_skip_logits=False), 12
+        assert baseline._from_scratch(other, lines.append) == expected
+    assert "has no configuration" in lines[0] and all("on other data, images or classes" in line for line in lines[1:])
 
 
 def test_mean_units_come_in_the_order_of_the_blocks():
