@@ -20,6 +20,8 @@ _POSITIVE = (
 )
 # Where the data lies and what is done about damage in it may change while a run is stopped.
 _NOT_PART_OF_A_RUN = ("dataset_dir", "skip_bad_records")
+# What has no effect in a plain network, and so is no difference between two.
+_OF_ADAPTIVE_RUNS = ("model.tau", "tau_warmup_steps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,28 +173,53 @@ def read_config(train_log_dir):
 def differences(config, other):
     """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`."""
     left, right = _flatten(config), _flatten(other)
-    return [
-        f"{name}: {left[name]!r}, {right[name]!r}"
-        for name in left
-        if left[name] != right[name] and name not in _NOT_PART_OF_A_RUN
-    ]
+    plain = config.model.model_type == other.model.model_type == "vanilla"
+    left_out = (*_NOT_PART_OF_A_RUN, *(_OF_ADAPTIVE_RUNS if plain else ()))
+    differing = [name for name in left if left[name] != right[name] and name not in left_out]
+    return [f"{name}: {left[name]!r}, {right[name]!r}" for name in differing]
 
 
 def check_same(directory, config, way_out):
     """Raises ValueError if the run in a directory, which has a configuration, has another one than this.
+
+    A `finetune_path` is the same if it names the same place in other words, a copy, or what was moved with the run.
 
     Args:
         directory: path of the run.
         config: `TrainingConfig`.
         way_out: str, what the message says of another directory, such as "another --run_dir for a new study".
     """
-    differing = differences(read_config(directory), config)
+    run = read_config(directory)
+    if _is_same_start(run.finetune_path, config.finetune_path, directory):
+        run = dataclasses.replace(run, finetune_path=config.finetune_path)
+    differing = differences(run, config)
     if differing:
         raise ValueError(
             f"{directory} holds a run with another configuration (there, here):\n  "
             + "\n  ".join(differing)
             + f"\nGive the same flags to go on with it, or {way_out}."
         )
+
+
+def _is_same_start(there, here, directory):
+    """Whether two paths, or None, are of one checkpoint, for a run in a directory that may have been moved with it."""
+    if not there or not here:
+        return there == here
+    real, mark, kept = os.path.realpath(here), _mark(here), _mark(there)
+    if os.path.realpath(there) == real or (mark is not None and mark == kept):
+        return True
+    # Gone where it was, and here under the same name beside the run: a study whose directory was moved.
+    together = os.path.join(os.path.dirname(os.path.realpath(directory)), os.path.basename(os.path.normpath(there)))
+    return kept is None and mark is not None and real == together
+
+
+def _mark(path):
+    """Bytes that checkpoints share only if one is a copy: times of saving, or checksums; None without a checkpoint."""
+    for name in (os.path.join(path, "checkpoint"), f"{path}.index"):
+        if os.path.isfile(name):
+            with open(name, "rb") as file:
+                return file.read()
+    return None
 
 
 def _flatten(config):

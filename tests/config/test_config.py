@@ -1,3 +1,7 @@
+import dataclasses
+import os
+import shutil
+
 import pytest
 
 from sact_tf import config
@@ -83,3 +87,42 @@ def test_any_other_cifar_model_is_rejected(model):
 
 def test_cifar_networks_have_the_units_of_the_releases_script_unless_told_otherwise():
     assert config.default_training_config("cifar10").model.model == "5"
+
+
+def test_what_has_no_effect_in_a_plain_network_is_no_difference_between_two():
+    plain = config.default_training_config("cluttered_digits", {"model_type": "vanilla", "tau": 0.1})
+    other = config.default_training_config(
+        "cluttered_digits", {"model_type": "vanilla", "tau": 0.2}, tau_warmup_steps=3
+    )
+    assert config.differences(plain, other) == []
+    adaptive = [
+        dataclasses.replace(each, model=dataclasses.replace(each.model, model_type="act")) for each in (plain, other)
+    ]
+    assert config.differences(*adaptive) == ["model.tau: 0.1, 0.2", "tau_warmup_steps: 0, 3"]
+    assert config.differences(plain, adaptive[0]) == ["model.model_type: 'vanilla', 'act'"]
+
+
+def test_the_start_of_a_run_may_be_named_in_other_words_and_move_with_it(tmp_path, monkeypatch):
+    def write(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def settings(path):
+        return config.default_training_config("cluttered_digits", finetune_path=path and str(path))
+
+    study, start = tmp_path / "study", tmp_path / "study" / "vanilla"
+    write(start / "checkpoint", "saved at 1")
+    write(tmp_path / "other" / "vanilla" / "checkpoint", "saved at 2")
+    write(study / "sact" / config.CONFIG_FILE, settings(start).to_json())
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(study, "copy")
+    accepted = ["study/vanilla", f"{start}/", "study/sact/../vanilla", "copy/vanilla"]
+    for path in accepted:
+        config.check_same(str(study / "sact"), settings(path), "")
+    config.check_same("copy/sact", settings("copy/vanilla"), "")
+    os.rename(study, "moved")
+    config.check_same("moved/sact", settings("moved/vanilla"), "")
+    shutil.rmtree("copy")
+    for path in ("other/vanilla", "moved/sact", None):
+        with pytest.raises(ValueError, match=r"finetune_path: '.*study/vanilla'"):
+            config.check_same("moved/sact", settings(path), "")
