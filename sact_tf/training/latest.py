@@ -7,6 +7,7 @@ import re
 import tensorflow as tf
 
 from sact_tf import checkpoints
+from sact_tf.data.whole_files import write_atomically
 
 CHECKPOINT_NAME = "model.ckpt"
 STATE_FILE = "checkpoint"
@@ -26,7 +27,7 @@ def latest(train_log_dir):
     """Prefix of the checkpoint that a run goes on from; None if the directory has none.
 
     Where the file `checkpoint` is missing or damaged, or names what is not there, as after half a directory was copied,
-    it is the checkpoint of most steps: the run does not begin anew on top of it.
+    or what is in another directory, it is the checkpoint of most steps: the run does not begin anew on top of it.
 
     Args:
         train_log_dir: path, which may not exist.
@@ -35,7 +36,7 @@ def latest(train_log_dir):
         ValueError: if the file names a checkpoint, and there is none at all.
     """
     named = _named(train_log_dir)
-    if named is not None and _is_whole(named):
+    if named is not None and _is_in(named, train_log_dir) and _is_whole(named):
         return named
     there = _all_whole(train_log_dir)
     if named is not None and not there:
@@ -56,7 +57,10 @@ def name_latest(train_log_dir, log):
         f"Note: {os.path.join(train_log_dir, STATE_FILE)} is missing, or names no checkpoint that is there. The newest "
         f"one is taken: {prefix}"
     )
-    tf.compat.v1.train.update_checkpoint_state(train_log_dir, prefix, _all_whole(train_log_dir))
+    # Names alone, as TensorFlow's manager writes them: a copy of the directory is to go on from its own checkpoints.
+    names = [os.path.basename(each) for each in (prefix, *_all_whole(train_log_dir))]
+    lines = [f'model_checkpoint_path: "{names[0]}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names[1:])]
+    write_atomically(os.path.join(train_log_dir, STATE_FILE), ["\n".join([*lines, ""]).encode()])
 
 
 def restore(checkpoint, prefix):
@@ -85,6 +89,11 @@ def _named(train_log_dir):
     except ValueError:  # an empty file
         return None
     return state and state.model_checkpoint_path
+
+
+def _is_in(prefix, directory):
+    """Whether a checkpoint is of a directory, and not of one that this is a copy of."""
+    return os.path.realpath(os.path.dirname(prefix)) == os.path.realpath(directory)
 
 
 def _all_whole(train_log_dir):

@@ -49,6 +49,21 @@ def test_without_its_list_a_run_goes_on_from_the_newest_checkpoint(damaged, cont
     assert go_on(damaged)[1] == lines[1:]
 
 
+@pytest.mark.usefixtures("without_graphs")
+def test_a_copy_goes_on_from_its_own_checkpoints_and_not_from_those_of_what_it_was_copied_of(damaged, tmp_path, capfd):
+    (damaged / "checkpoint").unlink()
+    go_on(damaged)
+    assert str(damaged) not in (damaged / "checkpoint").read_text() and "deprecated" not in "".join(capfd.readouterr())
+    # As earlier versions, and other programs, wrote it.
+    named = (damaged / "checkpoint").read_text().replace('"model', f'"{damaged}/model')
+    (damaged / "checkpoint").write_text(named)
+    copy = shutil.copytree(damaged, tmp_path / "further")
+    for path in copy.glob("model.ckpt-2.*"):
+        path.unlink()
+    result, lines = go_on(copy)
+    assert lines[1] == f"Going on from step 1: {copy}/model.ckpt-1" and "loss" in result
+
+
 def test_without_its_list_a_run_of_other_flags_is_refused_as_ever(damaged):
     (damaged / "checkpoint").unlink()
     with pytest.raises(ValueError, match="another configuration"):
