@@ -10,10 +10,20 @@ def print_line(text, file=None):
     Args:
         text: str.
         file: text file; None for standard output.
+
+    Raises:
+        OSError: with a sentence, if it cannot be written any more: its reader has ended, or a disk is full.
     """
     file = sys.stdout if file is None else file
     encoding = getattr(file, "encoding", None) or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
+    try:
+        print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
+    except OSError as error:
+        name = getattr(file, "name", "the output")
+        raise OSError(
+            f"What is said cannot be written to {name} any more ({error.strerror}). Start again with the output to a "
+            "terminal or a file with space, or to a program that reads to the end."
+        ) from error
 
 
 def printable(text):

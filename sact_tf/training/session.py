@@ -68,14 +68,15 @@ class Session:
         self.config = config
         self.train_log_dir = train_log_dir
         self.chief = chief
-        self.log = log
+        self._print = log
         self.writer = tf.summary.create_file_writer(train_log_dir) if chief else tf.summary.create_noop_writer()
         self.save_timer = Timer(save_interval_secs)
         self.summary_timer = Timer(save_summaries_secs)
         self.log_timer = Timer(self.LOG_SECS)
         self.unchecked = []
         self.results = {}
-        self.signal = None
+        # What ends the run after the step: a signal, or the error of a line that could not be written.
+        self.signal, self.unheard = None, None
         self.first_ponder_cost = None
         # Since which step every look showed a network that does not halt, or halts at once; whether that was said.
         self.wrong_since, self.remarked = None, False
@@ -83,15 +84,18 @@ class Session:
     def run(self, source):
         """Runs all steps that are left; returns the dict of `sact_tf.training.train`.
 
-        On SIGTERM or SIGINT (Ctrl-C) saves after the step that runs, and raises SystemExit.
+        On SIGTERM or SIGINT (Ctrl-C) saves after the step that runs, and raises SystemExit; so it does where its lines
+        cannot be written any more, which ends in their OSError.
         """
         step, started = self.trainer.steps_done(), time.monotonic()
         handlers = self._catch_signals()
         try:
             for _ in self._steps(source, step):
                 step += 1
-                if self.signal or self.save_timer.is_due():
+                if self.signal or self.unheard or self.save_timer.is_due():
                     self._save(step)
+                if self.unheard:
+                    raise OSError(f"Stopped at step {step}, which is saved. {self.unheard}") from self.unheard
                 if self.signal:
                     self.log(f"Stopped at step {step} by {self.signal.name}; the same command goes on from here.")
                     sys.exit(128 + self.signal)
@@ -111,6 +115,13 @@ class Session:
         numbers = {name: float(value) for name, value in self.results.items()}
         seconds = time.monotonic() - started
         return {"step": step, "checkpoint": self.manager.latest_checkpoint, "seconds": seconds, **numbers}
+
+    def log(self, text):
+        """Says a line of text."""
+        try:
+            self._print(text)
+        except OSError as error:
+            self.unheard = error
 
     def _steps(self, source, first_step):
         """Makes the steps; yields after each."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -16,6 +17,7 @@ import tensorflow as tf
 from sact_tf import checkpoints, config, training
 from sact_tf.data import pipeline
 from sact_tf.models.build import build_model
+from sact_tf.progress import print_line
 from sact_tf.tasks import classification
 from sact_tf.training import session
 from sact_tf.training.optimizers import learning_rate_schedule
@@ -119,6 +121,16 @@ def test_a_terminated_run_saves_first_and_goes_on_from_there(saved, start, tmp_p
     stopped = int(re.search(r"Stopped at step (\d+) by SIGTERM; the same command goes on from here", output)[1])
     assert tf.train.latest_checkpoint(directory).endswith(f"model.ckpt-{stopped}")
     assert f"Going on from step {stopped}" in finish(start(directory))
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_run_whose_lines_nobody_reads_any_more_saves_first(tmp_path):
+    reader, written = os.pipe()
+    os.close(reader)
+    expected = pytest.raises(OSError, match=r"Stopped at step 1, which is saved\. What is said .* \(Broken pipe\)")
+    with contextlib.suppress(BrokenPipeError), open(written, "w") as file, expected:
+        training.train(plain_config(), str(tmp_path), log=functools.partial(print_line, file=file))
+    assert tf.train.latest_checkpoint(tmp_path).endswith("model.ckpt-1")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="a disk of its own takes root to mount")
