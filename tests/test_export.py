@@ -509,6 +509,17 @@ def test_empty_directory_is_written_into_and_a_server_may_read_it(tmp_path):
     assert (tmp_path / "out").stat().st_mode & 0o777 == tmp_path.joinpath("out").stat().st_mode & 0o755
 
 
+def test_a_directory_that_cannot_be_replaced_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    with pytest.raises(FileExistsError, match=r"where a disk is mounted.*--output_dir=/proc/export"):
+        directories.check_output_dir("/proc", overwrite=False)
+    monkeypatch.chdir(tmp_path)
+    for path in (".", str(tmp_path), ""):
+        with pytest.raises(FileExistsError, match="is the directory that this command runs in"):
+            directories.check_output_dir(path, overwrite=True)
+    write_export("export", "model.onnx")
+    assert names_in(tmp_path) == ["export"]
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_error_leaves_what_was_there_and_no_trace(tmp_path, error):
     write_export(tmp_path / "out", "model.onnx")

@@ -40,9 +40,18 @@ def check_output_dir(path, overwrite):
 
     Raises:
         FileExistsError: if something is there that may not be replaced: always, unless it is an earlier export with
-            nothing else beside its files, and `overwrite` is given. An empty directory is nothing.
+            nothing else beside its files, and `overwrite` is given. An empty directory is nothing, unless a disk is
+            mounted there or it is the working directory: neither can be put in place whole.
     """
     resolved = os.path.realpath(os.path.expanduser(path))
+    if os.path.ismount(resolved) or resolved == os.path.realpath(os.curdir):
+        what = (
+            "is where a disk is mounted" if os.path.ismount(resolved) else "is the directory that this command runs in"
+        )
+        raise FileExistsError(
+            f"{path} {what}, and an export becomes its directory in one step, once it is whole. Give one inside of it: "
+            f"--output_dir={os.path.join(path, 'export')}"
+        )
     if not os.path.lexists(resolved) or (os.path.isdir(resolved) and not os.listdir(resolved)):
         return resolved
     if not os.path.isfile(os.path.join(resolved, DESCRIPTION_FILE)):
