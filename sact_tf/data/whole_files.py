@@ -23,7 +23,7 @@ def write_atomically(path, pieces):
         pieces: iterable of bytes.
 
     Raises:
-        OSError: if it cannot be written; a full disk is told in a sentence.
+        OSError: if it cannot be written, with the name that was asked for; a full disk is told in a sentence.
     """
     directory, name = os.path.split(os.path.abspath(path))
     # A name may have as many bytes as the system allows, and leaves no room for more.
@@ -39,7 +39,10 @@ def write_atomically(path, pieces):
     except OSError as error:
         if error.errno in FULL_DISK:
             raise OSError(_full_disk(path, error)) from error
-        raise
+        if error.errno is None:
+            raise
+        # The name of the temporary file is nobody's business.
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)

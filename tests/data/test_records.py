@@ -225,6 +225,15 @@ def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path):
     assert (tmp_path / ("x" * 255)).read_bytes() == b"whole"
 
 
+@pytest.mark.parametrize(("name", "kind"), [("missing/file", FileNotFoundError), ("folder", IsADirectoryError)])
+def test_a_file_that_cannot_be_written_is_called_what_it_was_to_be_called(tmp_path, name, kind):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(kind) as caught:
+        records.write_atomically(tmp_path / name, [b"whole"])
+    assert caught.value.filename == str(tmp_path / name) and ".tmp" not in str(caught.value)
+    assert os.listdir(tmp_path) == ["folder"]
+
+
 def test_errors_of_the_system_become_sentences():
     full, other = OSError(errno.ENOSPC, "No space", "/a"), PermissionError(errno.EACCES, "Permission denied", "/b")
     assert whole_files.in_words(full).startswith("/a could not be written: the disk is full. Make room")
