@@ -43,6 +43,7 @@ from sact_tf.config.runs import (
     default_training_config,
     differences,
     read_config,
+    what_is_trained,
 )
 
 __all__ = [
@@ -82,4 +83,5 @@ __all__ = [
     "imagenet_units",
     "read_config",
     "refuse_detector",
+    "what_is_trained",
 ]

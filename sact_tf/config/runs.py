@@ -179,6 +179,11 @@ def differences(config, other):
     return [f"{name}: {left[name]!r}, {right[name]!r}" for name in differing]
 
 
+def what_is_trained(config):
+    """JSON text of all that a run's weights depend on, for workers of one run to compare."""
+    return json.dumps({name: value for name, value in _flatten(config).items() if name not in _NOT_PART_OF_A_RUN})
+
+
 def check_same(directory, config, way_out):
     """Raises ValueError if the run in a directory, which has a configuration, has another one than this.
 

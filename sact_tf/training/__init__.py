@@ -22,7 +22,7 @@ from sact_tf.training.environment import note_environment
 from sact_tf.training.latest import CHECKPOINT_NAME, check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
 from sact_tf.training.session import Session
-from sact_tf.training.strategies import check_batch_size, is_chief, make_strategy
+from sact_tf.training.strategies import check_batch_size, check_workers_agree, is_chief, make_strategy
 from sact_tf.training.trainer import Trainer
 
 
@@ -60,7 +60,7 @@ def train(
 
     Raises:
         ValueError: if the directory's name cannot be that of a run, if it holds a run of another configuration or a
-            damaged checkpoint, or if `finetune_path` does not fit.
+            damaged checkpoint, if `finetune_path` does not fit, or if another worker was started with other settings.
         OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
             another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
@@ -77,6 +77,7 @@ def train(
     _check_directory(config, train_log_dir)
     strategy = make_strategy(strategy, tpu)
     check_batch_size(config.batch_size, strategy)
+    check_workers_agree(strategy, configs.what_is_trained(config))
     chief = is_chief(strategy)
     log = log if chief else lambda text: None
     if config.deterministic:

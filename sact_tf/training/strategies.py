@@ -1,5 +1,6 @@
 """Where a run computes: one device, the devices of one machine, several machines, or a TPU."""
 
+import hashlib
 import json
 import os
 
@@ -30,7 +31,10 @@ def make_strategy(name, tpu=""):
         return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
     if name == "multi_worker":
         _check_tf_config()
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except (ValueError, TypeError) as error:
+            raise _wrong_tf_config(error) from error
     if name == "tpu":
         return _tpu_strategy(tpu)
     raise ValueError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
@@ -55,6 +59,27 @@ def check_batch_size(batch_size, strategy):
         )
 
 
+def check_workers_agree(strategy, settings):
+    """Raises ValueError unless every worker of a run calls this with the same settings, text, as all have to.
+
+    Each worker computes its own update of the weights, and would go its own way in silence.
+    """
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return
+    number = int.from_bytes(hashlib.sha256(settings.encode()).digest()[:4])
+
+    # As a graph: eagerly TensorFlow warns that it is slow.
+    @tf.function
+    def total():
+        return strategy.reduce("SUM", strategy.run(lambda: tf.constant(number, tf.int64)), axis=None)
+
+    if int(total()) != number * strategy.num_replicas_in_sync:
+        raise ValueError(
+            "The workers of this run were started with different flags. Start all of them with the same command; only "
+            f"the index in TF_CONFIG differs. This worker has: {settings}"
+        )
+
+
 def _check_tf_config():
     text = os.environ.get("TF_CONFIG", "")
     try:
@@ -63,11 +88,15 @@ def _check_tf_config():
         if not 0 <= int(task["index"]) < len(addresses) + len(config["cluster"].get("chief", [])):
             raise ValueError("its task has no address in its cluster")
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            "--strategy=multi_worker needs the environment variable TF_CONFIG, the same list of workers on each "
-            'machine and its own index: {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": '
-            f'"worker", "index": 0}}}}. Received: TF_CONFIG={text!r} ({error})'
-        ) from error
+        raise _wrong_tf_config(error) from error
+
+
+def _wrong_tf_config(error):
+    return ValueError(
+        "--strategy=multi_worker needs the environment variable TF_CONFIG, the same list of workers on each machine "
+        'and its own index: {"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": '
+        f"0}}}}. Received: TF_CONFIG={os.environ.get('TF_CONFIG', '')!r} ({error})"
+    )
 
 
 def _tpu_strategy(tpu):

@@ -1,5 +1,6 @@
 """Several devices and several workers give what one process gives for the same global batch."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -7,6 +8,7 @@ import pathlib
 import signal
 import socket
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -149,8 +151,29 @@ def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path):
         training.train(run_config, str(tmp_path), strategy="mirrored")
 
 
-def test_workers_without_a_list_of_workers_are_told_what_to_set(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", '{"cluster": {}}')
+@pytest.mark.parametrize(("changes", "agree"), [({"dataset_dir": "here"}, True), ({"learning_rate": 0.5}, False)])
+def test_workers_of_different_flags_are_refused(changes, agree):
+    ours = make_config("act", steps=1)
+    both = [config.what_is_trained(each) for each in (ours, dataclasses.replace(ours, **changes))]
+    said = []
+    # What each worker gives to the sum of all; the first meets itself.
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, num_replicas_in_sync=2)
+    strategy.run = lambda function: said.append(tf.get_static_value(function()))
+    strategy.reduce = lambda how, value, axis: tf.constant(said[0] + said[-1])
+    strategies.check_workers_agree(strategy, both[0])
+    with contextlib.nullcontext() if agree else pytest.raises(ValueError, match=r"with different flags.*same command"):
+        strategies.check_workers_agree(strategy, both[1])
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        '{"cluster": {}}',
+        '{"cluster": {"worker": "host1:2222"}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_workers_without_a_list_of_workers_are_told_what_to_set(monkeypatch, listed):
+    monkeypatch.setenv("TF_CONFIG", listed)
     with pytest.raises(ValueError, match=r"needs the environment variable TF_CONFIG(.|\n)*Received: TF_CONFIG="):
         strategies.make_strategy("multi_worker")
 
