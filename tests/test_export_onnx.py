@@ -97,6 +97,8 @@ def test_file_says_what_the_model_says_where_there_is_only_onnx_runtime(
     lines = []
     path = export.export(config_of(tmp_path / "a$b", engine=engine, features=engine == "masked"), lines.append)
     assert sorted(os.listdir(tmp_path / "a$b")) == ["export.json", "model.onnx"] and "Comparing" in " ".join(lines)
+    # The run's was another one, and is not what the file computes in.
+    assert json.loads((tmp_path / "a$b" / "export.json").read_text())["model"]["dtype"] == "float32"
     images = make_images(3, 41, 67)
     ours, expected = read_alone(path, images, tmp_path), answers(model, images)
     assert set(ours) == {name for name in expected if engine == "masked" or name not in (*model.blocks, "image_size")}

@@ -78,10 +78,7 @@ class _Read(NamedTuple):
 
 def _read(config, log):
     """The `_Read` of the checkpoint, or of a newer one where a run that goes on removes it first."""
-    settings, model = config.model, None
-    if config.format == "onnx":
-        # It computes in float32, which the weights are in any case.
-        settings = dataclasses.replace(settings, dtype="float32")
+    settings, model = _computed(config), None
     while True:
         prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
         log(f"Reading {prefix}")
@@ -92,6 +89,11 @@ def _read(config, log):
             if os.path.exists(f"{prefix}.index"):
                 raise
             log(f"{prefix} was removed before it was read")
+
+
+def _computed(config):
+    """The `ModelConfig` of what is written: ONNX computes in float32, which the weights are in any case."""
+    return dataclasses.replace(config.model, dtype="float32") if config.format == "onnx" else config.model
 
 
 def _read_into(model, config, prefix):
@@ -182,7 +184,7 @@ def _describe(read, config, directory):
     """Writes what somebody who finds the directory will ask."""
     task = task_of(config.dataset)
     facts = {
-        **dataclasses.asdict(config),
+        **dataclasses.asdict(dataclasses.replace(config, model=_computed(config))),
         "task": check_dataset(config.dataset)["task"],
         **(task.facts(read.model, config.image_size) if hasattr(task, "facts") else {}),
         "checkpoint": os.path.basename(read.prefix),
