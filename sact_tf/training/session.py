@@ -99,6 +99,8 @@ class Session:
                 if self.signal:
                     self.log(f"Stopped at step {step} by {self.signal.name}; the same command goes on from here.")
                     sys.exit(128 + self.signal)
+            if self.results:
+                self._save(step)
         except _LOST as error:
             if self.trainer.strategy.cluster_resolver is None:
                 raise
@@ -109,8 +111,6 @@ class Session:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        if self.results:
-            self._save(step)
         self.writer.close()
         numbers = {name: float(value) for name, value in self.results.items()}
         seconds = time.monotonic() - started

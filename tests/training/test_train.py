@@ -124,6 +124,20 @@ def test_a_terminated_run_saves_first_and_goes_on_from_there(saved, start, tmp_p
 
 
 @pytest.mark.usefixtures("without_graphs")
+def test_a_signal_does_not_stop_the_last_save(tmp_path, monkeypatch):
+    save = tf.train.CheckpointManager.save
+
+    def interrupted(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGINT)
+        return save(*arguments, **named)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    result = training.train(plain_config(max_number_of_steps=1), str(tmp_path))
+    assert result["checkpoint"].endswith("model.ckpt-1") and signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.usefixtures("without_graphs")
 def test_a_run_whose_lines_nobody_reads_any_more_saves_first(tmp_path):
     reader, written = os.pipe()
     os.close(reader)
