@@ -71,6 +71,12 @@ def wait_for_checkpoint(path, log=print_line):
 def _wait(directory, log):
     if tf.train.latest_checkpoint(directory) is None:
         log(f"Waiting for a checkpoint in {directory}")
+        unnamed = sorted(glob.glob(os.path.join(glob.escape(directory), "*.index")), key=os.path.getmtime)
+        if unnamed:
+            log(
+                "There are checkpoints in it, and no file `checkpoint` that names the latest of them. To evaluate one, "
+                f"give --checkpoint_dir={unnamed[-1].removesuffix('.index')}"
+            )
         next(tf.train.checkpoints_iterator(directory))
 
 

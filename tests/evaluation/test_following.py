@@ -99,3 +99,12 @@ def test_a_directory_that_cannot_be_written_is_named_before_anything_is_computed
 def test_one_checkpoint_is_evaluated_once_by_whichever_of_its_files_it_is_named(tmp_path, follow, ending):
     results, _ = follow(None, checkpoint_dir=f"{tmp_path}/model.ckpt-3{ending}")
     assert results == {"eval/Accuracy": 3.0}
+
+
+def test_checkpoints_that_nothing_names_are_not_waited_for_in_silence(tmp_path, monkeypatch):
+    (tmp_path / "model.ckpt-3.index").touch()
+    monkeypatch.setattr(following.tf.train, "checkpoints_iterator", lambda directory: iter([directory]))
+    lines = []
+    assert following.wait_for_checkpoint(str(tmp_path), lines.append)
+    assert lines[0] == f"Waiting for a checkpoint in {tmp_path}"
+    assert lines[1].endswith(f"To evaluate one, give --checkpoint_dir={tmp_path}/model.ckpt-3")
