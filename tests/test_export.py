@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import sys
 import time
@@ -507,6 +508,17 @@ def test_empty_directory_is_written_into_and_a_server_may_read_it(tmp_path):
     write_export(tmp_path / "out", "model.onnx")
     assert names_in(tmp_path) == ["out"]
     assert (tmp_path / "out").stat().st_mode & 0o777 == tmp_path.joinpath("out").stat().st_mode & 0o755
+
+
+def test_room_for_a_file_of_weights_is_made_sure_of_before_hdf5_begins_it(tmp_path):
+    path, (soft, hard) = tmp_path / "model.weights.h5", resource.getrlimit(resource.RLIMIT_FSIZE)
+    export._make_sure_of_room(str(path), 10_000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            export._make_sure_of_room(str(path), 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_directory_that_cannot_be_replaced_is_refused_before_anything_is_computed(tmp_path, monkeypatch):

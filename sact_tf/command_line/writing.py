@@ -7,6 +7,8 @@ import re
 
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your share of the disk is used up"}
 _FULL_MESSAGES = ("No space left on device", "Disk quota exceeded")
+# Of one file, where others can still be written: a limit of the shell, `ulimit -f`, or of the file system.
+_TOO_LARGE = "File too large"
 
 
 def fullness(error):
@@ -21,21 +23,28 @@ def fullness(error):
     return _FULL.get(number) or (text and _FULL[errno.ENOSPC if text == _FULL_MESSAGES[0] else errno.EDQUOT])
 
 
+def _is_too_large(error):
+    return getattr(error, "errno", None) == errno.EFBIG or _TOO_LARGE in str(error)
+
+
 @contextlib.contextmanager
 def full_disk_named(path, flag):
-    """Context in which files are written; a disk that is full ends in a sentence, all else is passed on.
+    """Context in which files are written; a disk that is full, or a limit of a file's size, ends in a sentence.
+
+    All else is passed on.
 
     Args:
         path: of the file or directory that the user asked for.
         flag: name of the flag that they asked for it with.
 
     Raises:
-        OSError: if the disk is full, whoever noticed it: Python, TensorFlow or HDF5.
+        OSError: if the disk is full, or files of that size are not allowed, whoever noticed it: Python, TensorFlow or
+            HDF5.
     """
     try:
         yield
     except Exception as error:
-        if not fullness(error):
+        if not fullness(error) and not _is_too_large(error):
             raise
         raise explained(path, flag, error) from error
 
@@ -43,6 +52,11 @@ def full_disk_named(path, flag):
 def explained(path, flag, error):
     """The OSError with a sentence for one without; arguments as in `full_disk_named`."""
     full = fullness(error)
+    if _is_too_large(error):
+        return OSError(
+            f"{path} cannot be written: files of this size are not allowed. Raise the limit (ulimit -f), or give "
+            f"another --{flag}."
+        )
     reason = full or getattr(error, "strerror", None) or re.sub(r"\s+", " ", str(error))
     way_out = "Make space, or give" if full else "Give"
     return OSError(f"{path} cannot be written: {reason}. {way_out} another --{flag}.")

@@ -22,6 +22,18 @@ def test_a_full_disk_is_named_whoever_noticed_it(error, reason):
         raise error
 
 
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EFBIG, "File too large"), tf.errors.OutOfRangeError(None, None, "x; File too large")]
+)
+def test_a_limit_of_a_files_size_is_named_and_is_no_full_disk(error):
+    expected = (
+        r"^maps cannot be written: files of this size are not allowed\. Raise the limit .* another --output_dir\.$"
+    )
+    with pytest.raises(OSError, match=expected), writing.full_disk_named("maps", "output_dir"):
+        raise error
+    assert writing.fullness(error) is None
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), OSError("nothing known"), ValueError()])
 def test_other_errors_are_passed_on(error):
     with pytest.raises(type(error)) as raised, writing.full_disk_named("maps", "output_dir"):
