@@ -27,6 +27,7 @@ def evaluate_run(config, log=print_line, strategy=None):
 
     Raises:
         FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
+        OSError: if events or the report cannot be written; the metrics are said before.
     """
     results = None
     showing.check(config)
@@ -39,13 +40,20 @@ def evaluate_run(config, log=print_line, strategy=None):
                     raise
                 log(f"{checkpoint} was removed before it was read. Going on with the next one.")
                 continue
-            for name, value in results.items():
-                log(f"{name}[{page.show(value)}]")
+            except showing.NotShown as error:
+                _say(error.metrics, log)
+                raise
+            _say(results, log)
             for text in remarks:
                 log(f"Note: {text}")
     except KeyboardInterrupt:
         log("Stopped.")
     return results
+
+
+def _say(metrics, log):
+    for name, value in metrics.items():
+        log(f"{name}[{page.show(value)}]")
 
 
 def wait_for_checkpoint(path, log=print_line):

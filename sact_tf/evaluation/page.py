@@ -10,6 +10,7 @@ import textwrap
 
 import numpy as np
 
+from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import printable
 from sact_tf.tasks.sections import Chart, Picture
 from sact_tf.visualize import charts, gallery
@@ -80,10 +81,7 @@ def write(report_dir, title, task, metrics, plain, record, settings, remarks=())
         f"<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
     )
     os.makedirs(report_dir, exist_ok=True)
-    temporary = os.path.join(report_dir, f".{PAGE}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(printable(page))
-    os.replace(temporary, path)
+    write_atomically(path, [printable(page).encode()])
     return path
 
 

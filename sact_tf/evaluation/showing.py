@@ -1,5 +1,6 @@
 """How an evaluation is shown: events for TensorBoard, with pictures, and a report as one HTML page."""
 
+import contextlib
 import dataclasses
 import os
 
@@ -16,6 +17,14 @@ from sact_tf.tasks import inputs_of
 
 # Images of which heat maps are made.
 _SHOWN = 8
+
+
+class NotShown(OSError):
+    """Metrics that were computed, `metrics`, and could not be written."""
+
+    def __init__(self, message, metrics):
+        super().__init__(message)
+        self.metrics = metrics
 
 
 def check(config):
@@ -44,6 +53,9 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
 
     Returns:
         `(metrics, remarks)`: dict, and the sentences of `advice.remarks`.
+
+    Raises:
+        NotShown: if they were computed and cannot be written.
     """
     task, model, source = prepare(config, checkpoint, log, strategy)
     names = task.names_of(source, config.dataset, config.dataset_dir) if hasattr(task, "names_of") else None
@@ -51,6 +63,33 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
     with pipeline.plain_errors():
         results = evaluate_model(task, model, source, config.batch_size, log, config.skip_bad_records, seen, strategy)
         shown = next(iter(pipeline.evaluation_batches(source, min(config.batch_size, _SHOWN), config.skip_bad_records)))
+    with _written(config.eval_dir, "eval_dir", results):
+        _write_events(config, checkpoint, task, model, results, shown, seen)
+    remarks = []
+    if config.model.model_type != "vanilla":
+        remarks = advice.remarks(model, results, np.mean(seen.most_flops))
+    if config.report_dir:
+        title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
+        plain, settings = _plain(task, config, seen.sizes, log), _settings(config, checkpoint)
+        with _written(config.report_dir, "report_dir", results):
+            path = page.write(config.report_dir, title, task, results, plain, seen, settings, remarks)
+        log(f"Report: {path}")
+    return results, remarks
+
+
+@contextlib.contextmanager
+def _written(directory, flag, results):
+    """Context in which files are written; what cannot be written ends in a `NotShown`."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise NotShown(
+            f"Files in {directory} cannot be written: {reason}. Make space, or give another --{flag}.", results
+        ) from error
+
+
+def _write_events(config, checkpoint, task, model, results, shown, seen):
     writer = tf.summary.create_file_writer(config.eval_dir)
     with writer.as_default(step=checkpoints.step_of(checkpoint)):
         for name, value in results.items():
@@ -61,15 +100,6 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
             for name, counts in seen.num_units.items():
                 tf.summary.histogram(f"{name}/num_units", _values(counts))
     writer.close()
-    remarks = []
-    if config.model.model_type != "vanilla":
-        remarks = advice.remarks(model, results, np.mean(seen.most_flops))
-    if config.report_dir:
-        title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
-        plain, settings = _plain(task, config, seen.sizes, log), _settings(config, checkpoint)
-        path = page.write(config.report_dir, title, task, results, plain, seen, settings, remarks)
-        log(f"Report: {path}")
-    return results, remarks
 
 
 def _values(counts):

@@ -18,7 +18,7 @@ def follow(tmp_path, monkeypatch):
         for ending in ("index", "data-00000-of-00001"):
             (tmp_path / f"{prefix}.{ending}").touch()
 
-    def run(error, removed=None, **fields):
+    def run(error, removed=None, lines=None, **fields):
         def evaluate(config, checkpoint, log, strategy):
             if checkpoint == prefixes[1]:
                 if removed:
@@ -32,7 +32,7 @@ def follow(tmp_path, monkeypatch):
         network = ModelConfig(network="cifar", model="1", num_classes=10)
         fields = {"checkpoint_dir": str(tmp_path), "eval_dir": str(tmp_path / "eval"), "evaluate_once": False, **fields}
         figures = {"image_size": 32, "split_name": "test", "num_examples": 1, "batch_size": 1}
-        lines = []
+        lines = [] if lines is None else lines
         return following.evaluate_run(
             EvaluationConfig(model=network, dataset="cifar10", **figures, **fields), lines.append
         ), lines
@@ -108,3 +108,26 @@ def test_checkpoints_that_nothing_names_are_not_waited_for_in_silence(tmp_path, 
     assert following.wait_for_checkpoint(str(tmp_path), lines.append)
     assert lines[0] == f"Waiting for a checkpoint in {tmp_path}"
     assert lines[1].endswith(f"To evaluate one, give --checkpoint_dir={tmp_path}/model.ckpt-3")
+
+
+def test_figures_that_cannot_be_written_are_said_before_the_error(follow):
+    error = showing.NotShown("Files in x cannot be written", {"eval/Accuracy": 0.5})
+    lines = []
+    with pytest.raises(OSError, match="Files in x"):
+        follow(error, lines=lines)
+    assert lines[-1] == "eval/Accuracy[0.5]"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), tf.errors.ResourceExhaustedError(None, None, "x; No space\n left")],
+)
+def test_a_disk_that_is_full_ends_an_evaluation_in_a_sentence(error):
+    with (
+        pytest.raises(
+            showing.NotShown, match=r"^Files in runs cannot be written: .*give another --eval_dir\.$"
+        ) as caught,
+        showing._written("runs", "eval_dir", {"eval/Accuracy": 0.5}),
+    ):
+        raise error
+    assert caught.value.metrics == {"eval/Accuracy": 0.5}
