@@ -1,10 +1,11 @@
 """What the commands share: their flags, the configurations that flags ask for, and errors that a person can read."""
 
+import contextlib
 import os
 import signal
 import sys
 
-from absl import app, logging
+from absl import app, flags, logging
 
 from sact_tf import processor
 from sact_tf.command_line.configurations import (
@@ -71,8 +72,14 @@ __all__ = [
 ]
 
 
-def run(main):
-    """Runs a command's `main()`; a mistake of its user ends in a paragraph and exit status 1, not in a traceback."""
+def run(main, writes_to=None):
+    """Runs a command's `main()`; a mistake of its user ends in a paragraph and exit status 1, not in a traceback.
+
+    Args:
+        main: function without arguments.
+        writes_to: name of the flag with the directory that everything is written to, for the sentence about a full
+            disk; None for a command that names it by itself.
+    """
 
     def guarded(argv):
         if len(argv) > 1:
@@ -80,8 +87,10 @@ def run(main):
         if processor.choice:
             # Not among the results on the standard output.
             print(processor.choice, file=sys.stderr, flush=True)
+        named = full_disk_named(flags.FLAGS[writes_to].value, writes_to) if writes_to else contextlib.nullcontext()
         try:
-            main()
+            with named:
+                main()
         except (ValueError, OSError, TrainingDiverged, WorkerLost) as error:
             if os.environ.get("SACT_TF_TRACEBACK"):
                 raise

@@ -132,4 +132,4 @@ if __name__ == "__main__":
     command_line.define_path("run_dir", "runs/baseline", "Directory for everything that is written.")
     flags.DEFINE_integer("steps", None, "Steps of the plain training; by default all that the adaptive network had.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
-    command_line.run(main)
+    command_line.run(main, writes_to="run_dir")

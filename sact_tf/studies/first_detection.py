@@ -132,4 +132,4 @@ if __name__ == "__main__":
     command_line.define_path("run_dir", "runs/digit_scenes", "Directory for everything that is written.")
     flags.DEFINE_integer("steps", None, "Steps of each training; the recipe's by default.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
-    command_line.run(main)
+    command_line.run(main, writes_to="run_dir")

@@ -108,4 +108,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("steps", None, "Steps of each of the two trainings; the recipe's by default.")
     flags.DEFINE_float("tau", None, "Weight of the ponder cost; the data set's by default.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
-    command_line.run(main)
+    command_line.run(main, writes_to="run_dir")

@@ -138,4 +138,4 @@ if __name__ == "__main__":
     )
     command_line.define_path("run_dir", "runs/resolution", "Directory for everything that is written.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
-    command_line.run(main)
+    command_line.run(main, writes_to="run_dir")

@@ -161,5 +161,9 @@ def save_figure(figure, path):
 def written(path):
     """Context in which a file is written under another name; afterwards, and only if all went well, it is at `path`."""
     temporary = f"{path}.tmp"
-    yield temporary
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)

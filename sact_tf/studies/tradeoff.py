@@ -178,4 +178,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("adaptive_warmup_steps", None, "Of adaptive networks; by default --warmup_steps.")
     flags.DEFINE_integer("seed", None, "Of weights and of the order of the images.")
     flags.DEFINE_integer("num_examples", None, "Held-out images to evaluate on; all by default.")
-    command_line.run(main)
+    command_line.run(main, writes_to="run_dir")

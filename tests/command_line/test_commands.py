@@ -110,6 +110,21 @@ def test_an_interrupted_evaluation_stops_cleanly(start_script, tmp_path):
     assert waiting.returncode == 0 and "Stopped." in output and "Traceback" not in errors
 
 
+def test_a_full_disk_ends_a_study_in_a_sentence_with_its_directory(monkeypatch, capsys):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    flags = absl.flags.FlagValues()
+    monkeypatch.setattr(command_line.flags, "FLAGS", flags)
+    absl.flags.DEFINE_string("run_dir", "runs/study", "", flag_values=flags)
+    flags.mark_as_parsed()
+    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    with pytest.raises(SystemExit):
+        command_line.run(full, writes_to="run_dir")
+    expected = "error: runs/study cannot be written: the disk is full. Make space, or give another --run_dir.\n"
+    assert capsys.readouterr().err.endswith(expected)
+
+
 def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
     def interrupted():
         raise KeyboardInterrupt

@@ -212,6 +212,13 @@ def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tm
     assert "has no configuration" in lines[0] and all("on other data, images or classes" in line for line in lines[1:])
 
 
+def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="full"), runs.written(str(tmp_path / "table.csv")) as temporary:
+        pathlib.Path(temporary).write_text("half")
+        raise OSError("full")
+    assert os.listdir(tmp_path) == []
+
+
 def test_mean_units_come_in_the_order_of_the_blocks():
     metrics = {"eval/Accuracy": 0.5, "block1/num_units_mean": 1.6, "block1/num_units_std": 9.0}
     assert baseline.mean_units({**metrics, "block2/num_units_mean": 4.4}) == [1.6, 4.4]

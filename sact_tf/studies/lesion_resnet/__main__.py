@@ -39,4 +39,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, writes_to="run_dir")

@@ -53,4 +53,4 @@ if __name__ == "__main__":
         reads="others",
     )
     command_line.define_saliency_flags()
-    command_line.run(main)
+    command_line.run(main, writes_to="run_dir")
