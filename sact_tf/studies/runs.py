@@ -90,7 +90,14 @@ def train(config, directory, log=print_line):
     They stay beside the run, so that a study that is started again tells them too. Arguments as of
     `train_and_evaluate`.
     """
-    trained = training.train(config, directory, save_interval_secs=60, log=log)
+    try:
+        trained = training.train(config, directory, save_interval_secs=60, log=log)
+    except OSError as error:
+        # The directories of a study are all below the one of its flag.
+        text = str(error).replace("--train_log_dir", "--run_dir")
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
     path = os.path.join(directory, TIME_FILE)
     # Without a loss nothing was left to train.
     seconds = read_json(path).get("seconds", 0.0) + trained["seconds"] * ("loss" in trained)

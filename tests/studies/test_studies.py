@@ -17,6 +17,7 @@ from sact_tf.checkpoints.names import named_variables
 from sact_tf.config import default_training_config
 from sact_tf.studies import baseline, first_detection, first_run, resolution, runs, tradeoff
 from sact_tf.tasks import task_of
+from sact_tf.training.lock import DirectoryInUse, run_lock
 from sact_tf.visualize import charts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -210,6 +211,11 @@ def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tm
         expected = dataclasses.replace(other, finetune_path=None, finetune_skip_logits=False), 12
         assert baseline._from_scratch(other, lines.append) == expected
     assert "has no configuration" in lines[0] and all("on other data, images or classes" in line for line in lines[1:])
+
+
+def test_a_run_of_a_study_that_trains_already_is_told_by_the_flag_of_the_study(tmp_path):
+    with run_lock(str(tmp_path)), pytest.raises(DirectoryInUse, match=r"being trained in.*give another --run_dir\.$"):
+        runs.train(default_training_config("cluttered_digits"), str(tmp_path))
 
 
 def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path):
