@@ -10,6 +10,7 @@ The rooms, from the outside in:
 - `page`: what the browser is given, HTML, CSS and JavaScript without anything from outside.
 """
 
+import contextlib
 import socket
 
 from sact_tf.demo.answers import Answers
@@ -33,8 +34,10 @@ def serve(config, log=print_line, started=lambda server: None):
         FileNotFoundError, ValueError: if the checkpoint, or the labels, do not fit.
         OSError: if the port is in use or may not be served on, before anything is loaded.
     """
-    with DemoServer(config.host, config.port, log) as server:
-        server.answers = Answers(config, log)
+    # Whoever looks at the page gets answers also where nobody reads the terminal any more.
+    say = _unfailing(log)
+    with DemoServer(config.host, config.port, say) as server:
+        server.answers = Answers(config, say)
         if not is_loopback(server.server_address[0]):
             log(
                 "Other machines can reach this page: there is no password, and photographs travel unencrypted. "
@@ -45,9 +48,17 @@ def serve(config, log=print_line, started=lambda server: None):
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            log("Stopped.")
+            say("Stopped.")
         # TensorFlow is not to be interrupted by the end of the process.
         server.computing.acquire(timeout=_ENDING)
+
+
+def _unfailing(log):
+    def say(text):
+        with contextlib.suppress(OSError):
+            log(text)
+
+    return say
 
 
 def address(server):

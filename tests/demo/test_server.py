@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 import tomllib
+import types
 import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from sact_tf import demo
 from sact_tf.config import DemoConfig, ModelConfig
 from sact_tf.demo import server, uploads
 
@@ -210,6 +212,35 @@ def test_a_port_in_use_and_a_host_that_is_none_are_said_before_anything_is_loade
     for host in ("192.0.2.1", "no.such.host.invalid"):
         with pytest.raises(OSError, match=rf"{host} is no address of this machine.*Leave out --host"):
             server.DemoServer(host, 0, print)
+
+
+def test_requests_are_answered_where_nobody_reads_the_terminal_any_more(monkeypatch):
+    class Answers:
+        def __init__(self, config, log):
+            self.log = log
+
+        def look(self, content, **settings):
+            self.log("40 x 56")
+            return {"seen": len(content)}
+
+    def log(text):
+        if not text.startswith("Open"):
+            raise OSError("Broken pipe")
+
+    def ask(server):
+        def post():
+            try:
+                with urllib.request.urlopen(f"{demo.address(server)}look", b"abc", timeout=60) as response:
+                    answered.append(json.load(response))
+            finally:
+                server.shutdown()
+
+        threading.Thread(target=post).start()
+
+    answered = []
+    monkeypatch.setattr(demo, "Answers", Answers)
+    demo.serve(types.SimpleNamespace(host="127.0.0.1", port=0), log, ask)
+    assert answered == [{"seen": 3}]
 
 
 def test_the_command_serves_until_ctrl_c(serve, start_script, picture, file_of):
