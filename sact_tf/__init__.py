@@ -3,8 +3,10 @@
 # ruff: noqa: E402
 from sact_tf import processor
 
-# TensorFlow looks at it once, when it is imported, which everything below does. Leaves other people's programs alone.
+# TensorFlow and Matplotlib look once, when they are imported, which everything below does. Other people's programs are
+# left alone.
 processor.choose_onednn()
+processor.draw_into_files()
 
 from sact_tf import callbacks, depth, flops, sparse
 from sact_tf.checkpoints import initialize_from, load_release_checkpoint, save_release_checkpoint

@@ -40,6 +40,17 @@ def choose_onednn():
         choice = f"oneDNN {_WORDS.get(setting, setting)}: {reason}"
 
 
+def draw_into_files():
+    """Sets Matplotlib's backend, which is none with windows, if this process is one of our commands.
+
+    Must come before Keras, which imports Matplotlib. What a notebook leaves in the environment of its children may be a
+    backend that is not installed here, at which the import ends.
+    """
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    if command_of(sys.argv, sys.orig_argv, program) is not None:
+        os.environ["MPLBACKEND"] = "agg"
+
+
 def command_of(argv, words, program):
     """Which of our commands a process is: "train.py", "eval.py", the room of a module ("studies", "export"), or None.
 

@@ -104,6 +104,14 @@ def test_a_command_sets_the_switch_and_says_so(monkeypatch, command, setting, wo
     assert processor.choice.startswith(f"oneDNN {word}: ")
 
 
+@pytest.mark.parametrize(("command", "backend"), [("eval.py", "agg"), (None, "module://a_notebook_s")])
+def test_a_command_draws_into_files_whatever_a_notebook_left_in_its_environment(monkeypatch, command, backend):
+    monkeypatch.setattr(processor, "command_of", lambda *words: command)
+    monkeypatch.setattr(os, "environ", {"MPLBACKEND": "module://a_notebook_s"})
+    processor.draw_into_files()
+    assert os.environ == {"MPLBACKEND": backend}
+
+
 def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs(tmp_path, monkeypatch):
     lines = []
     note_environment(str(tmp_path), lines.append)
