@@ -108,8 +108,12 @@ def _follows(config):
 
 
 def _is_one_checkpoint(path):
-    """Whether a path is that of a checkpoint's files, or of one of them, and not of a directory of a run."""
-    return os.path.isfile(path) or (os.path.exists(f"{path}.index") and not os.path.isdir(path))
+    """Whether a path is that of a checkpoint's files, or of one of them, and not of a directory of a run.
+
+    So is one that is named like a checkpoint beside those of a run: no directory of that name will ever be there.
+    """
+    beside = os.path.exists(os.path.join(os.path.dirname(path), CONFIG_FILE)) and ".ckpt-" in os.path.basename(path)
+    return os.path.isfile(path) or ((os.path.exists(f"{path}.index") or beside) and not os.path.isdir(path))
 
 
 def _is_there(prefix):

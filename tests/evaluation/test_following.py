@@ -131,3 +131,8 @@ def test_a_disk_that_is_full_ends_an_evaluation_in_a_sentence(error):
     ):
         raise error
     assert caught.value.metrics == {"eval/Accuracy": 0.5}
+
+
+def test_a_checkpoint_that_a_run_does_not_have_is_not_waited_for(tmp_path):
+    (tmp_path / "config.json").touch()
+    assert following.wait_for_checkpoint(str(tmp_path / "model.ckpt-77"), pytest.fail)
