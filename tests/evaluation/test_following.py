@@ -55,7 +55,7 @@ def test_a_checkpoint_that_is_named_and_gone_is_waited_for_without_the_words_of_
     handler = logging.StreamHandler()
     handler.emit = said.append
 
-    def search(directory, min_interval_secs):
+    def search(directory, min_interval_secs=0):
         return iter([tf.train.latest_checkpoint(directory)] * 2)
 
     monkeypatch.setattr(following.tf.train, "checkpoints_iterator", search)

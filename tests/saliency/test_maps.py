@@ -68,17 +68,6 @@ def test_maps_that_are_not_scaled_or_of_two_sizes_are_not_mixed():
             saliency.mix(*arguments)
 
 
-def test_sigmas_and_sizes_that_are_none_are_refused():
-    for sigma in (-1, np.nan):
-        with pytest.raises(ValueError, match="`sigma` must be a number of pixels, at least 0"):
-            saliency.blur(np.eye(4), sigma)
-    with pytest.raises(ValueError, match="`sigma` must be a number of pixels above 0"):
-        saliency.centre_prior(3, 3, 0)
-    for size in ((5, 4), (4, 0)):
-        with pytest.raises(ValueError, match=r"at least \(1, 1\) and at most its own.*Received: height="):
-            saliency.reduce_map(np.eye(4), *size)
-
-
 def test_contrast_is_where_luminance_changes():
     image = np.zeros((100, 120, 3))
     image[:, 60:] = 1.0
