@@ -4,27 +4,49 @@ A variable is known by its name in the release (`resnet_v2/block1/unit_1/bottlen
 checkpoints too, so one piece of code reads either.
 """
 
-import contextlib
 import numbers
-import os
 import warnings
 
 import tensorflow as tf
 
 from sact_tf.checkpoints import heads, limits, slots
 from sact_tf.checkpoints.names import check_backbone, named_variables, release_variables
+from sact_tf.checkpoints.reading import (
+    GLOBAL_STEP,
+    VARIABLES_KEY,
+    checkpoint_prefix,
+    global_step,
+    keys_under,
+    open_checkpoint,
+    opened,
+    quiet_search,
+    read,
+    signs_of_patterns,
+    step_of,
+)
 from sact_tf.checkpoints.writing import write_tensors
 
-# Where the variables are in a `tf.train.Checkpoint` of our training loop.
-VARIABLES_KEY = "variables"
-# Where their moving averages are, if the run kept some.
+__all__ = [
+    "AVERAGES_KEY",
+    "VARIABLES_KEY",
+    "checkpoint_prefix",
+    "global_step",
+    "initialize_from",
+    "load",
+    "load_averages",
+    "load_release_checkpoint",
+    "named_variables",
+    "open_checkpoint",
+    "quiet_search",
+    "read_momentums",
+    "save_release_checkpoint",
+    "signs_of_patterns",
+    "step_of",
+]
+
+# Where the moving averages are in a `tf.train.Checkpoint` of our training loop, if the run kept some.
 AVERAGES_KEY = "averages"
-_VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
-_OPTIMIZER_SLOTS = ("/Momentum", "/ExponentialMovingAverage", "/RMSProp", "/RMSProp_1", "/Adam", "/Adam_1")
 _HALTING_SCOPE = "/halting_proba/"
-# The release's variable, and ours, that hold how many steps a checkpoint was trained for.
-_GLOBAL_STEP = "global_step"
-_OUR_STEP = f"step{_VALUE}"
 
 
 def load_release_checkpoint(model, path):
@@ -96,7 +118,7 @@ def _restore(model, path, keep):
             f"one with another model_type, number of units, channels or classes. {way_out} Variables\n"
             f"{listed}"
         )
-    values = {name: _read(reader, keys[name], path) for name in wanted}
+    values = {name: read(reader, keys[name], path) for name in wanted}
     for name, variable in wanted.items():
         variable.assign(values[name])
 
@@ -125,15 +147,15 @@ def load_averages(model, path):
     Raises:
         FileNotFoundError, ValueError: as there; ValueError also if the run kept none.
     """
-    reader = _open(path)
-    keys = _keys_under(AVERAGES_KEY, reader.get_variable_to_shape_map())
+    reader = opened(path)
+    keys = keys_under(AVERAGES_KEY, reader.get_variable_to_shape_map())
     if not keys:
         raise ValueError(
             f"The checkpoint {path} has no moving averages; they are kept by training with --moving_average_decay. "
             "Evaluate the weights themselves with --nouse_moving_average."
         )
     named = named_variables(model)
-    values = {name: _read(reader, key, path) for name, key in keys.items()}
+    values = {name: read(reader, key, path) for name, key in keys.items()}
     for name, value in values.items():
         named[name].assign(value)
 
@@ -154,9 +176,9 @@ def read_momentums(model, path):
     Raises:
         FileNotFoundError, ValueError: as in `load_release_checkpoint`.
     """
-    reader = _open(path)
+    reader = opened(path)
     keys = slots.momentum_keys(reader.get_variable_to_shape_map(), model.trainable_variables, named_variables(model))
-    return {name: _read(reader, key, path) for name, key in keys.items()}
+    return {name: read(reader, key, path) for name, key in keys.items()}
 
 
 def save_release_checkpoint(model, directory, global_step, momentums=None):
@@ -193,111 +215,4 @@ def save_release_checkpoint(model, directory, global_step, momentums=None):
     # The release's variables are float32, whatever a dtype policy made of ours.
     tensors = {name: tf.cast(variable.value, tf.float32) for name, variable in named.items()}
     tensors |= slots.named_slots(momentums, named) if momentums else {}
-    return write_tensors(directory, global_step, {**tensors, _GLOBAL_STEP: tf.constant(global_step, tf.int64)})
-
-
-def global_step(path):
-    """Returns how many steps a checkpoint was trained for, int; 0 where nothing says so.
-
-    Args:
-        path: as in `load_release_checkpoint`.
-
-    Raises:
-        FileNotFoundError, ValueError: as there.
-    """
-    reader = _open(path)
-    for key in (_GLOBAL_STEP, _OUR_STEP):
-        if reader.has_tensor(key):
-            return int(_read(reader, key, path))
-    return 0
-
-
-def open_checkpoint(path):
-    """Opens a checkpoint for reading by the release's names.
-
-    Returns:
-        `(reader, keys)`: a TensorFlow checkpoint reader, and a dict from the release's name of every model
-        variable to the key under which the reader has it.
-
-    Raises:
-        FileNotFoundError, ValueError: if there is none, or it cannot be read.
-    """
-    reader = _open(path)
-    names = list(reader.get_variable_to_shape_map())
-    if any(name.startswith(f"{VARIABLES_KEY}/") for name in names):
-        return reader, _keys_under(VARIABLES_KEY, names)
-    return reader, {name: name for name in names if name != _GLOBAL_STEP and not name.endswith(_OPTIMIZER_SLOTS)}
-
-
-def _open(path):
-    prefix = checkpoint_prefix(path)
-    try:
-        return tf.train.load_checkpoint(prefix)
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(f"The checkpoint {prefix} cannot be read; it may be cut short or damaged: {error}") from error
-
-
-def _keys_under(root, names):
-    """Dict from the release's name to the key, for the variables of a `tf.train.Checkpoint`'s attribute `root`."""
-    keys = [name for name in names if name.startswith(f"{root}/") and name.endswith(_VALUE)]
-    return {key[len(root) + 1 : -len(_VALUE)].replace(".S", "/"): key for key in keys}
-
-
-def checkpoint_prefix(path):
-    """Returns the prefix of a checkpoint's files, for a prefix or for a directory (its latest checkpoint)."""
-    path = os.path.expanduser(os.fspath(path))
-    prefix = _latest(path) if os.path.isdir(path) else path
-    for suffix in (".index", ".meta", ".data-00000-of-00001"):
-        if prefix is not None and not os.path.exists(f"{prefix}.index"):
-            prefix = prefix.removesuffix(suffix)
-    if prefix is None or not os.path.exists(f"{prefix}.index"):
-        strange = signs_of_patterns(path)
-        pattern = f" TensorFlow takes {strange} for a sign of a pattern: rename what has it in its name." * bool(
-            strange
-        )
-        raise FileNotFoundError(
-            f"No checkpoint at {path}. Accepted are a checkpoint prefix (such as run/model.ckpt-12345, with its .index "
-            f"and .data files) and a directory with a `checkpoint` file that names one.{pattern}"
-        )
-    return prefix
-
-
-def _latest(directory):
-    try:
-        with quiet_search():
-            return tf.train.latest_checkpoint(directory)
-    except ValueError:  # the file `checkpoint` is empty
-        return None
-
-
-@contextlib.contextmanager
-def quiet_search():
-    """Context in which TensorFlow does not print, once a second, that a checkpoint is gone: who asks will say so."""
-
-    def is_ours(record):
-        return not record.getMessage().startswith("Couldn't match files for checkpoint")
-
-    logger = tf.get_logger()
-    logger.addFilter(is_ours)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_ours)
-
-
-def signs_of_patterns(path):
-    """Those signs of a path, text, that keep TensorFlow from finding a checkpoint's files: it looks for a pattern."""
-    return " and ".join(sign for sign in "[\\" if sign in path)
-
-
-def step_of(prefix):
-    """The step in the name of a checkpoint, `model.ckpt-<step>`, int; 0 where there is none."""
-    text = prefix.rpartition("-")[2]
-    return int(text) if text.isdigit() else 0
-
-
-def _read(reader, key, path):
-    try:
-        return reader.get_tensor(key)
-    except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
-        raise ValueError(f"The checkpoint {path} is damaged: {key} cannot be read: {error}") from error
+    return write_tensors(directory, global_step, {**tensors, GLOBAL_STEP: tf.constant(global_step, tf.int64)})
