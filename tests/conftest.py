@@ -34,6 +34,7 @@ def pytest_configure(config):
     # Commands that tests start compute as this process does: they are compared with it.
     os.environ.setdefault(processor.SWITCH, str(int(bool(processor.uses_onednn()))))
     tf.get_logger().setLevel("ERROR")
+    _leave_data_sets_untuned(tf)
     if not tf.config.list_physical_devices("GPU"):
         # Two replicas for MirroredStrategy; has to come before TensorFlow first computes.
         tf.config.set_logical_device_configuration(
@@ -41,9 +42,19 @@ def pytest_configure(config):
         )
 
 
+def _leave_data_sets_untuned(tf):
+    """Makes iterators, also those of Keras, as `sact_tf.data.pipeline` has them: see there for what they would wait."""
+    from tensorflow.python.data.ops import dataset_ops
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    # Called of each data set before it is iterated over.
+    dataset_ops.DatasetV2._apply_debug_options = lambda dataset: dataset.with_options(options)
+
+
 def pytest_collection_finish():
     # Most of what is alive by now stays so. Looking through it again and again took a tenth of the time.
-    # Not never: processes would grow to twice the size. Old iterators of tf.data among the garbage can make it wait.
+    # Not never: processes would grow to twice the size.
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)
