@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# Processes that share the tests; each takes up to 3 GiB.
+# Processes that share the tests, whole files, so that what a file shares is made once; each takes up to 3 GiB.
 TEST_JOBS ?= 2
 RUN_DIR ?= runs/cluttered_digits
 DETECT_DIR ?= runs/digit_scenes
@@ -25,11 +25,11 @@ detect: venv
 	$(BIN)/python -m sact_tf.studies.first_detection --run_dir=$(DETECT_DIR)
 
 test: venv
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=worksteal
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=loadfile
 
 # The long proofs as well: more kills, lost workers, hundreds of damaged files.
 test-all: venv
-	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=worksteal -m ""
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=loadfile -m ""
 
 lint: venv
 	$(BIN)/ruff check .

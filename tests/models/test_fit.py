@@ -269,5 +269,5 @@ def test_predict_leaves_the_features_out_unless_asked(frozen, images):
 
 
 def test_label_smoothing_is_checked_where_it_is_set(frozen):
-    with pytest.raises(ValueError, match=r"\[0, 1\). Received: 7"):
+    with pytest.raises(ValueError, match=r"\[0, 1\). Received: label_smoothing=7"):
         frozen[0].label_smoothing = 7
