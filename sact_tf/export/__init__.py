@@ -154,7 +154,12 @@ def _write_weights(read, config, directory, labels, log):
 
 
 def _make_sure_of_room(path, size):
-    """Raises OSError unless a file of so many bytes can be written: HDF5 takes the process down where it cannot."""
+    """Raises OSError unless a file of so many bytes can be written: HDF5 takes the process down where it cannot.
+
+    Systems that cannot tell, such as macOS, are not asked.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
     with open(path, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, size)
     os.remove(path)
