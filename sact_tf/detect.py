@@ -16,6 +16,7 @@ import numpy as np
 
 from sact_tf import command_line
 from sact_tf.command_line import photographs, writing
+from sact_tf.data import trained_classes
 from sact_tf.data.photographs import read_photograph, resize_for_detector
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.detection import scoring
@@ -74,10 +75,13 @@ def detect(config, log=print_line):
 
 
 def _labels(config, log):
-    """Names of the classes from class 1 on: of the file, else of the data set where it is at hand; None for numbers."""
+    """Names of the classes from class 1 on: of the file, else of the run, or its data set; None for numbers."""
     task, num_classes = task_of(config.dataset), config.model.num_classes
     labels = task.read_labels(config.labels, num_classes, config.dataset)
-    return task.known_labels(num_classes, config.dataset, config.dataset_dir, log) if labels is None else labels
+    if labels is None:
+        return task.known_labels(num_classes, config.dataset, config.dataset_dir, log, config.checkpoint_dir)
+    trained_classes.check(config.checkpoint_dir, dict(enumerate(labels, 1)))
+    return labels
 
 
 def _check_output_dir(config, names):

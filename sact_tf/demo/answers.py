@@ -10,7 +10,7 @@ import numpy as np
 
 from sact_tf import halting, visualize
 from sact_tf.config import check_dataset
-from sact_tf.data import class_names
+from sact_tf.data import class_names, trained_classes
 from sact_tf.data.photographs import BadPhotograph
 from sact_tf.demo import uploads
 from sact_tf.demo.networks import Networks
@@ -195,13 +195,21 @@ def _labels(config, log):
     task, number = task_of(config.dataset), config.model.num_classes
     path = config.labels
     if path is None and hasattr(task, "known_labels"):
-        return task.known_labels(number, config.dataset, config.dataset_dir, log)
+        return task.known_labels(number, config.dataset, config.dataset_dir, log, config.checkpoint_dir)
     directory = config.dataset_dir or check_dataset(config.dataset).get("dataset_dir")
     if path is not None or not (directory and class_names.read(directory, config.dataset)):
-        return task.read_labels(path, number, config.dataset, log)
+        return _checked(config, task.read_labels(path, number, config.dataset, log))
     try:
-        return task.read_labels(class_names.path_of(directory, config.dataset), number, config.dataset, log)
+        path = class_names.path_of(directory, config.dataset)
+        return _checked(config, task.read_labels(path, number, config.dataset, log))
     except ValueError as error:
         # Nobody asked for them: those of data that have taken the place of the network's, say.
         log(f"Labels: none. {error}. Give --labels for names")
         return None
+
+
+def _checked(config, labels):
+    """The labels; ValueError if they are those of the run in another order."""
+    first = 0 if check_dataset(config.dataset)["task"] == "classification" else 1
+    trained_classes.check(config.checkpoint_dir, dict(enumerate(labels or (), first)))
+    return labels

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from sact_tf import flops, losses
-from sact_tf.data import pipeline
+from sact_tf.data import pipeline, trained_classes
 from sact_tf.evaluation import inference
 from sact_tf.evaluation.metrics import Moments
 from sact_tf.progress import Timer
@@ -34,7 +34,7 @@ def evaluate(config, checkpoint, log=None, strategy=None):
         pixels of the ponder cost summed over blocks.
 
     Raises:
-        FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
+        FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`, and `trained_classes.check`.
     """
     task, model, source = prepare(config, checkpoint, log, strategy)
     with pipeline.plain_errors():
@@ -50,6 +50,8 @@ def prepare(config, checkpoint, log, strategy=None):
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
     pipeline.check_classes(source, config.model.num_classes, log)
+    if hasattr(task, "names_of"):
+        trained_classes.check(checkpoint, task.names_of(source, config.dataset, config.dataset_dir), log)
     return task, model, source
 
 

@@ -29,8 +29,8 @@ A task is an object with these functions, as a rule a module of this room; the d
 - `write_pictures(model, batch, outputs)`: for TensorBoard, with the default summary writer.
 - `read_labels(path, num_classes, dataset, log)` and `signatures(model, predict, dataset, image_size, labels,
   directory)`: what a SavedModel answers to, besides images; without `signatures` there is no SavedModel.
-- `known_labels(num_classes, dataset, dataset_dir, log)`, of a task whose data sets name their classes: what a
-  SavedModel says where no file of labels is given.
+- `known_labels(num_classes, dataset, dataset_dir, log, checkpoint)`, of a task whose data sets name their classes: what
+  a SavedModel says where no file of labels is given.
 - `SERVED_INPUTS`, of a model that is called on more than images: the `tf.TensorSpec`s of the rest in a SavedModel, and
   `served_inputs(model, images, *rest)`: what the model is called on, checked where the graph runs. `facts(model,
   image_size)`: what `export.json` says beside the configuration.

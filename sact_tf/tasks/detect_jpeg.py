@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from sact_tf.data import boxes, class_names, detection_records, pipeline
+from sact_tf.data import boxes, class_names, detection_records, pipeline, trained_classes
 from sact_tf.data.padding import bucketed, pad_images
 from sact_tf.models.detection_inputs import in_original_pixels
 from sact_tf.tasks.served_files import costs, decode, label_table
@@ -105,16 +105,24 @@ def signatures(model, predict, dataset, image_size, labels, directory):
     return {"detect_jpeg": detect_jpeg}, {"label_table": table}
 
 
-def known_labels(num_classes, dataset, dataset_dir, log=None):
-    """The names that a data set gives its classes, list of text from class 1 on; None where they are not known.
+def known_labels(num_classes, dataset, dataset_dir, log=None, checkpoint=None):
+    """The names that a run noted of its classes, or else those that its data set gives them where it lies now.
 
     Args:
         num_classes: int, of the network, without the background.
         dataset: a key of `sact_tf.config.DATASETS`.
         dataset_dir: its directory, or None for the default.
         log: called with a line of text that says what was found, or None.
+        checkpoint: directory of the run, or prefix of a checkpoint in it; None for names of the data set.
+
+    Returns:
+        list of text from class 1 on; None where they are not known.
     """
     log = log or (lambda text: None)
+    noted = trained_classes.read(checkpoint) if checkpoint else {}
+    if sorted(noted) == list(range(1, num_classes + 1)):
+        log(f"Labels: the names of {dataset}, from class 1 on: {_listed(list(noted.values()))}")
+        return list(noted.values())
     try:
         categories = pipeline.categories_of(dataset, dataset_dir)
         reason = "no data set is there to name them" if categories is None else None
@@ -125,8 +133,7 @@ def known_labels(num_classes, dataset, dataset_dir, log=None):
     if reason is not None:
         log(f"Labels: none, {reason}. Give --labels for names")
         return None
-    more = ["..."] * (len(categories.names) > _NAMED)
-    log(f"Labels: the names of {dataset}, from class 1 on: {', '.join([*categories.names[:_NAMED], *more])}")
+    log(f"Labels: the names of {dataset}, from class 1 on: {_listed(categories.names)}")
     return [class_names.escaped(name) for name in categories.names]
 
 
@@ -181,3 +188,7 @@ def _batch(prepare, encoded):
         lambda number: pad_images(pictures.read(number), largest), tf.range(count), fn_output_signature=_PICTURE
     )
     return images, sizes, original_sizes
+
+
+def _listed(names):
+    return ", ".join([*names[:_NAMED], *["..."] * (len(names) > _NAMED)])

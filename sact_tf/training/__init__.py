@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from sact_tf import checkpoints
 from sact_tf import config as configs
-from sact_tf.data import pipeline
+from sact_tf.data import pipeline, trained_classes
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
@@ -41,8 +41,8 @@ def train(
 
     Args:
         config: `TrainingConfig`.
-        train_log_dir: directory of the run: `config.json`, `environment.json`, checkpoints `model.ckpt-<step>`,
-            TensorBoard events.
+        train_log_dir: directory of the run: `config.json`, `environment.json`, `classes.json`, checkpoints
+            `model.ckpt-<step>`, TensorBoard events.
         save_interval_secs: seconds between checkpoints; one more is written at the end.
         save_summaries_secs: seconds between TensorBoard summaries.
         max_to_keep: int, checkpoints that are kept.
@@ -59,8 +59,9 @@ def train(
         `accuracy`, ... (none if the run was complete already).
 
     Raises:
-        ValueError: if the directory's name cannot be that of a run, if it holds a run of another configuration or a
-            damaged checkpoint, if `finetune_path` does not fit, or if another worker was started with other settings.
+        ValueError: if the directory's name cannot be that of a run, if it holds a run of another configuration, of
+            other classes or a damaged checkpoint, if `finetune_path` does not fit, or if another worker was
+            started with other settings.
         OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
             another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
@@ -86,19 +87,25 @@ def train(
     with run_lock(train_log_dir, log) if chief else contextlib.nullcontext():
         # A run that just ended may have left its checkpoints since the first look.
         _check_directory(config, train_log_dir)
-        open_source = task_of(config.dataset).open_source
-        source = open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
+        task = task_of(config.dataset)
+        source = task.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
         pipeline.check_classes(source, config.model.num_classes)
+        names = task.names_of(source, config.dataset, config.dataset_dir) if hasattr(task, "names_of") else {}
+        begun = latest(train_log_dir)
+        if begun:
+            trained_classes.check(train_log_dir, names, log)
         trainer = Trainer(config, strategy, kept_units, source.num_examples)
         if chief:
             name_latest(train_log_dir, log)
         manager = tf.train.CheckpointManager(
             trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
         )
-        _start(trainer, latest(train_log_dir), config, log)
+        _start(trainer, begun, config, log)
         # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
         if chief:
             write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
+            if not begun:
+                trained_classes.note(train_log_dir, names)
             note_environment(train_log_dir, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():

@@ -1,0 +1,78 @@
+"""The names of the classes that a run learns, kept beside its configuration: other data are told from its own by them.
+
+Numbers alone don't tell: data with as many, but other, classes, or with the same in another order, are read as the
+network's. A run that began before there was such a note has none, and data are taken as they come.
+"""
+
+import json
+import os
+
+from sact_tf.data.annotations import named
+from sact_tf.data.whole_files import write_atomically
+from sact_tf.progress import one_line
+
+CLASSES_FILE = "classes.json"
+
+
+def note(train_log_dir, names):
+    """Writes the names, a dict from the numbers of classes to texts, of a run that begins; an empty one none."""
+    path = os.path.join(train_log_dir, CLASSES_FILE)
+    if names:
+        write_atomically(path, [f"{json.dumps(names, indent=1)}\n".encode()])
+    # Of a start that failed.
+    elif os.path.exists(path):
+        os.remove(path)
+
+
+def read(checkpoint):
+    """The names that a run noted.
+
+    Args:
+        checkpoint: directory of the run, or prefix of a checkpoint in it.
+
+    Returns:
+        dict from the numbers of classes to texts; empty where nothing is noted.
+
+    Raises:
+        ValueError: if the note is damaged.
+    """
+    path = os.path.join(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint), CLASSES_FILE)
+    try:
+        with open(path, encoding="utf-8") as file:
+            return {int(number): str(name) for number, name in json.load(file).items()}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(
+            f"{one_line(path)} is damaged: {error}. It has the names of the run's classes, by their numbers. Remove "
+            "it: then nothing tells data of other classes from the run's own."
+        ) from error
+
+
+def check(checkpoint, names, log=None):
+    """Compares the classes of data with those of the run that a network comes from.
+
+    Args:
+        checkpoint: as in `read`.
+        names: dict from the numbers of the data's classes to texts; numbers that are not in it are not looked at.
+        log: called with a line of text if classes have other names, which may be other words for them; or None.
+
+    Raises:
+        ValueError: if a class of the run has another number here, so that the network's answers are of other classes.
+    """
+    known = read(checkpoint)
+    differing = [number for number in sorted({*known} & {*names}) if known[number] != names[number]]
+    if not differing:
+        return
+    listed = named([f"class {number} is {known[number]!r} there and {names[number]!r} here" for number in differing])
+    if {names[number] for number in differing} & {*known.values()}:
+        raise ValueError(
+            f"{one_line(checkpoint)} was trained on other classes than these, or on the same in another order: "
+            f"{listed}. Give the data, or the labels, that it is for; {CLASSES_FILE} in its directory lists the "
+            "classes as it has them."
+        )
+    if log:
+        log(
+            f"Note: {one_line(checkpoint)} was trained on classes of other names: {listed}. If these are not other "
+            "words for the same, its answers are of other classes, and figures mean nothing."
+        )
