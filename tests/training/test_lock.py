@@ -13,6 +13,7 @@ import pytest
 
 from sact_tf import training
 from sact_tf.config import ModelConfig, TrainingConfig
+from sact_tf.data import directory_lock
 from sact_tf.tasks import classification
 from sact_tf.training import lock
 from sact_tf.training.lock import DirectoryInUse, run_lock
@@ -31,7 +32,7 @@ CONFIG = TrainingConfig(
 HOLDER = """
 import runpy, sys, time
 
-with runpy.run_path(sys.argv[1])["run_lock"](sys.argv[2]):
+with runpy.run_path(sys.argv[1])["directory_lock"](sys.argv[2], "trained in", "train_log_dir", ""):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -41,7 +42,7 @@ with runpy.run_path(sys.argv[1])["run_lock"](sys.argv[2]):
 def holder(tmp_path):
     """Another process that has the lock of `tmp_path`."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, lock.__file__, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOLDER, directory_lock.__file__, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == "held\n"
     yield process

@@ -34,7 +34,7 @@ from sact_tf.data import cifar10, class_names, imagenet
 from sact_tf.data.annotations import named
 from sact_tf.data.convert import box_files, class_folders, example_files, plan
 from sact_tf.data.convert.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
-from sact_tf.data.convert.writing import Conversion
+from sact_tf.data.convert.writing import Conversion, alone_in
 from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import in_words
 from sact_tf.progress import print_line
@@ -72,7 +72,8 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
 
     Raises:
         ValueError: if the pictures or the arguments do not fit the format, or `output_dir` holds something else.
-        OSError: if a picture cannot be read, or a file cannot be written.
+        OSError: if a picture cannot be read, or a file cannot be written; `DirectoryInUse` while another
+            conversion writes into `output_dir`.
     """
     _check_choice("dataset", dataset, FORMATS)
     _check_choice("to", to, FORMATS[dataset])
@@ -90,10 +91,11 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     names = _file_names(to, dataset, split, num_shards)
     parts = _shuffled_parts(_examples(folder, classes), names)
     planned = plan.Plan(output_dir, dataset, split, classes, folder.path, to, parts)
-    Conversion(planned, example_files.FORMATS[dataset][to], threads, skip_bad, log).run()
     paths = [os.path.join(output_dir, name) for name in names]
-    if to == "tfds":
-        example_files.write_tfds_metadata(os.path.dirname(paths[0]), dataset, classes)
+    with alone_in(output_dir, log):
+        Conversion(planned, example_files.FORMATS[dataset][to], threads, skip_bad, log).run()
+        if to == "tfds":
+            example_files.write_tfds_metadata(os.path.dirname(paths[0]), dataset, classes)
     return paths
 
 

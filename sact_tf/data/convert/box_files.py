@@ -16,6 +16,7 @@ import tensorflow as tf
 from sact_tf.data import annotations as annotated
 from sact_tf.data import coco, label_maps, preprocessing, voc
 from sact_tf.data.convert.plan import Record
+from sact_tf.data.convert.writing import alone_in
 from sact_tf.data.detection_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.records import SHARD_NAME, BadRecord, frame
@@ -44,12 +45,13 @@ def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, 
         raise ValueError(
             f"{len(annotations.paths)} pictures cannot fill {num_shards} files. Give a lower --num_shards."
         )
-    _write_label_map(output_dir, categories)
     order = list(range(len(annotations.paths)))
     random.Random(SHUFFLE_SEED).shuffle(order)
     shards = {f"{split}-{number:05d}-of-{num_shards:05d}": order[number::num_shards] for number in range(num_shards)}
-    record = _begin(output_dir, dataset, split, _plan(annotations, categories, shards), log)
-    _Writer(annotations, categories, output_dir, record, skip_bad, log).write(shards, threads)
+    with alone_in(output_dir, log):
+        _write_label_map(output_dir, categories)
+        record = _begin(output_dir, dataset, split, _plan(annotations, categories, shards), log)
+        _Writer(annotations, categories, output_dir, record, skip_bad, log).write(shards, threads)
     return [os.path.join(output_dir, name) for name in shards]
 
 
@@ -62,7 +64,6 @@ def _write_label_map(output_dir, categories):
                     f"{path} has other categories than these. Give another --output_dir, or remove it and all records "
                     "beside it, whose labels it explains."
                 )
-    os.makedirs(output_dir, exist_ok=True)
     write_atomically(path, [text])
 
 

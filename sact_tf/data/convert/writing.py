@@ -5,11 +5,22 @@ import os
 import threading
 import time
 
+from sact_tf.data.directory_lock import directory_lock
 from sact_tf.data.pictures import BadPicture
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import Timer, duration, one_line
 
 SECONDS_BETWEEN_MESSAGES = 2
+
+
+def alone_in(output_dir, log):
+    """Context in which no other conversion writes into a directory, which is made if it is not there.
+
+    Raises:
+        DirectoryInUse: an OSError, if one does. Two would remove each other's files as none of theirs.
+    """
+    os.makedirs(output_dir, exist_ok=True)
+    return directory_lock(output_dir, "converted into", "output_dir", "start no second conversion into it", log)
 
 
 class Conversion:

@@ -8,6 +8,8 @@ import pytest
 
 from sact_tf.data import annotations, coco, convert, pipeline
 from sact_tf.data.convert import box_files
+from sact_tf.data.convert.writing import alone_in
+from sact_tf.data.directory_lock import DirectoryInUse
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +140,9 @@ def test_what_cannot_be_converted_is_said(coco_directory, tmp_path, changes, mes
     arguments = {"to": "tfrecord", "split": "train", "num_shards": 1, "log": lambda text: None, **changes}
     with pytest.raises((ValueError, OSError), match=message):
         convert.convert(coco_directory, dataset="coco", output_dir=tmp_path / "out", **arguments)
+
+
+def test_a_second_conversion_into_a_directory_is_refused_while_the_first_writes(coco_directory, tmp_path):
+    with alone_in(str(tmp_path / "records"), None), pytest.raises(DirectoryInUse, match="being converted into"):
+        write(coco_directory, tmp_path / "records")
+    assert os.listdir(tmp_path / "records") == []

@@ -10,6 +10,7 @@ from PIL import Image
 
 from sact_tf.data import convert, imagenet
 from sact_tf.data.convert import example_files
+from sact_tf.data.directory_lock import DirectoryInUse
 
 
 def quiet(text):
@@ -178,3 +179,20 @@ def test_an_interrupted_conversion_says_that_it_goes_on(folder, tmp_path, monkey
         convert.main(["convert"], values)
     assert stopped.value.code == 130
     assert capsys.readouterr().err == "Stopped; the same command goes on from here.\n"
+
+
+def test_a_second_conversion_into_a_directory_is_refused_while_the_first_writes(folder, tmp_path):
+    refused = []
+
+    def another(line):
+        if "written" in line:
+            with pytest.raises(
+                DirectoryInUse, match=r"being converted into by process \d+ .*another --output_dir"
+            ) as error:
+                convert.convert(folder, "tfrecord", "imagenet", tmp_path, "validation", log=quiet)
+            refused.append(error)
+
+    convert.convert(folder, "tfrecord", "imagenet", tmp_path, "train", 3, log=another)
+    assert len(refused) == 3
+    convert.convert(folder, "tfrecord", "imagenet", tmp_path, "validation", log=quiet)
+    assert not (tmp_path / ".lock").exists()
