@@ -160,11 +160,19 @@ def _read_all(folder):
         if entry.endswith(".xml") and not entry.startswith("."):
             path = os.path.join(folder, entry)
             try:
-                trees[entry.removesuffix(".xml")] = ElementTree.parse(path).getroot()
+                trees[entry.removesuffix(".xml")] = _plain(ElementTree.parse(path).getroot())
             # An encoding that nobody knows is a LookupError, one of several bytes a ValueError.
             except (ElementTree.ParseError, LookupError, ValueError) as error:
                 raise ValueError(f"{path} is no whole XML file: {error}. {_WAY_OUT}, and remove it.") from error
     return trees
+
+
+def _plain(tree):
+    """The tree with the names of its elements alone, where it has those of namespaces before them."""
+    if any("}" in each.tag for each in (tree, *tree)):
+        for each in tree.iter():
+            each.tag = each.tag.rpartition("}")[2]
+    return tree
 
 
 def _categories(trees):

@@ -56,6 +56,14 @@ def test_difficult_may_be_a_word(directory):
     assert voc.read_split(str(directory), "train")[0].crowd.tolist() == [False, True, False]
 
 
+def test_names_of_elements_may_have_a_namespace(directory):
+    path = directory / "Annotations" / "000005.xml"
+    expected = voc.read_split(str(directory), "train")[0]
+    path.write_text(path.read_text().replace("<annotation>", '<annotation xmlns="https://example.org/voc">'))
+    found = voc.read_split(str(directory), "train")[0]
+    assert found.boxes.tolist() == expected.boxes.tolist() and found.classes.tolist() == expected.classes.tolist()
+
+
 def test_classes_are_those_of_all_splits(directory):
     source = voc.open_split(str(directory), "val", 60)
     assert source.categories.names == ("cat", "sheep", "tram") and source.categories.numbers == (1, 2, 3)
