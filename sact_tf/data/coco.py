@@ -16,6 +16,7 @@ from keras.utils import bounding_boxes
 
 from sact_tf.data import detection_files
 from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
+from sact_tf.data.coco_json import WAY_OUT, read_json
 from sact_tf.data.detection import Categories
 from sact_tf.data.directories import nothing_found
 
@@ -28,7 +29,8 @@ _AMONG_PICTURES, _OTHER_NAMES = "_annotations.coco.json", {"val": "valid"}
 _TRIED = 20
 # Bytes within which a list of categories is looked for before the whole file is read.
 _WINDOW = 1 << 22
-_WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
+# What records hold as int64, and sizes as int32.
+_MAX_NUMBER, _MAX_SIDE = 2**63 - 1, 2**31 - 1
 
 
 def open_split(directory, split, image_size, log=None):
@@ -105,7 +107,7 @@ def read_split(directory, path, log=None):
     Returns:
         `Annotations`, checked, and `Categories`.
     """
-    content = _read_json(path)
+    content = read_json(path)
     images, boxes = content["images"], content["annotations"]
     others = {other: _quick_categories(other) for other in _all_annotations(directory) if other != path}
     categories = _merged({path: _categories(path, content), **others})
@@ -122,12 +124,14 @@ def read_split(directory, path, log=None):
         if strange:
             raise ValueError(
                 f"{path}: boxes are of {kind} that are not in the file, with the {key} {named(strange)}. Each must be "
-                f"the id of one of its {kind}, and written as there, a number or a text. {_WAY_OUT}."
+                f"the id of one of its {kind}, and written as there, a number or a text. {WAY_OUT}."
             )
     _check_sizes(path, images)
     paths = _picture_paths(directory, path, [image["file_name"] for image in images])
     corners = _corners(path, boxes)
-    sides = corners[:, 2:] - corners[:, :2]
+    # What is not finite is told below.
+    with np.errstate(invalid="ignore"):
+        sides = corners[:, 2:] - corners[:, :2]
     area = [box.get("area") for box in boxes]
     annotations = Annotations(
         origin=path,
@@ -159,46 +163,23 @@ def _split_of(path):
     return os.path.basename(folder) if name == _AMONG_PICTURES else name[len("instances_") : -len(".json")]
 
 
-def _read_json(path):
-    with open(path, "rb") as file:
-        try:
-            content = json.load(file, object_pairs_hook=_without_outlines)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is no whole JSON file: {str(error)[:100]}. {_WAY_OUT}.") from error
-    lists = ("images", "annotations", "categories")
-    kept = [name for name in lists if isinstance(content, dict) and isinstance(content.get(name), list)]
-    if len(kept) < len(lists):
-        lacking = ", ".join(name for name in lists if name not in kept)
-        found = named(content) if isinstance(content, dict) else f"a {type(content).__name__}"
-        raise ValueError(
-            f"{path} lacks a list of {lacking}. Annotations in COCO's form are an object with the lists "
-            f"{', '.join(lists)}; found: {found or 'nothing'}. {_WAY_OUT}."
-        )
-    return content
-
-
-def _without_outlines(pairs):
-    # They are the larger part of a file by far, and would be gigabytes in memory.
-    return {name: value for name, value in pairs if name != "segmentation"}
-
-
 def _numbers(path, kind, entries, needed):
     """Dict from the id of each entry to its place in the list; raises if one lacks something, or shares its id."""
     for place, entry in enumerate(entries):
         lacking = [name for name in needed if not isinstance(entry, dict) or entry.get(name) is None]
         if lacking:
-            raise ValueError(f"{path}: {kind}[{place}] has no {', '.join(lacking)}, which each needs. {_WAY_OUT}.")
+            raise ValueError(f"{path}: {kind}[{place}] has no {', '.join(lacking)}, which each needs. {WAY_OUT}.")
         texts = [name for name in ("id", "file_name") if not isinstance(entry.get(name, ""), _TEXTS[name])]
         if texts:
             raise ValueError(
                 f"{path}: the {texts[0]} of {kind}[{place}] must be a text{' or a number' * (texts[0] == 'id')}. "
-                f"Received: {str(entry[texts[0]])[:100]}. {_WAY_OUT}."
+                f"Received: {str(entry[texts[0]])[:100]}. {WAY_OUT}."
             )
     ids = [entry["id"] for entry in entries if "id" in entry]
     numbers = {number: place for place, number in enumerate(ids)}
     if len(numbers) < len(ids):
         twice = sorted({number for place, number in enumerate(ids) if numbers[number] != place}, key=str)
-        raise ValueError(f"{path}: {kind} share their id: {named(twice)}. Each must have its own. {_WAY_OUT}.")
+        raise ValueError(f"{path}: {kind} share their id: {named(twice)}. Each must have its own. {WAY_OUT}.")
     return numbers
 
 
@@ -207,20 +188,21 @@ def _check_crowds_and_areas(path, boxes):
         if not isinstance(area := box.get("area") or 0, (int, float)):
             raise ValueError(
                 f"{path}: the area of annotations[{place}] must be a number, in square pixels, or left out. Received: "
-                f"{str(area)[:100]!r}. {_WAY_OUT}."
+                f"{str(area)[:100]!r}. {WAY_OUT}."
             )
         if (crowd := box.get("iscrowd", 0)) not in (0, 1, None):
             raise ValueError(
-                f"{path}: iscrowd of annotations[{place}] must be 0 or 1, a number. Received: {crowd!r}. {_WAY_OUT}."
+                f"{path}: iscrowd of annotations[{place}] must be 0 or 1, a number. Received: {crowd!r}. {WAY_OUT}."
             )
 
 
 def _check_sizes(path, images):
     for place, image in enumerate(images):
         size = image["height"], image["width"]
-        if not all(isinstance(side, int) and side > 0 for side in size):
+        if not all(isinstance(side, int) and 0 < side <= _MAX_SIDE for side in size):
             raise ValueError(
-                f"{path}: height and width of images[{place}] must be ints, at least 1. Received: {size}. {_WAY_OUT}."
+                f"{path}: height and width of images[{place}] must be ints, from 1 to {_MAX_SIDE}. Received: "
+                f"{str(size)[:100]}. {WAY_OUT}."
             )
 
 
@@ -231,7 +213,7 @@ def _corners(path, boxes):
         if not isinstance(sides, list) or len(sides) != 4 or not all(isinstance(side, (int, float)) for side in sides):
             raise ValueError(
                 f"{path}: the bbox of annotations[{place}] must be four numbers, left, top, width and height in "
-                f"pixels. Received: {str(sides)[:100]}. {_WAY_OUT}."
+                f"pixels. Received: {str(sides)[:100]}. {WAY_OUT}."
             )
     given = np.array([box["bbox"] for box in boxes], np.float32).reshape(-1, 4)
     return np.asarray(bounding_boxes.convert_format(given, "xywh", "yxyx"))
@@ -269,7 +251,7 @@ def _categories(path, content):
 def _quick_categories(path):
     """`_categories` of a file of which nothing else is wanted: they stand in a list, of COCO's files at the end."""
     if not os.path.getsize(path):
-        _read_json(path)
+        read_json(path)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         place = max(content.rfind(b'"categories"'), 0)
         found = re.match(rb'"categories"\s*:\s*', tail := content[place : place + _WINDOW])
@@ -278,7 +260,7 @@ def _quick_categories(path):
         listed, _ = json.JSONDecoder().raw_decode(text.decode(errors="replace"))
         return {category["id"]: str(category["name"]) for category in listed}
     except (ValueError, TypeError, KeyError):
-        return _categories(path, _read_json(path))
+        return _categories(path, read_json(path))
 
 
 def _merged(categories):
@@ -286,8 +268,10 @@ def _merged(categories):
     names = {}
     for path, found in categories.items():
         for number, name in found.items():
-            if not isinstance(number, int) or number < 0:
-                raise ValueError(f"{path}: the id of a category must be an int, at least 0. Received: {number!r}.")
+            if not isinstance(number, int) or not 0 <= number <= _MAX_NUMBER:
+                raise ValueError(
+                    f"{path}: the id of a category must be an int, from 0 to 2^63 - 1. Received: {str(number)[:100]}."
+                )
             if names.setdefault(number, (name, path))[0] != name:
                 raise ValueError(
                     f"Category {number} is {names[number][0]!r} in {names[number][1]} and {name!r} in {path}. Splits "

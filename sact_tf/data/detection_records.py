@@ -108,13 +108,6 @@ def longest_side(image_size):
     return round(image_size * MAX_SIDE / MIN_SIDE)
 
 
-def lookup_of(categories):
-    """int32 `(largest number + 1,)`: the class of each number of a category, 0 for what is none."""
-    lookup = np.zeros(max(categories.numbers) + 1, np.int32)
-    lookup[list(categories.numbers)] = np.arange(1, len(categories) + 1)
-    return lookup
-
-
 def decoder(image_size, max_boxes, categories, form=API):
     """Function from a record and a seed to an example of detection, see `RecordSource.decode` and `detection`.
 
@@ -126,13 +119,13 @@ def decoder(image_size, max_boxes, categories, form=API):
         categories: `Categories`.
         form: `API` or `TFDS`.
     """
-    lookup = lookup_of(categories)
+    numbers = np.array(categories.numbers, np.int64)
 
     def decode(record, seed):
         example = form.parse(record)
         image = preprocessing.decode_image(example.encoded)
         original_size = tf.shape(image)[:2]
-        boxes, classes, crowd, area = _objects(example, original_size, lookup, max_boxes)
+        boxes, classes, crowd, area = _objects(example, original_size, numbers, max_boxes)
         image, boxes = boxes_in_pixels.resize(image, boxes, image_size, longest_side(image_size))
         image = image / 127.5 - 1.0
         if seed is not None:
@@ -151,13 +144,14 @@ def decoder(image_size, max_boxes, categories, form=API):
     return decode
 
 
-def _objects(example, size, lookup, max_boxes):
+def _objects(example, size, numbers, max_boxes):
     """Boxes in pixels of the file, classes, whether they are crowds, and areas, of what has an area."""
     shares, labels = example.shares, example.labels
     crowd, area = _of_each(example.crowd, labels, 0) > 0, _of_each(example.area, labels, -1.0)
     counts = [tf.size(value) for value in (labels, crowd, area)]
-    known = tf.gather(lookup, tf.clip_by_value(labels, 0, len(lookup) - 1)) * tf.cast(labels < len(lookup), tf.int32)
-    known *= tf.cast(labels >= 0, tf.int32)
+    # Numbers rise, and class k has the k-th.
+    known = tf.searchsorted(numbers, labels, side="right")
+    known *= tf.cast(tf.gather(numbers, tf.maximum(known, 1) - 1) == labels, tf.int32)
     boxes = boxes_in_pixels.clip(boxes_in_pixels.rescale(shares, [1, 1], size), size)
     keep = boxes_in_pixels.have_area(boxes)
     checks = [

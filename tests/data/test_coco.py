@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sact_tf.data import annotations, coco, detection_records, pipeline, sources
+from sact_tf.data import annotations, coco, coco_json, detection_records, pipeline, sources
 from sact_tf.data.detection import Categories
 
 
@@ -90,6 +90,15 @@ def test_categories_keep_their_numbers_and_names_and_are_the_same_in_every_split
         write()
 
 
+def test_numbers_of_categories_may_be_large(write):
+    def change(content):
+        content["categories"][0]["id"] = content["annotations"][0]["category_id"] = 10**13
+
+    source = write(change)
+    assert source.categories.numbers == (3, 17, 10**13)
+    assert source.read([0, 1])["classes"].numpy().tolist() == [[1, 0], [3, 1]]
+
+
 def test_boxes_that_leave_their_picture_are_clipped_and_those_without_area_named_and_left_out(write):
     def change(content):
         content["annotations"][1]["bbox"] = [30.5, -5, 20, 15]
@@ -148,6 +157,13 @@ MISTAKES = {
     "text as size": (
         lambda content: content["images"][2].update(width="64"),
         r"images\[2\] must be ints.*32, '64'",
+    ),
+    "size of 20 digits": (lambda content: content["images"][2].update(width=10**20), r"from 1 to 2147483647.*10000"),
+    "size of 400 digits": (lambda content: content["images"][2].update(width=10**400), r"must be ints.*32, inf"),
+    "side of 400 digits": (change_box(bbox=[1, 10**400, 3, 4]), "1 boxes have sides that are no finite numbers"),
+    "number of 20 digits": (
+        lambda content: content["categories"][2].update(id=10**20),
+        r"from 0 to 2\^63 - 1.*: 10000",
     ),
     "no box": (lambda content: content.update(annotations=[]), "has 3 pictures and no box at all.*Give a split whose"),
     "nothing": (lambda content: content.update(annotations=[], images=[]), "has 0 pictures and no box at all"),
@@ -217,7 +233,7 @@ def test_outlines_are_not_kept(write):
     lines = []
     write(lambda content: content["annotations"][0].update(segmentation=[[1, 2, 3]]), lines.append)
     path = lines[0].split()[1].rstrip(":")
-    assert "segmentation" not in coco._read_json(path)["annotations"][0]
+    assert "segmentation" not in coco_json.read_json(path)["annotations"][0]
 
 
 def test_of_several_years_the_latest_is_read_unless_one_is_named(coco_directory, write):

@@ -1,0 +1,38 @@
+"""Reading a file of annotations in COCO's form, which may be large: what is kept of it."""
+
+import json
+
+from sact_tf.data.annotations import named
+
+WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
+# Of an int that is no larger than any float.
+_MAX_DIGITS = 300
+
+
+def read_json(path):
+    """The dict of a file of annotations, without outlines; ValueError if it is none."""
+    with open(path, "rb") as file:
+        try:
+            content = json.load(file, object_pairs_hook=_without_outlines, parse_int=_parsed_int)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path} is no whole JSON file: {str(error)[:100]}. {WAY_OUT}.") from error
+    lists = ("images", "annotations", "categories")
+    kept = [name for name in lists if isinstance(content, dict) and isinstance(content.get(name), list)]
+    if len(kept) < len(lists):
+        lacking = ", ".join(name for name in lists if name not in kept)
+        found = named(content) if isinstance(content, dict) else f"a {type(content).__name__}"
+        raise ValueError(
+            f"{path} lacks a list of {lacking}. Annotations in COCO's form are an object with the lists "
+            f"{', '.join(lists)}; found: {found or 'nothing'}. {WAY_OUT}."
+        )
+    return content
+
+
+def _without_outlines(pairs):
+    # They are the larger part of a file by far, and would be gigabytes in memory.
+    return {name: value for name, value in pairs if name != "segmentation"}
+
+
+def _parsed_int(text):
+    # Larger than any float: infinity, which is told with the other boxes and sides that are no finite numbers.
+    return int(text) if len(text) <= _MAX_DIGITS else float(text)
