@@ -82,6 +82,7 @@ class Plan(NamedTuple):
         return {
             "from_folder": os.path.realpath(self.from_folder),
             "to": self.to,
+            "classes": self.classes,
             "pictures": _digest(pictures),
             "files": {name: _digest(facts) for name, facts in files.items()},
         }
@@ -156,6 +157,7 @@ class Plan(NamedTuple):
     def _check_classes(self):
         """Raises if the directory holds data whose classes have other numbers."""
         names = class_names.read(self.output_dir, self.dataset)
+        self._check_list(names or [])
         if names not in (None, self.classes) and holds_data(self.output_dir):
             name = os.path.basename(class_names.path_of(self.output_dir, self.dataset))
             new, lost = sorted({*self.classes} - {*names}), sorted({*names} - {*self.classes})
@@ -163,6 +165,27 @@ class Plan(NamedTuple):
                 f"{self.output_dir} holds other classes or pictures than these ({name}). Classes of {self.from_folder} "
                 f"that are not there: {named(new) or 'none'}; the other way round: {named(lost) or 'none'}. {_WAY_OUT}"
             )
+
+    def _check_list(self, names):
+        """Raises if the list of classes does not have the numbers that splits were written with: it was changed."""
+        splits = [entry for entry in sorted(os.listdir(self.output_dir)) if entry.endswith(".plan")] if names else []
+        written = [self._classes_in(entry) for entry in splits if entry.startswith(f".{self.dataset}_")]
+        moved = [each for each in filter(None, written) if not _same_numbers(each, names)]
+        if (moved or len({*names}) < len(names)) and holds_data(self.output_dir):
+            path = class_names.path_of(self.output_dir, self.dataset)
+            raise ValueError(
+                f"{path} was changed: its lines are no longer the numbers of the classes of the data beside it"
+                f"{f', which are {named(moved[0])}' if moved else ', and some are there twice'}. Each line is a class, "
+                "the first one 1, without comments. Correct it, or give another --output_dir."
+            )
+
+    def _classes_in(self, name):
+        """The classes that a plan in the directory was written with; None where it has none, as older ones."""
+        try:
+            with open(os.path.join(self.output_dir, name), encoding="utf-8") as file:
+                return json.load(file).get("classes")
+        except (ValueError, AttributeError):
+            return None
 
 
 class Record:
@@ -190,6 +213,12 @@ class Record:
     def save(self):
         """Writes the plan."""
         write_atomically(self.path, [json.dumps(self.facts, indent=1).encode()])
+
+
+def _same_numbers(written, names):
+    """Whether two lists of classes have the same lengths, and what is in both at the same places."""
+    moved = [name for number, name in enumerate(written) if name in names and names[number : number + 1] != [name]]
+    return len(written) == len(names) and not moved
 
 
 def holds_data(directory):

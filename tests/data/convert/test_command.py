@@ -181,6 +181,26 @@ def test_an_interrupted_conversion_says_that_it_goes_on(folder, tmp_path, monkey
     assert capsys.readouterr().err == "Stopped; the same command goes on from here.\n"
 
 
+@pytest.mark.parametrize("text", ["# fruit\napple\nbear\ncup\n", "apple\napple\nbear\ncup\n", "bear\napple\ncup\n"])
+def test_a_list_of_classes_that_was_changed_gives_no_further_split_other_numbers(
+    folder, imagenet_directory, tmp_path, text
+):
+    data, part = shutil.copytree(imagenet_directory, tmp_path / "data"), shutil.copytree(folder, tmp_path / "part")
+    (data / "validation-00000-of-00001").unlink()
+    shutil.rmtree(part / "cup")
+    (data / "imagenet_classes.txt").write_text(text)
+    with pytest.raises(
+        ValueError, match=r"imagenet_classes\.txt was changed: .*which are apple, bear, cup\. Each line"
+    ):
+        convert.convert(part, "tfrecord", "imagenet", data, "validation", log=quiet)
+    for plan in data.glob(".*.plan"):
+        plan.unlink()
+    with pytest.raises(
+        ValueError, match="there twice" if "apple\napple" in text else "not begun by this command|other"
+    ):
+        convert.convert(part, "tfrecord", "imagenet", data, "train", 3, log=quiet)
+
+
 def test_a_second_conversion_into_a_directory_is_refused_while_the_first_writes(folder, tmp_path):
     refused = []
 
