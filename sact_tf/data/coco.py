@@ -126,6 +126,9 @@ def read_split(directory, path, log=None):
                 f"{path}: boxes are of {kind} that are not in the file, with the {key} {named(strange)}. Each must be "
                 f"the id of one of its {kind}, and written as there, a number or a text. {WAY_OUT}."
             )
+    empty = [categories.names[classes[number] - 1] for number in {*classes} - {box["category_id"] for box in boxes}]
+    if log and boxes and empty:
+        log(f"{len(empty)} of {len(categories)} classes have no box here: {named(sorted(empty))}")
     _check_sizes(path, images)
     paths = _picture_paths(directory, path, [image["file_name"] for image in images])
     corners = _corners(path, boxes)

@@ -41,6 +41,14 @@ def latest_version(directory, name, is_whole=lambda place: True, log=None):
     return chosen
 
 
+def _of_one_split(directory, entries):
+    """What to do about a folder of one split, as programs that mark objects export them; an empty text for others."""
+    if any(entry.startswith("_annotations.") for entry in entries):
+        above = os.path.dirname(os.path.abspath(directory))
+        return f" This is the folder of one split: give the one above, {one_line(above)}."
+    return ""
+
+
 def nothing_found(directory, looked_for, convertible=True, flag="dataset_dir", splits=()):
     """Returns the error for a directory without a data set.
 
@@ -67,5 +75,5 @@ def nothing_found(directory, looked_for, convertible=True, flag="dataset_dir", s
     others = f" Splits that are there: {listed}; training reads train, other commands what --split_name says."
     return FileNotFoundError(
         f"{directory} holds none of the formats that can be read. Looked for\n{wanted}\nFound: {found or 'nothing'}."
-        f"{others * bool(splits)} {hint} another --{flag}{_CONVERT * convertible}."
+        f"{_of_one_split(directory, entries)}{others * bool(splits)} {hint} another --{flag}{_CONVERT * convertible}."
     )

@@ -50,6 +50,11 @@ def open_split(directory, split, image_size, log=None):
     error = nothing_found(directory, {**looked_for(directory, split), **records}, splits=splits_of(directory))
     if os.path.isdir(os.path.join(directory, "annotations")):
         error = FileNotFoundError(f"{error} If these are the folders of COCO, give --dataset=coco.")
+    elif any(_has_annotations(place) for place in (directory, os.path.join(directory, split))):
+        error = FileNotFoundError(
+            f"{error} XML files that lie beside their pictures are not read, since nothing lists the splits: export "
+            "the data as COCO's JSON (--dataset=coco), or sort them into Annotations, JPEGImages and ImageSets/Main."
+        )
     raise error
 
 
@@ -199,6 +204,10 @@ def _objects(path, tree):
             )
         found.append((name, thing.findtext("difficult", "0").strip().lower() in ("1", "true"), sides))
     return found
+
+
+def _has_annotations(folder):
+    return os.path.isdir(folder) and any(entry.endswith(".xml") for entry in os.listdir(folder))
 
 
 def _size(tree, picture):

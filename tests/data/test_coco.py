@@ -241,10 +241,10 @@ def test_of_several_years_the_latest_is_read_unless_one_is_named(coco_directory,
     (folder / "instances_train2014.json").write_text((folder / "instances_train2017.json").read_text())
     lines = []
     write(log=lines.append)
-    assert lines == [f"Reading {folder}/instances_train2017.json: 3 pictures, 3 boxes, 3 classes"]
+    assert lines[0] == f"Reading {folder}/instances_train2017.json: 3 pictures, 3 boxes, 3 classes"
     (coco_directory / "train2017").rename(coco_directory / "train2014")
     coco.open_split(str(coco_directory), "train2014", 30, lines.append)
-    assert "instances_train2014.json" in lines[-1]
+    assert "instances_train2014.json" in lines[-2]
 
 
 def test_a_picture_that_cannot_be_read_is_damage_with_its_name(write, coco_directory):

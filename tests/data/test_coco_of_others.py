@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.data import coco
+from sact_tf.data import coco, convert
 
 
 def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(coco_directory, tmp_path):
@@ -24,8 +24,20 @@ def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(coco_di
     assert coco.find_split(str(mine), "train")[0].paths[0] == str(mine / "train" / "001.jpg")
     assert coco.find_split(str(mine), "test") is None
     os.remove(mine / "valid" / "007.jpg")
+    for open_it in (
+        lambda path: coco.open_split(path, "train", 30),
+        lambda path: convert.convert(path, "tfrecord", "coco", path),
+    ):
+        with pytest.raises(FileNotFoundError, match=r"the folder of one split: give the one above, \S+/mine\."):
+            open_it(str(mine / "train"))
     with pytest.raises(FileNotFoundError, match=r"\.coco\.json: 1 of its 3 pictures have no file: .*valid/007"):
         coco.find_split(str(mine), "valid")
+
+
+def test_a_category_that_no_box_is_of_is_told(coco_directory):
+    lines = []
+    coco.find_split(str(coco_directory), "train", lines.append)
+    assert lines[1:] == ["1 of 3 classes have no box here: cat"]
 
 
 def test_pictures_are_looked_for_where_most_are_so_that_a_lost_one_is_named(coco_directory):

@@ -176,3 +176,11 @@ def test_a_split_that_is_not_there_says_what_was_looked_for(directory):
         ": train, val;",
     ):
         assert text in str(error.value)
+
+
+def test_annotations_beside_their_pictures_are_told_how_to_be_read(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "1.xml").write_text("<annotation/>")
+    for place in (tmp_path, tmp_path / "train"):
+        with pytest.raises(FileNotFoundError, match=r"beside their pictures are not read.*--dataset=coco"):
+            voc.open_split(str(place), "train", 60)

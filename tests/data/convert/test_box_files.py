@@ -50,7 +50,7 @@ def test_a_conversion_that_was_stopped_goes_on_and_gives_the_same_files(coco_dir
     assert not os.path.exists(tmp_path / "stopped" / "train-00001-of-00002")
     lines = []
     stopped = write(coco_directory, tmp_path / "stopped", lines.append)
-    assert lines[1] == "1 of 2 files are there already"
+    assert lines[2] == "1 of 2 files are there already"
     for path, other in zip(whole, stopped, strict=True):
         with open(path, "rb") as file, open(other, "rb") as other_file:
             assert file.read() == other_file.read()
@@ -112,7 +112,7 @@ def test_a_picture_that_was_replaced_is_converted_where_the_first_conversion_sto
     path.write_bytes(whole)
     lines = []
     paths = write(coco_directory, tmp_path / "out", lines.append, threads=1)
-    assert lines[1:] == ["1 of 2 files are there already"] and all(map(os.path.exists, paths))
+    assert lines[2:] == ["1 of 2 files are there already"] and all(map(os.path.exists, paths))
     path.write_bytes(whole + b"\0")
     write(coco_directory, tmp_path / "out", lines.append, threads=1)
     assert "1 of 2 files that are there are made again: their pictures have changed" in lines

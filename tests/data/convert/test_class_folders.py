@@ -1,6 +1,7 @@
 """Which files of a folder are pictures of which class, and what is said of the others."""
 
 import os
+import shutil
 
 import pytest
 from PIL import Image
@@ -141,3 +142,10 @@ def test_fewer_pictures_than_files_that_a_format_has(tmp_path):
         ValueError, match=r"2 pictures cannot fill 5 files\. Give --to=tfrecord, a single file, or more"
     ):
         convert.convert(tmp_path / "photos", "cifar_binary", **arguments)
+
+
+def test_classes_that_differ_in_capital_letters_alone_are_told(folder, tmp_path):
+    mine, lines = shutil.copytree(folder, tmp_path / "mine"), []
+    shutil.copytree(mine / "cup", mine / "Cup")
+    convert.convert(mine, "tfrecord", "imagenet", tmp_path / "out", log=lines.append)
+    assert lines[1] == "Note: Cup, cup differ in capital letters alone, and each is a class of its own"
