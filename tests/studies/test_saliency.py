@@ -251,9 +251,11 @@ def test_wrong_flags_are_named(run_script, flags, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sigmas": ()}, "`sigmas` must be numbers at least 0"),
+        ({"sigmas": ()}, "`sigmas` must be numbers from 0 to 10000"),
         ({"sigmas": (-1.0,)}, "`sigmas` must be"),
         ({"sigmas": (float("inf"),)}, "`sigmas` must be"),
+        ({"sigmas": (float("nan"),)}, "`sigmas` must be"),
+        ({"sigmas": (1e6,)}, "`sigmas` must be numbers from 0 to 10000"),
         ({"centre_weights": (0.5, 1.1)}, "`centre_weights` must be numbers from 0 to 1"),
         ({"density_sigma": 0.0}, "`density_sigma` must be above 0"),
         ({"shuffles": 0}, "`shuffles` must be an int, at least 1"),
