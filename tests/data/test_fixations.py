@@ -247,7 +247,8 @@ def test_osie_of_another_kind_is_refused(osie):
     with pytest.raises(ValueError, match="are not structures with img and subjects"):
         read_fixations("osie", str(osie))
     (osie / "eye" / "fixations.mat").unlink()
-    for content in ("[1, 2]", '{"1001.jpg": [[5]]}', "{"):
+    digits = '{"1001.jpg": [[[1' + 400 * "0" + ", 2, 3]]]}"
+    for content in ("[1, 2]", '{"1001.jpg": [[5]]}', "{", digits):
         (osie / "fixations.json").write_text(content)
         with pytest.raises(ValueError, match="cannot be read as fixations: it has to be a JSON dict"):
             read_fixations("osie", str(osie))

@@ -63,7 +63,7 @@ def _from_json(path):
             name: [np.array([fixation[:2] for fixation in observer], np.float64).reshape(-1, 2) for observer in each]
             for name, each in content.items()
         }
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise ValueError(
             f"{one_line(path)} cannot be read as fixations: it has to be a JSON dict from names of pictures to lists, "
             'one an observer, of [x, y, milliseconds], such as {"1001.jpg": [[[394.5, 264.7, 246.0]]]}.'
