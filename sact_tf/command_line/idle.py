@@ -1,12 +1,6 @@
 """Flags that would do nothing to what they stand beside, refused: whoever gives one means something by it."""
 
-_OF_DETECTORS = ("anchor_base_size", "crop_max_pool", "crop_size", "freeze_batch_norm", "head_samples")
-# By the schedules of the learning rate that they belong to.
-_OF_SCHEDULES = {
-    "learning_rate_boundaries": ("piecewise",),
-    "learning_rate_decay_factor": ("piecewise", "exponential"),
-    "num_epochs_per_decay": ("exponential",),
-}
+from sact_tf.config.idle import OF_DETECTORS, OF_SCHEDULES
 
 
 def refuse_idle_model_flags(flags, model, task):
@@ -20,13 +14,13 @@ def refuse_idle_model_flags(flags, model, task):
     if model.network != "cifar":
         _refuse(flags, "stem_stride", f"--network=cifar, and the network here is {model.network}")
     if task != "detection":
-        for name in _OF_DETECTORS:
+        for name in OF_DETECTORS:
             _refuse(flags, name, "detectors (--dataset=digit_scenes, coco or voc), and the network here classifies")
 
 
 def refuse_idle_training_flags(flags, config):
     """Raises ValueError for flags of another schedule or strategy than those of a `TrainingConfig`."""
-    for name, schedules in _OF_SCHEDULES.items():
+    for name, schedules in OF_SCHEDULES.items():
         if config.learning_rate_schedule not in schedules:
             wanted = " or ".join(f"--learning_rate_schedule={schedule}" for schedule in schedules)
             _refuse(flags, name, f"{wanted}, and the schedule here is {config.learning_rate_schedule}")

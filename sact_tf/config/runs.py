@@ -6,6 +6,7 @@ import math
 import os
 
 from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
+from sact_tf.config.idle import idle_settings
 from sact_tf.config.models import ModelConfig, check_train_effective
 from sact_tf.config.recipes import check_dataset, check_task_settings
 
@@ -20,8 +21,6 @@ _POSITIVE = (
 )
 # Where the data lies and what is done about damage in it may change while a run is stopped.
 _NOT_PART_OF_A_RUN = ("dataset_dir", "skip_bad_records")
-# What has no effect in a plain network, and so is no difference between two.
-_OF_ADAPTIVE_RUNS = ("model.tau", "tau_warmup_steps")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,10 +170,13 @@ def read_config(train_log_dir):
 
 
 def differences(config, other):
-    """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`."""
+    """Lists what two `TrainingConfig`s disagree on, as lines of text, `name: value, other value`.
+
+    What changes nothing in either of them is no difference: a run holds such a setting from a time when its flag was
+    taken.
+    """
     left, right = _flatten(config), _flatten(other)
-    plain = config.model.model_type == other.model.model_type == "vanilla"
-    left_out = (*_NOT_PART_OF_A_RUN, *(_OF_ADAPTIVE_RUNS if plain else ()))
+    left_out = {*_NOT_PART_OF_A_RUN, *(idle_settings(config) & idle_settings(other))}
     differing = [name for name in left if left[name] != right[name] and name not in left_out]
     return [f"{name}: {left[name]!r}, {right[name]!r}" for name in differing]
 

@@ -102,6 +102,29 @@ def test_what_has_no_effect_in_a_plain_network_is_no_difference_between_two():
     assert config.differences(plain, adaptive[0]) == ["model.model_type: 'vanilla', 'act'"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "idle_on", "used_on"),
+    [
+        ({"learning_rate_decay_factor": 0.5}, "cluttered_digits", "imagenet"),
+        ({"num_epochs_per_decay": 2.0}, "cifar10", "imagenet"),
+        ({"learning_rate_boundaries": (5,)}, "imagenet", "cifar10"),
+        ({"model.stem_stride": 4}, "imagenet", "cluttered_digits"),
+        ({"model.crop_size": 8}, "cifar10", "digit_scenes"),
+        ({"model.freeze_batch_norm": True}, "imagenet", "digit_scenes"),
+    ],
+)
+def test_a_run_that_was_begun_with_a_setting_that_it_does_not_use_goes_on_without(setting, idle_on, used_on):
+    model = {name.removeprefix("model."): value for name, value in setting.items() if "." in name}
+    fields = {name: value for name, value in setting.items() if "." not in name}
+
+    def found(dataset):
+        begun = config.default_training_config(dataset, model, **fields)
+        return config.differences(begun, config.default_training_config(dataset))
+
+    assert found(idle_on) == []
+    assert [line.split(":")[0] for line in found(used_on)] == list(setting)
+
+
 def test_the_start_of_a_run_may_be_named_in_other_words_and_move_with_it(tmp_path, monkeypatch):
     def write(path, text):
         path.parent.mkdir(parents=True, exist_ok=True)
