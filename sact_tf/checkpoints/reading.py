@@ -65,7 +65,7 @@ def keys_under(root, names):
 def checkpoint_prefix(path):
     """Returns the prefix of a checkpoint's files, for a prefix or for a directory (its latest checkpoint)."""
     path = os.path.expanduser(os.fspath(path))
-    prefix = _latest(path) if os.path.isdir(path) else path
+    prefix = latest_named(path) if os.path.isdir(path) else path
     for suffix in (".index", ".meta", ".data-00000-of-00001"):
         if prefix is not None and not os.path.exists(f"{prefix}.index"):
             prefix = prefix.removesuffix(suffix)
@@ -81,7 +81,8 @@ def checkpoint_prefix(path):
     return prefix
 
 
-def _latest(directory):
+def latest_named(directory):
+    """Prefix of the checkpoint that a directory's file `checkpoint` names; None without one, or where it is empty."""
     try:
         with quiet_search():
             return tf.train.latest_checkpoint(directory)

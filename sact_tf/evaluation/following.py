@@ -2,6 +2,7 @@
 
 import glob
 import os
+import time
 
 import tensorflow as tf
 
@@ -77,7 +78,7 @@ def wait_for_checkpoint(path, log=print_line):
 
 
 def _wait(directory, log):
-    if tf.train.latest_checkpoint(directory) is None:
+    if checkpoints.latest_named(directory) is None:
         log(f"Waiting for a checkpoint in {directory}")
         unnamed = sorted(glob.glob(os.path.join(glob.escape(directory), "*.index")), key=os.path.getmtime)
         if unnamed:
@@ -85,7 +86,7 @@ def _wait(directory, log):
                 "There are checkpoints in it, and no file `checkpoint` that names the latest of them. To evaluate one, "
                 f"give --checkpoint_dir={unnamed[-1].removesuffix('.index')}"
             )
-        next(tf.train.checkpoints_iterator(directory))
+        next(_each(directory))
 
 
 def _checkpoints(config, log):
@@ -96,10 +97,20 @@ def _checkpoints(config, log):
     directory, seconds = config.checkpoint_dir, config.eval_interval_secs
     with checkpoints.quiet_search():
         _wait(directory, log)
-        for prefix in tf.train.checkpoints_iterator(directory, min_interval_secs=seconds):
+        for prefix in _each(directory, min_interval_secs=seconds):
             yield prefix
             if _is_complete(directory, prefix):
                 return
+
+
+def _each(directory, **options):
+    """`tf.train.checkpoints_iterator`, to which an empty file `checkpoint` is an error; here it is waited for."""
+    while True:
+        try:
+            yield from tf.train.checkpoints_iterator(directory, **options)
+            return
+        except ValueError:
+            time.sleep(1)
 
 
 def _follows(config):

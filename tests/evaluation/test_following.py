@@ -136,3 +136,18 @@ def test_a_disk_that_is_full_ends_an_evaluation_in_a_sentence(error):
 def test_a_checkpoint_that_a_run_does_not_have_is_not_waited_for(tmp_path):
     (tmp_path / "config.json").touch()
     assert following.wait_for_checkpoint(str(tmp_path / "model.ckpt-77"), pytest.fail)
+
+
+def test_an_empty_file_that_is_to_name_the_checkpoints_is_waited_for_as_none(tmp_path, monkeypatch):
+    (tmp_path / "model.ckpt-3.index").touch()
+    (tmp_path / "model.ckpt-3.data-00000-of-00001").touch()
+    (tmp_path / "checkpoint").touch()
+    lines = []
+
+    def saved(seconds):
+        (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-3"')
+
+    monkeypatch.setattr(following.time, "sleep", saved)
+    assert following.wait_for_checkpoint(str(tmp_path), lines.append)
+    assert lines[0] == f"Waiting for a checkpoint in {tmp_path}" and "no file `checkpoint` that names" in lines[1]
+    assert checkpoints.latest_named(tmp_path) == f"{tmp_path}/model.ckpt-3"
