@@ -13,6 +13,7 @@ from sact_tf.progress import print_line
 from sact_tf.studies.store import fingerprint, read_json
 from sact_tf.tasks import task_of
 from sact_tf.training.latest import latest
+from sact_tf.training.session import TrainingDiverged
 from sact_tf.visualize import save_chart
 
 METRICS_FILE = "metrics.json"
@@ -90,14 +91,8 @@ def train(config, directory, log=print_line):
     They stay beside the run, so that a study that is started again tells them too. Arguments as of
     `train_and_evaluate`.
     """
-    try:
+    with in_a_study(config, directory):
         trained = training.train(config, directory, save_interval_secs=60, log=log)
-    except OSError as error:
-        # The directories of a study are all below the one of its flag.
-        text = str(error).replace("--train_log_dir", "--run_dir")
-        if text == str(error):
-            raise
-        raise type(error)(text) from error
     path = os.path.join(directory, TIME_FILE)
     # Without a loss nothing was left to train.
     seconds = read_json(path).get("seconds", 0.0) + trained["seconds"] * ("loss" in trained)
@@ -105,6 +100,30 @@ def train(config, directory, log=print_line):
         with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             json.dump({"seconds": seconds}, file)
     return seconds
+
+
+@contextlib.contextmanager
+def in_a_study(config, directory):
+    """Context in which a run is trained; errors in it name what a study has, and no flags that `train.py` alone has.
+
+    Args:
+        config: `TrainingConfig`.
+        directory: of the run, below that of the study.
+    """
+    try:
+        yield
+    except TrainingDiverged as error:
+        tau = "" if config.model.model_type == "vanilla" else f" and tau {config.model.tau:g}"
+        raise TrainingDiverged(
+            error.found,
+            f"{directory} was trained with a learning rate of {config.learning_rate:g}{tau}: start the study anew with "
+            "less, where it has flags for that, and another --run_dir.",
+        ) from error
+    except (OSError, ValueError) as error:
+        text = str(error).replace("--train_log_dir", "--run_dir")
+        if text == str(error):
+            raise
+        raise (type(error) if isinstance(error, OSError) else ValueError)(text) from error
 
 
 def evaluate_once(config, directory, path, num_examples=None, image_size=None, log=print_line):

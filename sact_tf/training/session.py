@@ -33,7 +33,16 @@ SKIPPED_FILE = "skipped_records_{}.txt"
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or the weights became NaN or infinite."""
+    """The loss or the weights became NaN or infinite.
+
+    Args:
+        found: sentences, what happened and what is kept.
+        way_out: sentence; a study has other flags than `train.py`, and gives its own.
+    """
+
+    def __init__(self, found, way_out=""):
+        super().__init__(f"{found} {way_out}")
+        self.found = found
 
 
 class WorkerLost(RuntimeError):
@@ -196,11 +205,12 @@ class Session:
                 raise self._diverged(f"The weights are no numbers any more after step {step}.")
 
     def _diverged(self, what):
-        kept = self.manager.latest_checkpoint or "none yet"
+        kept, model = self.manager.latest_checkpoint or "none yet", self.config.model
+        tau = "" if model.model_type == "vanilla" else f" or --tau (now {model.tau})"
         return TrainingDiverged(
-            f"{what} Nothing has been saved since; the last checkpoint: {kept}. Lower --learning_rate (now "
-            f"{self.config.learning_rate}) or --tau (now {self.config.model.tau}), add --warmup_steps, or look at the "
-            "images of that step."
+            f"{what} Nothing has been saved since; the last checkpoint: {kept}.",
+            f"Lower --learning_rate (now {self.config.learning_rate}){tau}, or add --warmup_steps, with another "
+            "--train_log_dir; or look at the images of that step.",
         )
 
     def _report(self, step, results, steps_per_second=None):

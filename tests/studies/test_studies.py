@@ -17,6 +17,7 @@ from sact_tf.checkpoints.names import named_variables
 from sact_tf.config import default_training_config
 from sact_tf.studies import baseline, first_detection, first_run, resolution, runs, tradeoff
 from sact_tf.tasks import task_of
+from sact_tf.training import session
 from sact_tf.training.lock import DirectoryInUse, run_lock
 from sact_tf.visualize import charts
 
@@ -216,6 +217,18 @@ def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tm
 def test_a_run_of_a_study_that_trains_already_is_told_by_the_flag_of_the_study(tmp_path):
     with run_lock(str(tmp_path)), pytest.raises(DirectoryInUse, match=r"being trained in.*give another --run_dir\.$"):
         runs.train(default_training_config("cluttered_digits"), str(tmp_path))
+
+
+def test_what_goes_wrong_in_a_training_is_told_by_the_flags_of_the_study(tmp_path):
+    config = default_training_config("cluttered_digits", {"model_type": "act"}, learning_rate=30.0)
+    expected = r"^Loss is nan\. run was trained with a learning rate of 30 and tau 0\.04: .* another --run_dir\.$"
+    with pytest.raises(session.TrainingDiverged, match=expected), runs.in_a_study(config, "run"):
+        raise session.TrainingDiverged("Loss is nan.", "Lower --learning_rate or --tau.")
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
+    for ending in ("index", "data-00000-of-00001"):
+        (tmp_path / f"model.ckpt-1.{ending}").touch()
+    with pytest.raises(ValueError, match=r"no config\.json.*Give another --run_dir"):
+        runs.train(config, str(tmp_path))
 
 
 def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path):

@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from sact_tf import training
+from sact_tf.studies import runs
 from sact_tf.studies.lesion_resnet import greedy, kinds, matching
 from sact_tf.studies.lesion_resnet.fine_tuning import rule_of
 from sact_tf.studies.lesion_resnet.networks import OtherWeights, kept, placed
@@ -190,7 +191,8 @@ class Measurements:
         )
         directory = os.path.join(self._run_dir, f"{kind}-{digest}")
         rule = self._rule(kind, adaptive.seed)
-        trained = training.train(config, directory, save_interval_secs=60, log=self._log, kept_units=rule)
+        with runs.in_a_study(config, directory):
+            trained = training.train(config, directory, save_interval_secs=60, log=self._log, kept_units=rule)
         return trained["checkpoint"], config.moving_average_decay is not None
 
     def _rule(self, kind, seed):
