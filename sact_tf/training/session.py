@@ -6,6 +6,7 @@ said, when it is saved and how it ends is decided here. Of several workers each 
 
 import glob
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from sact_tf.data import pipeline
 from sact_tf.evaluation import advice
 from sact_tf.progress import Timer, duration
 from sact_tf.tasks import inputs_of
+from sact_tf.training.latest import CHECKPOINT_NAME
 
 # What the collectives of several workers raise when one of them is gone.
 _LOST = (
@@ -291,5 +293,7 @@ class Session:
 
     def _remove_unfinished(self, step):
         """Clears away the pieces of a checkpoint that could not be finished: on a full disk they are in the way."""
-        for path in glob.glob(os.path.join(self.manager.directory, f"*-{step}*tempstate*")):
+        pieces = os.path.join(self.manager.directory, f"{CHECKPOINT_NAME}-{step}_temp")
+        shutil.rmtree(pieces, ignore_errors=True)
+        for path in glob.glob(os.path.join(glob.escape(self.manager.directory), f"*-{step}.*tempstate*")):
             os.remove(path)

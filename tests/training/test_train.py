@@ -159,6 +159,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(saved, t
         _, keys = checkpoints.open_checkpoint(str(tmp_path))
         values = saved.read_all(str(tmp_path))
         assert keys and all(np.isfinite(value).all() for value in values.values())
+        assert [name for name in os.listdir(tmp_path) if "temp" in name] == []
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
