@@ -57,11 +57,12 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=pr
         results[model_type]["Training Seconds"] = seconds
     picture = os.path.join(run_dir, "ponder_maps.png")
     _draw(config, directory, picture)
-    with open(os.path.join(run_dir, "results.json"), "w", encoding="utf-8") as file:
+    figures = os.path.join(run_dir, "results.json")
+    with runs.written(figures) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(results, file, indent=2)
     for line in _table(results):
         log(line)
-    log(f"Images beside their ponder maps: {picture}. Figures: {file.name}. Networks: {started}, {directory}.")
+    log(f"Images beside their ponder maps: {picture}. Figures: {figures}. Networks: {started}, {directory}.")
     log(f"TensorBoard: tensorboard --logdir {run_dir}")
     return results
 
@@ -75,7 +76,8 @@ def _draw(config, directory, path):
     examples = {name: value.numpy() for name, value in source.read(np.arange(NUM_PICTURES)).items()}
     outputs = model(examples["image"], training=False)
     maps = visualize.ponder_map(outputs, examples["image"].shape[1:3]).numpy()
-    visualize.save_gallery(path, examples["image"], maps, examples["box"], task.captions(examples, outputs))
+    with runs.written(path) as temporary:
+        visualize.save_gallery(temporary, examples["image"], maps, examples["box"], task.captions(examples, outputs))
 
 
 def _table(results):

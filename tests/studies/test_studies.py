@@ -231,6 +231,19 @@ def test_what_goes_wrong_in_a_training_is_told_by_the_flags_of_the_study(tmp_pat
         runs.train(config, str(tmp_path))
 
 
+def test_figures_of_a_first_run_stay_until_new_ones_are_there_whole(tmp_path, monkeypatch):
+    (tmp_path / "results.json").write_text("of the run before")
+    # What JSON cannot write stands for a machine that goes down on the way.
+    found = {"eval/Accuracy": 0.5, "Total Flops/mean": 1e6, "then": object()}
+    monkeypatch.setattr(first_run.evaluation, "evaluate", lambda *arguments: dict(found))
+    monkeypatch.setattr(runs, "train", lambda *arguments: 1.0)
+    monkeypatch.setattr(first_run, "_draw", lambda *arguments: None)
+    with pytest.raises(TypeError, match="JSON"):
+        first_run.run(str(tmp_path), num_examples=4, log=lambda line: None)
+    assert (tmp_path / "results.json").read_text() == "of the run before"
+    assert os.listdir(tmp_path) == ["results.json"]
+
+
 def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="full"), runs.written(str(tmp_path / "table.csv")) as temporary:
         pathlib.Path(temporary).write_text("half")
