@@ -202,6 +202,27 @@ def test_step_times_count_the_units_that_ran(studied):
     assert 0 < stochastic[1] <= constant[1]
 
 
+def test_every_network_is_warmed_up_once_the_last_one_is_made(monkeypatch):
+    done, lines = [], []
+
+    class Trainer:
+        def __init__(self, config, strategy):
+            self.name = config.model.final_survival_probability
+            done.append(("made", self.name))
+
+        def train_step(self, batch):
+            done.append(("step", self.name))
+            return {"loss": 1.0, "Total Flops/mean": 2.0}
+
+    monkeypatch.setattr(step_times, "Trainer", Trainer)
+    monkeypatch.setattr(step_times, "_first_batch", lambda config: None)
+    configs = {run.name: run.config for run in plan.plan(["1"], [0.5], [0], "cluttered_digits")}
+    step_times.measure(configs, 1, 1, lambda line: lines.append((line, len(done))))
+    warm = done[done.index(("made", 0.5)) : -2]
+    assert ("step", 1.0) in warm and ("step", 0.5) in warm
+    assert sorted(done[-2:]) == [("step", 0.5), ("step", 1.0)] and lines[-1][1] == len(done)
+
+
 def test_survival_is_drawn_a_bar_a_unit():
     figure = charts.survival({0.5: linear_decay(0.5, [2, 2, 2]), 0.2: linear_decay(0.2, [2, 2, 2])})
     heights = [[bar.get_height() for bar in axes.patches] for axes in figure.axes]

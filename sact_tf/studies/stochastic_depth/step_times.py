@@ -50,8 +50,11 @@ def measure(configs, rounds, steps, log):
         keras.utils.set_random_seed(config.seed)
         trainers[name] = Trainer(config, make_strategy("one", ""))
         log(f"Timing steps: tracing {name}")
-        for _ in range(WARM_UP_STEPS):
-            float(trainers[name].train_step(batch)["loss"])
+        float(trainers[name].train_step(batch)["loss"])
+    # Once all are there: the seed of the next one makes TensorFlow prepare what it has traced once more.
+    for trainer in trainers.values():
+        for _ in range(WARM_UP_STEPS - 1):
+            float(trainer.train_step(batch)["loss"])
     order = random.Random(0)
     for number in range(1, rounds + 1):
         for name in order.sample(list(trainers), len(trainers)):
