@@ -182,8 +182,8 @@ def differences(config, other):
 
 
 def what_is_trained(config):
-    """JSON text of all that a run's weights depend on, for workers of one run to compare."""
-    return json.dumps({name: value for name, value in _flatten(config).items() if name not in _NOT_PART_OF_A_RUN})
+    """Dict from names, as `model.tau`, to values of all that a run's weights depend on, for its workers to compare."""
+    return {name: value for name, value in _flatten(config).items() if name not in _NOT_PART_OF_A_RUN}
 
 
 def check_same(directory, config, way_out):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 
+import numpy as np
 import tensorflow as tf
 
 STRATEGIES = ("one", "mirrored", "multi_worker", "tpu")
@@ -60,23 +61,30 @@ def check_batch_size(batch_size, strategy):
 
 
 def check_workers_agree(strategy, settings):
-    """Raises ValueError unless every worker of a run calls this with the same settings, text, as all have to.
+    """Raises ValueError unless every worker of a run calls this with the same settings, as all have to.
 
     Each worker computes its own update of the weights, and would go its own way in silence.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        settings: dict from names, the same for all workers, to values.
     """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
-    number = int.from_bytes(hashlib.sha256(settings.encode()).digest()[:4])
+    lines = [f"{name}={value!r}" for name, value in settings.items()]
+    numbers = np.array([int.from_bytes(hashlib.sha256(line.encode()).digest()[:4]) for line in lines], np.int64)
 
     # As a graph: eagerly TensorFlow warns that it is slow.
     @tf.function
     def total():
-        return strategy.reduce("SUM", strategy.run(lambda: tf.constant(number, tf.int64)), axis=None)
+        return strategy.reduce("SUM", strategy.run(lambda: tf.constant(numbers)), axis=None)
 
-    if int(total()) != number * strategy.num_replicas_in_sync:
+    differ = np.asarray(total()) != numbers * strategy.num_replicas_in_sync
+    if differ.any():
+        here = ", ".join(line for line, differs in zip(lines, differ, strict=True) if differs)
         raise ValueError(
             "The workers of this run were started with different flags. Start all of them with the same command; only "
-            f"the index in TF_CONFIG differs. This worker has: {settings}"
+            f"the index in TF_CONFIG differs. This worker has what another has not: {here}"
         )
 
 

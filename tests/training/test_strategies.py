@@ -154,14 +154,16 @@ def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path):
 @pytest.mark.parametrize(("changes", "agree"), [({"dataset_dir": "here"}, True), ({"learning_rate": 0.5}, False)])
 def test_workers_of_different_flags_are_refused(changes, agree):
     ours = make_config("act", steps=1)
-    both = [config.what_is_trained(each) for each in (ours, dataclasses.replace(ours, **changes))]
+    model = dataclasses.replace(ours.model, tau=ours.model.tau if agree else 0.7)
+    both = [config.what_is_trained(each) for each in (ours, dataclasses.replace(ours, model=model, **changes))]
     said = []
     # What each worker gives to the sum of all; the first meets itself.
     strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, num_replicas_in_sync=2)
     strategy.run = lambda function: said.append(tf.get_static_value(function()))
     strategy.reduce = lambda how, value, axis: tf.constant(said[0] + said[-1])
     strategies.check_workers_agree(strategy, both[0])
-    with contextlib.nullcontext() if agree else pytest.raises(ValueError, match=r"with different flags.*same command"):
+    expected = r"with different flags.*same command.*: model\.tau=0\.7, learning_rate=0\.5$"
+    with contextlib.nullcontext() if agree else pytest.raises(ValueError, match=expected):
         strategies.check_workers_agree(strategy, both[1])
 
 
