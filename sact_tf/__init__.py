@@ -3,8 +3,9 @@
 # ruff: noqa: E402
 from sact_tf import processor
 
-# TensorFlow and Matplotlib look once, when they are imported, which everything below does. Other people's programs are
-# left alone.
+# TensorFlow, Keras and Matplotlib look once, when they are imported, which everything below does. Other people's
+# programs are left alone.
+processor.run_keras_on_tensorflow()
 processor.choose_onednn()
 processor.draw_into_files()
 

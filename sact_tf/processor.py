@@ -40,6 +40,22 @@ def choose_onednn():
         choice = f"oneDNN {_WORDS.get(setting, setting)}: {reason}"
 
 
+def run_keras_on_tensorflow():
+    """Has Keras run on TensorFlow if this process is one of our commands, whatever the file `keras.json` says.
+
+    Must come before Keras. An environment that asks for another backend ends the process with a sentence.
+    """
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    if command_of(sys.argv, sys.orig_argv, program) is None:
+        return
+    backend = os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":
+        sys.exit(
+            "error: The commands of sact_tf compute with TensorFlow, and the environment asks Keras for another "
+            f"backend. Leave KERAS_BACKEND out, or set it to tensorflow. Received: KERAS_BACKEND={backend}"
+        )
+
+
 def draw_into_files():
     """Sets Matplotlib's backend, which is none with windows, if this process is one of our commands.
 

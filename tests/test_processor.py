@@ -1,5 +1,6 @@
 """Whether TensorFlow computes with oneDNN: who decides, and who is left alone."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -110,6 +111,26 @@ def test_a_command_draws_into_files_whatever_a_notebook_left_in_its_environment(
     monkeypatch.setattr(os, "environ", {"MPLBACKEND": "module://a_notebook_s"})
     processor.draw_into_files()
     assert os.environ == {"MPLBACKEND": backend}
+
+
+@pytest.mark.parametrize("asked", [{}, {"KERAS_BACKEND": ""}, {"KERAS_BACKEND": "tensorflow"}])
+def test_a_command_runs_keras_on_tensorflow(monkeypatch, asked):
+    monkeypatch.setattr(processor, "command_of", lambda *words: "studies")
+    monkeypatch.setattr(os, "environ", dict(asked))
+    processor.run_keras_on_tensorflow()
+    assert os.environ == {"KERAS_BACKEND": "tensorflow"}
+
+
+@pytest.mark.parametrize("command", ["train.py", None])
+def test_a_command_refuses_another_backend_of_keras_in_a_sentence(monkeypatch, command):
+    monkeypatch.setattr(processor, "command_of", lambda *words: command)
+    monkeypatch.setattr(os, "environ", {"KERAS_BACKEND": "jax"})
+    expected = contextlib.nullcontext()
+    if command:
+        expected = pytest.raises(SystemExit, match=r"^error: .*set it to tensorflow\. Received: KERAS_BACKEND=jax$")
+    with expected:
+        processor.run_keras_on_tensorflow()
+    assert os.environ == {"KERAS_BACKEND": "jax"}
 
 
 def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs(tmp_path, monkeypatch):
