@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import time
 
 import tensorflow as tf
 
@@ -49,17 +50,32 @@ def latest(train_log_dir):
 
 
 def name_latest(train_log_dir, log):
-    """Has the file `checkpoint` name what `latest` returns, where it does not; says so in a line."""
+    """Has the file `checkpoint` name what `latest` returns, where it does not; says so in a line.
+
+    What no file named is kept for ever. What was listed is not, even where a clock that was set back since makes its
+    times those of the future, and TensorFlow would keep it.
+    """
     prefix = latest(train_log_dir)
-    if prefix is None or prefix == _named(train_log_dir):
+    if prefix is None:
+        return
+    if prefix == _named(train_log_dir):
+        state = tf.train.get_checkpoint_state(train_log_dir)
+        if state.last_preserved_timestamp > time.time():
+            _list(train_log_dir, prefix, state.all_model_checkpoint_paths, ["all_model_checkpoint_timestamps: 1"])
         return
     log(
         f"Note: {os.path.join(train_log_dir, STATE_FILE)} is missing, or names no checkpoint that is there. The newest "
         f"one is taken: {prefix}"
     )
+    _list(train_log_dir, prefix, _all_whole(train_log_dir))
+
+
+def _list(train_log_dir, prefix, prefixes, more_of_each=()):
+    """Writes the file `checkpoint`: the latest, all, and more lines for each of these."""
     # Names alone, as TensorFlow's manager writes them: a copy of the directory is to go on from its own checkpoints.
-    names = [os.path.basename(each) for each in (prefix, *_all_whole(train_log_dir))]
+    names = [os.path.basename(each) for each in (prefix, *prefixes)]
     lines = [f'model_checkpoint_path: "{names[0]}"', *(f'all_model_checkpoint_paths: "{name}"' for name in names[1:])]
+    lines += list(more_of_each) * len(prefixes)
     write_atomically(os.path.join(train_log_dir, STATE_FILE), ["\n".join([*lines, ""]).encode()])
 
 

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import time
 
 import pytest
+import tensorflow as tf
 
 from sact_tf import checkpoints, config, training
-from sact_tf.training.latest import latest
+from sact_tf.training.latest import latest, name_latest
 
 
 def run_config(**changes):
@@ -62,6 +64,18 @@ def test_a_copy_goes_on_from_its_own_checkpoints_and_not_from_those_of_what_it_w
         path.unlink()
     result, lines = go_on(copy)
     assert lines[1] == f"Going on from step 1: {copy}/model.ckpt-1" and "loss" in result
+
+
+def test_checkpoints_are_managed_on_where_the_clock_was_set_back(damaged, monkeypatch):
+    before = (damaged / "checkpoint").read_text()
+    name_latest(str(damaged), pytest.fail)
+    assert (damaged / "checkpoint").read_text() == before
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
+    name_latest(str(damaged), pytest.fail)
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(), str(damaged), 5)
+    assert manager.checkpoints == [f"{damaged}/model.ckpt-{step}" for step in (1, 2)]
+    assert manager.latest_checkpoint == f"{damaged}/model.ckpt-2"
 
 
 def test_without_its_list_a_run_of_other_flags_is_refused_as_ever(damaged):
