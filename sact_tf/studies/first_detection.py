@@ -38,7 +38,8 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=p
         run_dir: directory for everything that is written.
         vanilla: dict of `TrainingConfig` fields of the plain network that differ from the data set's defaults.
         sact: the same for the SACT networks.
-        taus: floats >= 0, weights of the ponder cost, a network each.
+        taus: floats >= 0, weights of the ponder cost, a network each; at least one, each once in the six digits that
+            name its directory.
         num_examples: int, held-out images to evaluate on; None for all.
         log: called with lines of text.
         **network: `ModelConfig` fields of all networks that differ from the data set's defaults.
@@ -46,6 +47,11 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=p
     Returns:
         list of dicts, the rows of `first_detection.csv`.
     """
+    if not taus or len({f"{tau:g}" for tau in taus}) < len(taus):
+        raise ValueError(
+            "`taus` must name weights of the ponder cost, a SACT network each: at least one, and none twice in six "
+            f"digits. Received: taus={list(taus)}"
+        )
     start = os.path.join(run_dir, "vanilla")
     planned = [(start, configs.default_training_config(DATASET, {**network, "model_type": "vanilla"}, **vanilla))]
     for tau in taus:

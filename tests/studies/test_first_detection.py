@@ -2,6 +2,7 @@
 
 import csv
 
+import pytest
 from PIL import Image
 
 from sact_tf.config import read_config
@@ -26,3 +27,10 @@ def test_a_plain_detector_then_a_sact_one_from_it_a_table_and_a_picture(eagerly,
         assert min(picture.size) > 300 and len(picture.getcolors(picture.width * picture.height)) > 100
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 4 and len({line.count("|") for line in table}) == 1
+
+
+@pytest.mark.parametrize("taus", [[], [0.1, 0.10000001]])
+def test_taus_that_make_no_networks_are_refused_before_anything_is_trained(taus, tmp_path):
+    with pytest.raises(ValueError, match=r"`taus` must name weights of the ponder cost.* Received: taus=\["):
+        first_detection.run(str(tmp_path / "study"), STEP, STEP, taus, log=pytest.fail, **SMALL)
+    assert not (tmp_path / "study").exists()
