@@ -41,7 +41,10 @@ class Settings:
         if self.density_sigma is not None:
             _check_numbers("density_sigma", [self.density_sigma], 0, MAX_SIGMA)
             if self.density_sigma == 0:
-                raise ValueError("`density_sigma` must be above 0: a density is fixations that are blurred.")
+                raise ValueError(
+                    "`density_sigma` must be above 0: a density is fixations that are blurred. Received: "
+                    f"density_sigma={self.density_sigma!r}"
+                )
         for name, least in (("shuffles", 1), ("num_images", 4), ("score_size", 16)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
