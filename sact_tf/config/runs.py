@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 
 from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
 from sact_tf.config.idle import idle_settings
@@ -221,12 +222,22 @@ def _is_same_start(there, here, directory):
 
 
 def _mark(path):
-    """Bytes that checkpoints share only if one is a copy: times of saving, or checksums; None without a checkpoint."""
-    for name in (os.path.join(path, "checkpoint"), f"{path}.index"):
-        if os.path.isfile(name):
-            with open(name, "rb") as file:
-                return file.read()
-    return None
+    """Bytes that checkpoints share only if one is a copy, checksums if they are there; None without a checkpoint."""
+    named = os.path.join(path, "checkpoint")
+    if not os.path.isfile(named):
+        return _bytes_of(f"{path}.index")
+    text = _bytes_of(named)
+    latest = re.search(rb'^model_checkpoint_path: "([^"]+)"', text)
+    # Times of saving alone are not enough: a list that was lost and made anew has none.
+    index = latest and _bytes_of(os.path.join(path, os.fsdecode(os.path.basename(latest[1])) + ".index"))
+    return index or text
+
+
+def _bytes_of(path):
+    if not os.path.isfile(path):
+        return None
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _flatten(config):

@@ -102,6 +102,21 @@ def test_what_has_no_effect_in_a_plain_network_is_no_difference_between_two():
     assert config.differences(plain, adaptive[0]) == ["model.model_type: 'vanilla', 'act'"]
 
 
+def test_two_runs_whose_lists_of_checkpoints_say_the_same_are_not_the_same_start(tmp_path):
+    for name, checksums in (("a", "1"), ("b", "2"), ("copy_of_a", "1")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-3"\n')
+        (tmp_path / name / "model.ckpt-3.index").write_text(checksums)
+    settings = {
+        name: config.default_training_config("cluttered_digits", finetune_path=str(tmp_path / name))
+        for name in ("a", "b", "copy_of_a")
+    }
+    (tmp_path / config.CONFIG_FILE).write_text(settings["a"].to_json())
+    config.check_same(str(tmp_path), settings["copy_of_a"], "")
+    with pytest.raises(ValueError, match=r"finetune_path: '.*/a', '.*/b'"):
+        config.check_same(str(tmp_path), settings["b"], "")
+
+
 @pytest.mark.parametrize(
     ("setting", "idle_on", "used_on"),
     [
