@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from sact_tf.layers import find_blocks
-from sact_tf.layers.unit_rules import UnitRule, check_entries, ints_of, run_units_by
+from sact_tf.layers.unit_rules import UnitRule, check_entries, distribution_of, ints_of, run_units_by
 
 
 class LesionPolicy:
@@ -109,8 +109,11 @@ class NumUnits(LesionPolicy):
         num_units: dict from names of blocks to int `()`, `(batch,)` or `(batch, height, width)` at the size of the
             block's output: maps of another image, random ones, a mean.
         halting_distribution: dict from names of blocks to float32 `(batch, units)` or `(batch, height, width, units)`,
-            under which the block averages its units' outputs, as the adaptive network does; `None`: a block's output
-            is that of the last unit that ran. For a block that halts it is needed, lest it decides as well.
+            under which the block averages its units' outputs, as the adaptive network does; sums to one over the last
+            axis. `None`: a block's output is that of the last unit that ran. For a block that halts it is needed, lest
+            it decides as well.
+
+    Where it is used, numbers outside of 0 to a block's units, and weights that do not sum to one, are refused.
     """
 
     def __init__(self, num_units, halting_distribution=None):
@@ -123,7 +126,7 @@ class NumUnits(LesionPolicy):
         rules = {}
         for name, num_units in self.num_units.items():
             count = len(blocks[name].units)
-            kept = ops.arange(1, count + 1, dtype="int32") <= ints_of(name, num_units)[..., None]
+            num_units = ints_of(name, num_units, count)
             distribution = self.halting_distribution.get(name)
             if distribution is None and blocks[name].model_type != "vanilla":
                 raise ValueError(
@@ -131,8 +134,8 @@ class NumUnits(LesionPolicy):
                     "`halting_distribution` as well, so that it does not decide too."
                 )
             if distribution is not None:
-                distribution = ops.cast(ops.convert_to_tensor(distribution), "float32")
-                check_entries("halting_distribution", distribution, name, count)
+                distribution = distribution_of(name, distribution, count, num_units)
+            kept = ops.arange(1, count + 1, dtype="int32") <= num_units[..., None]
             rules[name] = UnitRule(kept=kept, halting_distribution=distribution)
         return rules
 

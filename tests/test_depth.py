@@ -133,6 +133,23 @@ def test_reordered_units_have_changed_places_and_go_back(vanilla, images):
         (lambda: depth.RandomUnits(2.5, 1), "`count` must be an int, at least 0. Received: count=2.5"),
         (lambda: depth.RandomUnits(2, -1), "`seed` must be an int"),
         (lambda: depth.NumUnits({"block_1": 1.9}), "must be ints; round a mean.*'block_1': dtype=float32"),
+        (
+            lambda: depth.NumUnits({"block_1": np.array([4, 1])}),
+            "between 0 and its 3 units. Received: values from 1 to 4",
+        ),
+        (lambda: depth.NumUnits({"block_1": -1}), "between 0 and its 3 units. Received: values from -1 to -1"),
+        # It would be one if cut to 32 bits.
+        (lambda: depth.NumUnits({"block_1": np.array(2**32 + 1)}), "between 0 and its 3 units"),
+        (
+            lambda: depth.NumUnits({"block_1": 2}, {"block_1": [[0.5, 1.0, 0.5]]}),
+            "none negative, that sum to one. Received, of the sums: values from 2.0 to 2.0",
+        ),
+        (lambda: depth.NumUnits({"block_1": 2}, {"block_1": [[1.5, -0.5, 0.0]]}), "Received: values from -0.5 to 1.5"),
+        (lambda: depth.NumUnits({"block_1": 0}, {"block_1": [[0.0, 0.0, 0.0]]}), "of the sums: values from 0.0 to 0.0"),
+        (
+            lambda: depth.NumUnits({"block_1": 2}, {"block_1": [0.5, 0.5, 0.0]}),
+            r"must be \(batch, units\).*shape=\(3,\)",
+        ),
         (lambda: depth.NumUnits({}, {"block_1": [[0.5, 0.5]]}), r"effect on the blocks of `num_units` alone.*\[\]"),
         # Of another batch and of another map.
         (

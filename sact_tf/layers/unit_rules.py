@@ -13,8 +13,10 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from sact_tf.layers.conditions import run_if
+from sact_tf.layers.conditions import require, run_if
 
+# Weights in half precision add up to one within this.
+_SUM_TOLERANCE = 0.01
 _NO_RULES = types.MappingProxyType({})
 _rules = contextvars.ContextVar("rules", default=_NO_RULES)
 
@@ -115,13 +117,47 @@ def check_fits(argument, value, shape, name):
         )
 
 
-def ints_of(name, num_units):
-    """Numbers of units of the block `name` as int32; raises ValueError for what is no int, which would be cut off."""
+def ints_of(name, num_units, units=None):
+    """Numbers of units of the block `name` as int32; raises ValueError for what is no int, which would be cut off.
+
+    With `units`, how many the block has, for numbers out of its range too, as `require` does.
+    """
     num_units = ops.convert_to_tensor(num_units)
     dtype = keras.backend.standardize_dtype(num_units.dtype)
     if not dtype.startswith(("int", "uint")):
         raise ValueError(f"`num_units` must be ints; round a mean. Received for block '{name}': dtype={dtype}")
+    if units is not None:
+        wide = ops.cast(num_units, "int64")
+        within = ops.all(ops.logical_and(wide >= 0, wide <= units))
+        message = f"`num_units` of block '{name}' must be between 0 and its {units} units. Received:"
+        num_units = require(num_units, within, message)
     return ops.cast(num_units, "int32")
+
+
+def distribution_of(name, distribution, units, num_units):
+    """The `halting_distribution` of a rule as float32; raises as `require` does unless its weights sum to one.
+
+    Args:
+        name: of the block.
+        distribution: `(batch, units)` or `(batch, height, width, units)`.
+        units: int.
+        num_units: int32 tensor, see `sact_tf.depth.NumUnits`. Padding has no units, and all weights may be zero there.
+    """
+    distribution = ops.cast(ops.convert_to_tensor(distribution), "float32")
+    if len(distribution.shape) not in (2, 4):
+        raise ValueError(
+            "`halting_distribution` must be (batch, units) or (batch, height, width, units). Received for block "
+            f"'{name}': shape={tuple(distribution.shape)}"
+        )
+    check_entries("halting_distribution", distribution, name, units)
+    total = ops.sum(distribution, axis=-1)
+    right = ops.abs(total - 1.0) <= _SUM_TOLERANCE
+    pairs = list(zip(num_units.shape, total.shape, strict=False))
+    if len(num_units.shape) == len(total.shape) and all(None in pair or pair[0] == pair[1] for pair in pairs):
+        right = ops.logical_or(right, ops.logical_and(total == 0, num_units == 0))
+    wanted = f"`halting_distribution` of block '{name}' must be weights of its units, none negative, that sum to one."
+    require(total, ops.all(right), f"{wanted} Received, of the sums:")
+    return require(distribution, ops.all(distribution >= 0), f"{wanted} Received:")
 
 
 def kept_of(rule, index):
