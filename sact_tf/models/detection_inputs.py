@@ -92,7 +92,7 @@ def _tensor(name, value):
         ) from error
 
 
-def check_truth(truth, num_classes):
+def check_truth(truth, num_classes, image_size):
     """What a detector is to find, as a dict of tensors.
 
     Args:
@@ -100,14 +100,16 @@ def check_truth(truth, num_classes):
             `classes`, whole numbers `(batch, boxes)`, from 1 to `num_classes`, 0 in rows of padding; and, where there
             are such, `crowd`, bool `(batch, boxes)`.
         num_classes: int.
+        image_size: int32 `(batch, 2)`, height and width of each picture in pixels.
 
     Returns:
-        `(boxes, classes, crowd)`: float32, int32 and bool or `None`.
+        `(boxes, classes, crowd, right)`: float32, int32, bool or `None`, and a bool scalar, which is False under XLA
+        where anything else would raise.
 
     Raises:
         ValueError: for anything else.
-        tf.errors.InvalidArgumentError: for classes out of range and boxes that are none, when they are looked at; not
-            under XLA, which cannot raise.
+        tf.errors.InvalidArgumentError: for classes out of range, boxes that are none, and boxes that lie outside of
+            their picture, when they are looked at; not under XLA, which cannot raise.
     """
     names = set(truth) if isinstance(truth, dict) else set()
     if not {"boxes", "classes"} <= names <= {"boxes", "classes", "crowd"}:
@@ -120,7 +122,8 @@ def check_truth(truth, num_classes):
         each.shape.is_compatible_with(boxes.shape[:2]) for each in rows
     ):
         raise _truth_error({name: tuple(tf.convert_to_tensor(truth[name]).shape) for name in sorted(names)})
-    return _refuse_wrong_values(tf.cast(boxes, tf.float32), classes, num_classes), tf.cast(classes, tf.int32), crowd
+    boxes, right = _refuse_wrong_values(tf.cast(boxes, tf.float32), classes, num_classes, image_size)
+    return boxes, tf.cast(classes, tf.int32), crowd, right
 
 
 def _truth_error(received):
@@ -131,21 +134,27 @@ def _truth_error(received):
     )
 
 
-def _refuse_wrong_values(boxes, classes, num_classes):
-    """The boxes, after a check of the values."""
+def _refuse_wrong_values(boxes, classes, num_classes, image_size):
+    """The boxes, after a check of the values, and whether all are right."""
     numbers = tf.cast(classes, tf.float32)
+    padding = numbers == 0
     # Written so that NaN fails.
     whole = (numbers >= 0) & (numbers <= num_classes) & (numbers == tf.floor(numbers))
-    upright = (boxes[..., 2:] >= boxes[..., :2]) & tf.math.is_finite(boxes[..., 2:]) & tf.math.is_finite(boxes[..., :2])
-    upright = tf.reduce_all(upright, axis=-1) | (numbers == 0)
+    first, last = boxes[..., :2], boxes[..., 2:]
+    upright = tf.reduce_all((last >= first) & tf.math.is_finite(last) & tf.math.is_finite(first), axis=-1) | padding
+    within = (first <= tf.cast(image_size, tf.float32)[:, None]) & (last >= 0.0)
+    within = tf.reduce_all(within, axis=-1) | padding
     range_of_classes = f"Classes must be whole numbers from 1 to {num_classes}, and 0 in rows of padding. Received:"
     order = "Boxes must be finite: ymin, xmin, ymax, xmax, none of the last two below its first. Received:"
-    checks = [
-        tf.debugging.Assert(tf.reduce_all(whole), [range_of_classes, classes], summarize=50),
-        tf.debugging.Assert(tf.reduce_all(upright), [order, boxes], summarize=50),
-    ]
+    place = (
+        "Boxes must lie in their picture, with a part of them at least, in pixels of what the detector is called on. "
+        "Received height and width of the pictures, and boxes:"
+    )
+    right = [tf.reduce_all(each) for each in (whole, upright, within)]
+    received = [[range_of_classes, classes], [order, boxes], [place, image_size, boxes]]
+    checks = [tf.debugging.Assert(*check, summarize=50) for check in zip(right, received, strict=True)]
     with tf.control_dependencies([check for check in checks if check is not None]):
-        return tf.identity(boxes)
+        return tf.identity(boxes), tf.reduce_all(right)
 
 
 def check_crops(backbone, crop_max_pool, crop_size):

@@ -26,10 +26,11 @@ def loss_terms(model, truth, outputs, draws, tau, training=True):
 
     Returns:
         dict: `region_localization`, `region_objectness`, `box_localization`, `box_classification`, with their weights
-        (FACTS of the TF Object Detection API: 2, 1, 2, 1), `ponder` and `regularization`.
+        (FACTS of the TF Object Detection API: 2, 1, 2, 1), `ponder` and `regularization`. `box_classification` is NaN
+        where the truth is none and nothing can raise.
     """
     seed, step, images = draws
-    boxes, classes, crowd = check_truth(truth, model.num_classes)
+    boxes, classes, crowd, right = check_truth(truth, model.num_classes, outputs["image_size"])
     valid = classes > 0
     anchors = model.anchors_of(outputs)
     targets = anchor_targets(anchors, boxes, valid, crowd, _eligible(anchors, outputs))
@@ -51,7 +52,7 @@ def loss_terms(model, truth, outputs, draws, tau, training=True):
         "region_localization": first[0],
         "region_objectness": first[1],
         "box_localization": second[0],
-        "box_classification": second[1],
+        "box_classification": tf.where(right, second[1], float("nan")),
         "ponder": tau * sum(mean_ponder_costs(outputs).values(), start=tf.zeros(())),
         "regularization": losses.regularization_loss(model),
     }

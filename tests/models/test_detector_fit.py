@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import sact_tf
+from sact_tf.models import detection_losses
 from sact_tf.models.detection_inputs import check_truth
 
 INPUTS = {
@@ -72,12 +73,29 @@ def test_a_detector_is_exported_for_pictures_of_any_size(tmp_path):
         ({"boxes": BOXES["boxes"][..., [2, 3, 0, 1]]}, "(?s)Boxes must be finite: ymin, xmin, ymax, xmax"),
         ({"boxes": BOXES["boxes"] * np.nan}, "(?s)Boxes must be finite"),
         ({"boxes": BOXES["boxes"] + np.array([0, 0, np.inf, np.inf])}, "(?s)Boxes must be finite"),
+        # Below the first picture, which is padded there, and left of it.
+        ({"boxes": BOXES["boxes"] + np.array([52.5, 0, 52.5, 0])}, "(?s)Boxes must lie in their picture"),
+        ({"boxes": BOXES["boxes"] - np.array([0, 51, 0, 51])}, "(?s)Boxes must lie in their picture"),
     ],
 )
 def test_what_is_no_truth_is_refused(fitted, changes, message):
     truth = {name: value for name, value in {**BOXES, **changes}.items() if value is not None}
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
-        check_truth(truth, fitted[0].num_classes)
+        check_truth(truth, fitted[0].num_classes, INPUTS["image_size"])
+
+
+def test_boxes_that_leave_their_picture_in_part_are_taken():
+    truth = {**BOXES, "boxes": BOXES["boxes"] + np.array([-20, -20, 20, 20], "float32")}
+    boxes, _, _, right = check_truth(truth, 3, INPUTS["image_size"])
+    assert bool(right) and boxes[0, 0].numpy().tolist() == [-15, -12, 60, 70]
+
+
+def test_what_is_no_truth_makes_the_loss_nan_where_nothing_can_raise(fitted, monkeypatch):
+    check = tf.function(lambda boxes: check_truth({**BOXES, "boxes": boxes}, 3, INPUTS["image_size"]), jit_compile=True)
+    assert [bool(check(tf.constant(boxes))[-1]) for boxes in (BOXES["boxes"], BOXES["boxes"] * np.nan)] == [True, False]
+    of_xla = (*check(tf.constant(BOXES["boxes"]))[:-1], tf.constant(False))
+    monkeypatch.setattr(detection_losses, "check_truth", lambda *_: of_xla)
+    assert np.isnan(fitted[0].evaluate(INPUTS, BOXES, verbose=0))
 
 
 def test_boxes_that_are_missing_altogether_are_named(fitted):
