@@ -3,7 +3,6 @@
 import numbers
 
 import keras
-import numpy as np
 from keras import ops
 
 from sact_tf.config import check_tau
@@ -79,13 +78,20 @@ def warmed_up_tau(tau, warmup_steps, step):
 
     Returns:
         float for numbers, float32 scalar for tensors.
+
+    Raises:
+        ValueError: for numbers outside of that.
     """
     if not isinstance(warmup_steps, numbers.Integral) or isinstance(warmup_steps, bool) or warmup_steps < 0:
         raise ValueError(f"`warmup_steps` must be an int, at least 0. Received: warmup_steps={warmup_steps!r}")
+    tau = tau if ops.is_tensor(tau) else check_tau(tau)
+    # Written so that NaN fails.
+    if not ops.is_tensor(step) and not (isinstance(step, numbers.Real) and step >= 0 and step % 1 == 0):
+        raise ValueError(f"`step` (steps done before this one) must be an int, at least 0. Received: step={step!r}")
     if warmup_steps == 0:
         return tau
-    if isinstance(step, (numbers.Number, np.integer)):
-        return tau * min((int(step) + 1) / warmup_steps, 1.0)
+    if not ops.is_tensor(step):
+        return tau * min((step + 1) / warmup_steps, 1.0)
     return tau * ops.minimum((ops.cast(step, "float32") + 1.0) / warmup_steps, 1.0)
 
 
@@ -102,7 +108,10 @@ def cross_entropy(labels, logits, label_smoothing=0.0, sample_weight=None):
 
     Raises:
         ValueError, tf.errors.InvalidArgumentError: for labels that are none, as in `class_targets`.
+        ValueError: for a label smoothing outside of that.
     """
+    if not ops.is_tensor(label_smoothing):
+        label_smoothing = check_label_smoothing(label_smoothing)
     logits = ops.cast(logits, "float32")
     targets, valid = class_targets(labels, logits)
     targets = targets * (1.0 - label_smoothing) + label_smoothing / logits.shape[-1]

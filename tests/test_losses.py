@@ -62,6 +62,8 @@ def test_regularization_without_weight_decay_is_zero():
 def test_label_smoothing_outside_of_0_to_1_is_rejected(label_smoothing):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         losses.check_label_smoothing(label_smoothing)
+    with pytest.raises(ValueError, match=r"\[0, 1\)"):
+        losses.cross_entropy([0, 2], LOGITS, label_smoothing)
 
 
 def test_sample_weights_multiply_before_the_mean():
@@ -83,6 +85,14 @@ def test_tau_warms_up_linearly_and_stays():
 def test_warm_up_that_is_no_number_of_steps_is_refused(warmup_steps):
     with pytest.raises(ValueError, match="`warmup_steps` must be an int"):
         losses.warmed_up_tau(0.5, warmup_steps, 0)
+
+
+@pytest.mark.parametrize(
+    ("tau", "step"), [(-0.1, 0), ("1", 0), (0.5, -1), (0.5, 1.5), (0.5, float("nan")), (0.5, None)]
+)
+def test_warm_up_to_no_price_or_from_no_step_is_refused(tau, step):
+    with pytest.raises(ValueError, match=r"`tau`|`step` .* must be an int, at least 0"):
+        losses.warmed_up_tau(tau, 4, step)
 
 
 def test_compiled_functions_see_a_weight_as_it_is_now():
