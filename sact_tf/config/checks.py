@@ -28,6 +28,16 @@ def check_weight_decay(weight_decay):
         )
 
 
+def check_norm(momentum, epsilon):
+    """Raises ValueError unless batch normalization has a decay in [0, 1] and adds no negative number."""
+    for name, value, most, wanted in (
+        ("norm_momentum", momentum, 1.0, "decay of the moving averages) must be a number in [0, 1]"),
+        ("norm_epsilon", epsilon, math.inf, "added to the variance) must be a number >= 0"),
+    ):
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= value <= most:
+            raise ValueError(f"`{name}` ({wanted}. Received: {name}={value!r}")
+
+
 def check_skip_bad_records(value):
     """Raises ValueError unless the number of records that may be damaged is an int, at least 0."""
     if not isinstance(value, int) or value < 0:

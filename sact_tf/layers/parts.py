@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from sact_tf.config.checks import check_weight_decay
+from sact_tf.config.checks import check_norm, check_weight_decay
 
 # The release draws from a truncated normal of standard deviation sqrt(1.3 * 2 / fan_in) before truncation.
 # Keras' VarianceScaling widens its normal by 1 / .8796 to undo the truncation; this factor takes that back.
@@ -55,6 +55,7 @@ def convolution(filters, kernel_size, weight_decay, dtype, name, **kwargs):
 
 def normalization(momentum, epsilon, dtype, name):
     """Batch normalization whose moving variance takes the biased batch variance, as in the release."""
+    check_norm(momentum, epsilon)
     return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, dtype=dtype, name=name)
 
 
