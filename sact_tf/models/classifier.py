@@ -9,7 +9,7 @@ from sact_tf.config.checks import check_counts
 from sact_tf.labels import class_indices
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import convolution, normalization
-from sact_tf.models.backbone import check_images, images_of
+from sact_tf.models.backbone import Backbone, check_images, images_of
 from sact_tf.models.cloning import RefusesOtherLayers
 from sact_tf.models.finite import blank_unless_finite, nan_unless
 from sact_tf.models.predicting import PredictsWithoutFeatures
@@ -64,7 +64,7 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         check_counts(num_classes=num_classes)
         tau = check_tau(tau)
         label_smoothing = losses.check_label_smoothing(label_smoothing)
-        _refuse_ponder_weight(backbone)
+        _check_backbone(backbone)
         dtype = backbone.dtype_policy
         postnorm = normalization(norm_momentum, norm_epsilon, dtype, "postnorm")
         pool = keras.layers.GlobalAveragePooling2D(keepdims=True, dtype=dtype, name="pool", data_format="channels_last")
@@ -231,6 +231,16 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         backbone = keras.saving.deserialize_keras_object(config["backbone"], custom_objects)
         activation = keras.activations.get(config["activation"])
         return super().from_config({**config, "backbone": backbone, "activation": activation})
+
+
+def _check_backbone(backbone):
+    if not isinstance(backbone, Backbone):
+        raise ValueError(
+            "`backbone` must be a Backbone, such as `model.backbone` of sact_tf.cifar_resnet(...) and "
+            "sact_tf.imagenet_resnet(...), which make a Classifier of their own. To put an AdaptiveBlock into another "
+            f"Keras model, docs/composing.md shows how. Received: backbone={backbone!r}"
+        )
+    _refuse_ponder_weight(backbone)
 
 
 def _refuse_ponder_weight(backbone):

@@ -4,10 +4,17 @@ import keras
 import tensorflow as tf
 
 from sact_tf import losses
+from sact_tf.config.checks import check_counts
 
 
 class FitsBoxes:
     """Mixin of `FasterRCNN`, before `keras.Model`."""
+
+    def __setattr__(self, name, value):
+        # They can be set, with effect in what is compiled after that.
+        if name in ("num_proposals", "head_samples"):
+            check_counts(**{name: value})
+        super().__setattr__(name, value)
 
     def compile(self, optimizer="rmsprop", loss=None, loss_weights=None, metrics=None, weighted_metrics=None, **kwargs):
         """As in Keras, without a loss and metrics: the model has its own loss, which `fit` and `evaluate` report.

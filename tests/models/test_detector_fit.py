@@ -121,6 +121,20 @@ def test_numbers_that_count_nothing_are_refused_by_name(name, value):
         make_detector(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["num_proposals", "head_samples"])
+def test_numbers_that_count_nothing_are_refused_where_they_are_set(fitted, name):
+    before = getattr(fitted[0], name)
+    with pytest.raises(ValueError, match=f"`{name}` must be an int, at least 1. Received: {name}=0"):
+        setattr(fitted[0], name, 0)
+    assert getattr(fitted[0], name) == before
+
+
+def test_a_detector_is_made_of_no_other_backbone():
+    for backbone in (5, sact_tf.cifar_resnet("1", base_channels=2).backbone):
+        with pytest.raises(ValueError, match="`backbone` must be an ImageNetBackbone"):
+            sact_tf.models.FasterRCNN(backbone, 3)
+
+
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "64"])
 def test_anchors_without_a_size_are_refused(value):
     with pytest.raises(ValueError, match="`anchor_base_size` must be a positive number of pixels"):

@@ -8,6 +8,7 @@ import tensorflow as tf
 import sact_tf
 import sact_tf.losses
 from sact_tf.config import MODEL_TYPES
+from sact_tf.layers import BasicUnit, BottleneckUnit
 from sact_tf.models import CifarBackbone, Classifier
 
 imagenet = functools.partial(sact_tf.imagenet_resnet, "2_1_1_1", num_classes=5, base_channels=2)
@@ -271,3 +272,30 @@ def test_ponder_weight_that_a_classifier_would_not_use_is_refused_by_its_loss():
     model.blocks["block_1"].ponder_weight = 0.1
     with pytest.raises(ValueError, match=r"its own `tau`(.|\n)*'block_1': 0\.1"):
         model.compute_loss(y=np.zeros(2), y_pred={})
+
+
+def test_a_classifier_is_made_of_a_backbone(networks):
+    for backbone in (5, networks("cifar", "sact")):
+        with pytest.raises(ValueError, match=r"`backbone` must be a Backbone(.|\n)*Received: backbone="):
+            Classifier(backbone, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("norm_momentum", 2),
+        ("norm_momentum", -0.1),
+        ("norm_momentum", "0.9"),
+        ("norm_epsilon", -1),
+        ("norm_epsilon", None),
+    ],
+)
+def test_normalization_that_is_none_is_refused(networks, name, value):
+    makers = (
+        lambda: Classifier(networks("cifar", "sact").backbone, 3, **{name: value}),
+        lambda: BasicUnit(2, **{name: value}),
+        lambda: BottleneckUnit(8, 2, **{name: value}),
+    )
+    for make in makers:
+        with pytest.raises(ValueError, match=rf"`{name}` .* must be a number(.|\n)*Received: {name}={value!r}"):
+            make()
