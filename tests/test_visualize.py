@@ -252,3 +252,28 @@ def test_colour_bar_and_gallery_are_arrays():
     maps = np.linspace(1, 5, 2 * 30 * 40).reshape(2, 30, 40)
     picture = visualize.gallery(np.zeros((2, 30, 40, 3)), maps, ["one", "two"], limits=(1, 5))
     assert picture.dtype == np.uint8 and picture.shape[1] > 300
+
+
+@pytest.mark.parametrize(
+    ("maps", "changes", "message"),
+    [
+        (
+            {"block1": np.ones((8, 8))},
+            {"figure_of": "cost"},
+            r"`figure_of` must be one of \('ponder_cost', 'num_units'\)",
+        ),
+        ({}, {}, r"(?s)`maps` must be a dict.*Received: \{\}"),
+        ([np.ones((8, 8))], {}, "(?s)`maps` must be a dict.*Received: a list"),
+        ({"block1": np.ones((1, 8, 8))}, {}, r"(?s)value\[0\] for name.*\(1, 8, 8\)"),
+        ({"block1": np.ones((8, 8)), "block2": np.ones((4, 4))}, {}, r"(?s)in its pixels.*'block2': \(4, 4\)"),
+        ({"block1": np.ones((8, 8)), "block2": np.full((8, 8), np.nan)}, {}, r"must be finite.*\['block2'\]"),
+    ],
+)
+def test_what_is_no_map_for_a_figure_is_named(maps, changes, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.ponder_figure(np.zeros((8, 8, 3)), maps, **changes)
+
+
+def test_a_gallery_needs_a_map_and_a_title_for_each_image():
+    with pytest.raises(ValueError, match="Received: 2 images, 2 maps, 1 titles"):
+        visualize.gallery(np.zeros((2, 8, 8, 3)), np.zeros((2, 8, 8)), ["one"])

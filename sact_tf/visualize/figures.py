@@ -32,8 +32,13 @@ def ponder_figure(image, maps, title="", figure_of="ponder_cost", limits=None):
 
     Returns:
         uint8 array `(figure height, figure width, 3)`.
+
+    Raises:
+        ValueError: for another `figure_of`, and for what are no such maps.
     """
-    maps = {name: np.asarray(value) for name, value in maps.items()}
+    if figure_of not in LABELS:
+        raise ValueError(f"`figure_of` must be one of {tuple(LABELS)}. Received: figure_of={figure_of!r}")
+    maps = _maps_of(maps)
     total = sum(maps.values())
     if limits is None:
         of_blocks = min(value.min() for value in maps.values()), max(value.max() for value in maps.values())
@@ -50,6 +55,22 @@ def ponder_figure(image, maps, title="", figure_of="ponder_cost", limits=None):
     _row(above, pictures, of_sum, LABELS[figure_of])
     _row(below, maps, of_blocks, LABELS[figure_of])
     return _render(figure)
+
+
+def _maps_of(maps):
+    """Maps as arrays, after a look at them."""
+    arrays = {name: np.asarray(value) for name, value in maps.items()} if isinstance(maps, dict) else {}
+    shapes = {name: value.shape for name, value in arrays.items()}
+    if not arrays or any(len(shape) != 2 for shape in shapes.values()) or len(set(shapes.values())) > 1:
+        raise ValueError(
+            "`maps` must be a dict from names of blocks to their maps of one image, (height, width) in its pixels: "
+            "{name: value[0] for name, value in sact_tf.visualize.block_maps(outputs, images).items()}. Received: "
+            f"{shapes if isinstance(maps, dict) else f'a {type(maps).__name__}'}"
+        )
+    wrong = [name for name, value in arrays.items() if not np.isfinite(value).all()]
+    if wrong:
+        raise ValueError(f"Maps must be finite to be drawn. Received NaN or infinity in the maps of: {wrong}")
+    return arrays
 
 
 def _wrap(title, width):
@@ -120,6 +141,11 @@ def gallery(images, maps, titles, boxes=None, limits=None):
     from matplotlib.patches import Rectangle
 
     count = len(images)
+    if not count or not count == len(maps) == len(titles):
+        raise ValueError(
+            "A gallery needs a map and a title for each image, and at least one image. Received: "
+            f"{count} images, {len(maps)} maps, {len(titles)} titles"
+        )
     figure = _new_figure(1.6 * count, 4.3)
     axes = figure.subplots(2, count, squeeze=False)
     limits = np.percentile(maps, [0.1, 99.9]) if limits is None else limits
