@@ -440,6 +440,12 @@ def test_what_the_release_can_do_is_written_without_a_warning(models, tmp_path, 
         sact_tf.save_release_checkpoint(models(model_type), tmp_path, 3)
 
 
+def test_the_home_directory_is_written_to_as_it_is_read_from(models, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert sact_tf.save_release_checkpoint(models(), "~", 3) == str(tmp_path / "model.ckpt-3")
+    sact_tf.load_release_checkpoint(models(), "~")
+
+
 def test_variables_of_another_precision_are_written_as_the_float32_that_the_release_restores(tmp_path):
     path = sact_tf.save_release_checkpoint(tiny("vanilla", dtype="bfloat16"), tmp_path, 3)
     dtypes = tf.train.load_checkpoint(path).get_variable_to_dtype_map()

@@ -197,7 +197,7 @@ def save_release_checkpoint(model, directory, global_step, momentums=None):
 
     Args:
         model: `Classifier` from `sact_tf.imagenet_resnet` or `sact_tf.cifar_resnet`.
-        directory: that exists.
+        directory: that exists; `~` is the home directory.
         global_step: int, steps that the model was trained for.
         momentums: dict from the release's name of every trainable variable to its momentum, a float array of its shape;
             see `read_momentums`. Written as TensorFlow 1's slots, with which the release's training goes on from here.

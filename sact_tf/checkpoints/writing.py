@@ -9,7 +9,7 @@ def write_tensors(directory, step, tensors):
     """Writes named tensors as a V2 checkpoint, `model.ckpt-<step>`, and makes it the latest of its directory.
 
     Args:
-        directory: that exists.
+        directory: that exists; `~` is the home directory.
         step: int.
         tensors: dict from names to tensors.
 
@@ -21,7 +21,8 @@ def write_tensors(directory, step, tensors):
     """
     # In the order of their names, as TensorFlow 1's `Saver` has them.
     names = sorted(tensors)
-    prefix = os.path.join(os.fspath(directory), f"model.ckpt-{step}")
+    directory = os.path.expanduser(os.fspath(directory))
+    prefix = os.path.join(directory, f"model.ckpt-{step}")
     try:
         tf.raw_ops.SaveV2(
             prefix=prefix,
