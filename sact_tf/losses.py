@@ -3,7 +3,7 @@
 import numbers
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from sact_tf.config import check_tau
 from sact_tf.labels import class_targets
@@ -84,7 +84,7 @@ def warmed_up_tau(tau, warmup_steps, step):
     """
     if not isinstance(warmup_steps, numbers.Integral) or isinstance(warmup_steps, bool) or warmup_steps < 0:
         raise ValueError(f"`warmup_steps` must be an int, at least 0. Received: warmup_steps={warmup_steps!r}")
-    tau = tau if ops.is_tensor(tau) else check_tau(tau)
+    tau = price_of(tau)
     # Written so that NaN fails.
     if not ops.is_tensor(step) and not (isinstance(step, numbers.Real) and step >= 0 and step % 1 == 0):
         raise ValueError(f"`step` (steps done before this one) must be an int, at least 0. Received: step={step!r}")
@@ -142,14 +142,42 @@ def _weights(sample_weight, logits):
 
 
 def mean_ponder_costs(outputs):
-    """Returns a dict from each block's name to its mean ponder cost in the batch, float32 scalars, in units."""
-    suffix = "/ponder_cost"
-    return {name.removesuffix(suffix): ops.mean(cost) for name, cost in outputs.items() if name.endswith(suffix)}
+    """Returns a dict from each block's name to its mean ponder cost in the batch, float32 scalars, in units.
+
+    Args:
+        outputs: dict that a network returned, with `<block>/ponder_cost`, of a model of your own with dicts of them by
+            block, or one that an `AdaptiveBlock` returned, whose name is "block" then.
+
+    Raises:
+        ValueError: for outputs without names, of which none can be known for a ponder cost.
+    """
+    flat = tree.flatten_with_path(outputs)
+    if not all(any(isinstance(key, str) for key in path) for path, _ in flat):
+        raise ValueError(
+            "The ponder cost is found by its name, `<block>/ponder_cost` or {<block>: {'ponder_cost': ...}}; give the "
+            f"dict that a network or an AdaptiveBlock returned. Received: a {type(outputs).__name__}"
+        )
+    names = [("/".join(map(str, path)).rpartition("/"), value) for path, value in flat]
+    return {block or "block": ops.mean(cost) for (block, _, figure), cost in names if figure == "ponder_cost"}
 
 
 def ponder_loss(outputs, tau):
-    """`tau` times the sum over blocks of the mean ponder cost, float32 scalar; zero for a `vanilla` model."""
+    """`tau` times the sum over blocks of the mean ponder cost, float32 scalar; zero for a `vanilla` model.
+
+    Args:
+        outputs: as in `mean_ponder_costs`.
+        tau: float >= 0, or float32 scalar.
+
+    Raises:
+        ValueError: for a number outside of that, and as there.
+    """
+    tau = price_of(tau)
     return tau * sum(mean_ponder_costs(outputs).values(), start=ops.zeros((), "float32"))
+
+
+def price_of(tau):
+    """`tau`, a tensor as it is, or a number that `check_tau` has looked at."""
+    return tau if ops.is_tensor(tau) else check_tau(tau)
 
 
 def regularization_loss(model):

@@ -38,6 +38,22 @@ def test_ponder_loss_adds_the_means_of_the_blocks():
     assert float(losses.ponder_loss(outputs, tau=0.25)) == pytest.approx(0.25 * (3 + 2))
 
 
+def test_ponder_loss_finds_the_costs_of_somebodys_model_and_of_a_block():
+    costs = [np.array([2.0, 4.0], "float32"), np.array([1.0, 1.5], "float32")]
+    nested = {"left": [{"block": {"ponder_cost": costs[0]}}, LOGITS], "block": {"ponder_cost": costs[1]}}
+    means = {name: float(mean) for name, mean in losses.mean_ponder_costs(nested).items()}
+    assert means == {"left/0/block": 3.0, "block": 1.25}
+    assert float(losses.ponder_loss({"features": LOGITS, "ponder_cost": costs[0]}, 0.5)) == 1.5
+
+
+def test_ponder_loss_refuses_outputs_without_names_and_prices_that_are_none():
+    for outputs in (LOGITS, [LOGITS, np.ones(2)]):
+        with pytest.raises(ValueError, match=r"found by its name(.|\n)*Received: a (ndarray|list)"):
+            losses.ponder_loss(outputs, 0.5)
+    with pytest.raises(ValueError, match=r"`tau` .*Received: tau=-0.5"):
+        losses.ponder_loss({"block1/ponder_cost": np.ones(2)}, -0.5)
+
+
 def test_ponder_loss_of_a_plain_network_is_zero():
     assert float(losses.ponder_loss({"logits": LOGITS}, tau=0.25)) == 0
 
