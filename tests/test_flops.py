@@ -244,3 +244,14 @@ def test_numbers_of_units_of_another_network_are_refused(num_units, message):
     maps = {"block_2/num_units": np.ones((2, 16, 16), int), "block_3/num_units": np.ones((2, 8, 8), int)}
     with pytest.raises(ValueError, match=message):
         flops.count(network, {"block_1/num_units": num_units, **maps})
+
+
+def test_outputs_of_two_calls_are_refused():
+    model = sact_tf.cifar_resnet("1", "sact", base_channels=2)
+    outputs = {
+        f"block_{number}/num_units": np.ones((2, 2**size, 2**size), "int32") for number, size in ((1, 5), (2, 4))
+    }
+    # One image's would be spread over both.
+    outputs["block_3/num_units"] = np.ones((1, 8, 8), "int32")
+    with pytest.raises(ValueError, match=r"outputs of one call. Received.*'block_3/num_units': 1"):
+        flops.count(model, outputs)

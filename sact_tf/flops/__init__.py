@@ -51,10 +51,19 @@ def count(model, outputs, image_size=None, kept=None):
     for name, costs in counter.block_costs.items():
         if f"{name}/num_units" in needed:
             check_num_units(name, costs, needed[f"{name}/num_units"], frames=not ours)
+    if ours:
+        _check_batch(needed)
     needed = {**needed, **_checked_kept(kept or {}, counter.block_costs)}
     if any(isinstance(value, keras.KerasTensor) for value in needed.values()):
         return counter(needed)
     return counter.call({key: ops.convert_to_tensor(value) for key, value in needed.items()})
+
+
+def _check_batch(outputs):
+    """Raises ValueError for outputs of batches of different numbers of images, as far as these are known."""
+    numbers = {name: value.shape[0] for name, value in outputs.items() if value.shape}
+    if len(set(numbers.values()) - {None}) > 1:
+        raise ValueError(f"FLOPs are counted of the outputs of one call. Received, by output, of images: {numbers}")
 
 
 def _checked_kept(kept, costs):
