@@ -186,8 +186,12 @@ def call(model, images, policy, training=False):
         What the model returns. `num_units` of a block that halts counts the units that ran, and its `ponder_cost` too.
 
     Raises:
-        ValueError: for a policy of other blocks or units than the model has.
+        ValueError: for what is no policy, and for one of other blocks or units than the model has.
     """
+    if not isinstance(policy, LesionPolicy):
+        raise ValueError(
+            f"`policy` must be a LesionPolicy, such as Deleted({{'block_1': [2]}}). Received: policy={policy!r}"
+        )
     blocks = blocks_of(model)
     rules = policy.rules(blocks)
     with run_units_by({id(blocks[name]): rule for name, rule in rules.items()}):
@@ -239,10 +243,10 @@ def reordered(model, orders):
 def _moves(block, order):
     """Pairs of variables: one, and the one whose value it is to have."""
     units = block.units
-    if sorted(order) != list(range(1, len(units) + 1)):
+    if not hasattr(order, "__iter__") or sorted(order) != list(range(1, len(units) + 1)):
         raise ValueError(
             f"An order of the units of block '{block.name}' must hold each of the numbers 1 to {len(units)} once. "
-            f"Received: {list(order)}"
+            f"Received: {order!r}"
         )
     for place, number in enumerate(order):
         target, source = units[place], units[number - 1]

@@ -188,6 +188,12 @@ def test_an_engine_is_none_of_the_models_that_can_be_hurt(images):
             look()
 
 
+@pytest.mark.parametrize("policy", [None, depth.Deleted, {"block_1": [1]}])
+def test_what_is_no_policy_is_named(vanilla, images, policy):
+    with pytest.raises(ValueError, match="`policy` must be a LesionPolicy"):
+        depth.call(vanilla, images, policy)
+
+
 def test_a_block_that_halts_needs_the_distribution_as_well(images):
     network = sact_tf.cifar_resnet("1", "sact", base_channels=2)
     with pytest.raises(ValueError, match=r"halts by itself .*'sact'.*halting_distribution"):
@@ -196,7 +202,11 @@ def test_a_block_that_halts_needs_the_distribution_as_well(images):
 
 @pytest.mark.parametrize(
     ("order", "message"),
-    [([1, 1, 2], "each of the numbers 1 to 3 once"), ([2, 1, 3], "cannot change places: they differ in the shapes")],
+    [
+        ([1, 1, 2], "each of the numbers 1 to 3 once"),
+        (2, "each of the numbers 1 to 3 once. Received: 2"),
+        ([2, 1, 3], "cannot change places: they differ in the shapes"),
+    ],
 )
 def test_orders_that_cannot_be_are_refused(vanilla, order, message):
     with pytest.raises(ValueError, match=message), depth.reordered(vanilla, {"block_2": order}):
