@@ -9,7 +9,7 @@ from sact_tf.data import pipeline, trained_classes
 from sact_tf.evaluation import inference
 from sact_tf.evaluation.metrics import Moments
 from sact_tf.progress import Timer
-from sact_tf.tasks import inputs_of, task_of
+from sact_tf.tasks import class_names_of, inputs_of, task_of
 from sact_tf.visualize import box_mask, ponder_map
 
 # What is reported of each figure of a block.
@@ -50,8 +50,7 @@ def prepare(config, checkpoint, log, strategy=None):
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
     pipeline.check_classes(source, config.model.num_classes, log)
-    if hasattr(task, "names_of"):
-        trained_classes.check(checkpoint, task.names_of(source, config.dataset, config.dataset_dir), log)
+    trained_classes.check(checkpoint, class_names_of(task, source, config), log)
     return task, model, source
 
 

@@ -13,7 +13,7 @@ from sact_tf.data import pipeline
 from sact_tf.evaluation import advice, inference, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
-from sact_tf.tasks import inputs_of
+from sact_tf.tasks import class_names_of, inputs_of
 
 # Images of which heat maps are made.
 _SHOWN = 8
@@ -58,7 +58,7 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
         NotShown: if they were computed and cannot be written.
     """
     task, model, source = prepare(config, checkpoint, log, strategy)
-    names = task.names_of(source, config.dataset, config.dataset_dir) if hasattr(task, "names_of") else None
+    names = class_names_of(task, source, config) or None
     seen = Record(task, model, names=names)
     with pipeline.plain_errors():
         results = evaluate_model(task, model, source, config.batch_size, log, config.skip_bad_records, seen, strategy)

@@ -50,3 +50,14 @@ def task_of(dataset):
 def inputs_of(task, batch):
     """What a task's model is called on: the images, or what its `inputs` says."""
     return task.inputs(batch) if hasattr(task, "inputs") else batch["image"]
+
+
+def class_names_of(task, source, config):
+    """Names of a source's classes by their numbers, dict; empty for a task, or a data set, that does not name them.
+
+    Args:
+        task: what `task_of` returns.
+        source: what its `open_source` returned.
+        config: `TrainingConfig` or `EvaluationConfig`, of the same data set.
+    """
+    return task.names_of(source, config.dataset, config.dataset_dir) if hasattr(task, "names_of") else {}

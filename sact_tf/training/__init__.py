@@ -17,7 +17,7 @@ from sact_tf import config as configs
 from sact_tf.data import pipeline, trained_classes
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
-from sact_tf.tasks import task_of
+from sact_tf.tasks import class_names_of, task_of
 from sact_tf.training.environment import note_environment
 from sact_tf.training.latest import CHECKPOINT_NAME, check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
@@ -90,8 +90,7 @@ def train(
         task = task_of(config.dataset)
         source = task.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
         pipeline.check_classes(source, config.model.num_classes)
-        names = task.names_of(source, config.dataset, config.dataset_dir) if hasattr(task, "names_of") else {}
-        begun = latest(train_log_dir)
+        names, begun = class_names_of(task, source, config), latest(train_log_dir)
         if begun:
             trained_classes.check(train_log_dir, names, log)
         trainer = Trainer(config, strategy, kept_units, source.num_examples)
@@ -103,10 +102,7 @@ def train(
         _start(trainer, begun, config, log)
         # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
         if chief:
-            write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
-            if not begun:
-                trained_classes.note(train_log_dir, names)
-            note_environment(train_log_dir, log)
+            _note(train_log_dir, config, names, begun, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():
             return session.run(source)
@@ -132,6 +128,14 @@ def _check_directory(config, train_log_dir):
             f"The run's directory cannot be written: {error}. Give a --train_log_dir on a disk with space, where you "
             "may create files."
         ) from error
+
+
+def _note(train_log_dir, config, names, begun, log):
+    """Writes beside the checkpoints what the run is, and of which classes unless it has begun already."""
+    write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
+    if not begun:
+        trained_classes.note(train_log_dir, names)
+    note_environment(train_log_dir, log)
 
 
 def _start(trainer, prefix, config, log):
