@@ -112,8 +112,11 @@ def test_the_longer_edge_is_the_files_own_up_to_a_bound_or_what_is_asked_for(ser
     assert page.look(file_of(picture(40, 56)), "size=112")[1]["size"] == [80, 112]
 
 
-def test_a_size_that_no_photograph_could_have_is_refused_before_anything_is_served(serve):
-    config = dataclasses.replace(serve("detector").config, image_size=31)
+def test_a_size_that_no_photograph_could_have_is_refused_before_anything_is_served(serve, monkeypatch):
+    page = serve("detector")
+    config = dataclasses.replace(page.config, image_size=31)
+    # It is loaded already.
+    monkeypatch.setattr(inference, "load_model", lambda config: page.server.answers._networks.model)
     with pytest.raises(ValueError, match=r"of 32 pixels each way or more\. Give --image_size=32 .* --image_size=31"):
         networks.Networks(config, lambda line: None)
 
