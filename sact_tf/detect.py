@@ -16,14 +16,13 @@ import numpy as np
 
 from sact_tf import command_line
 from sact_tf.command_line import photographs, writing
-from sact_tf.data import trained_classes
 from sact_tf.data.photographs import read_photograph, resize_for_detector
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.detection import scoring
 from sact_tf.evaluation import inference
 from sact_tf.evaluation.finding import find, predictor
 from sact_tf.progress import print_line
-from sact_tf.tasks import task_of
+from sact_tf.tasks import labels_of_the_run, task_of
 from sact_tf.visualize.detections import detection_figure
 
 BOXES_FILE = "detections.json"
@@ -80,8 +79,7 @@ def _labels(config, log):
     labels = task.read_labels(config.labels, num_classes, config.dataset)
     if labels is None:
         return task.known_labels(num_classes, config.dataset, config.dataset_dir, log, config.checkpoint_dir)
-    trained_classes.check(config.checkpoint_dir, dict(enumerate(labels, 1)))
-    return labels
+    return labels_of_the_run(labels, config)
 
 
 def _check_output_dir(config, names):

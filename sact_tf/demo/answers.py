@@ -10,11 +10,11 @@ import numpy as np
 
 from sact_tf import halting, visualize
 from sact_tf.config import check_dataset
-from sact_tf.data import class_names, trained_classes
+from sact_tf.data import class_names
 from sact_tf.data.photographs import BadPhotograph
 from sact_tf.demo import uploads
 from sact_tf.demo.networks import Networks
-from sact_tf.tasks import task_of
+from sact_tf.tasks import labels_of_the_run, task_of
 
 BEST_CLASSES = 5
 # Boxes of a lower score are not sent.
@@ -198,18 +198,11 @@ def _labels(config, log):
         return task.known_labels(number, config.dataset, config.dataset_dir, log, config.checkpoint_dir)
     directory = config.dataset_dir or check_dataset(config.dataset).get("dataset_dir")
     if path is not None or not (directory and class_names.read(directory, config.dataset)):
-        return _checked(config, task.read_labels(path, number, config.dataset, log))
+        return labels_of_the_run(task.read_labels(path, number, config.dataset, log), config)
     try:
         path = class_names.path_of(directory, config.dataset)
-        return _checked(config, task.read_labels(path, number, config.dataset, log))
+        return labels_of_the_run(task.read_labels(path, number, config.dataset, log), config)
     except ValueError as error:
         # Nobody asked for them: those of data that have taken the place of the network's, say.
         log(f"Labels: none. {error}. Give --labels for names")
         return None
-
-
-def _checked(config, labels):
-    """The labels; ValueError if they are those of the run in another order."""
-    first = 0 if check_dataset(config.dataset)["task"] == "classification" else 1
-    trained_classes.check(config.checkpoint_dir, dict(enumerate(labels or (), first)))
-    return labels

@@ -10,13 +10,12 @@ from typing import NamedTuple
 from sact_tf import checkpoints
 from sact_tf.checkpoints import limits
 from sact_tf.config import check_dataset
-from sact_tf.data import trained_classes
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.export import saved_model
 from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
 from sact_tf.progress import print_line
 from sact_tf.sparse import onnx
-from sact_tf.tasks import task_of
+from sact_tf.tasks import labels_of_the_run, task_of
 from sact_tf.version import __version__
 
 KERAS_FILE = "model.keras"
@@ -66,10 +65,7 @@ def _labels(config, log):
     labels = task.read_labels(config.labels, num_classes, config.dataset, log)
     if labels is None and config.format == "saved_model" and hasattr(task, "known_labels"):
         return task.known_labels(num_classes, config.dataset, config.dataset_dir, log, config.checkpoint_dir)
-    if labels is not None:
-        first = 0 if check_dataset(config.dataset)["task"] == "classification" else 1
-        trained_classes.check(config.checkpoint_dir, dict(enumerate(labels, first)))
-    return labels
+    return labels_of_the_run(labels, config)
 
 
 class _Read(NamedTuple):

@@ -28,7 +28,8 @@ A task is an object with these functions, as a rule a module of this room; the d
   and `gallery(entries)`: a picture of the images of a `Record`, which has the marks of each, and its caption.
 - `write_pictures(model, batch, outputs)`: for TensorBoard, with the default summary writer.
 - `read_labels(path, num_classes, dataset, log)` and `signatures(model, predict, dataset, image_size, labels,
-  directory)`: what a SavedModel answers to, besides images; without `signatures` there is no SavedModel.
+  directory)`: what a SavedModel answers to, besides images; without `signatures` there is no SavedModel. The first
+  of the labels is that of class `FIRST_LABEL`, 0 by default.
 - `known_labels(num_classes, dataset, dataset_dir, log, checkpoint)`, of a task whose data sets name their classes: what
   a SavedModel says where no file of labels is given.
 - `SERVED_INPUTS`, of a model that is called on more than images: the `tf.TensorSpec`s of the rest in a SavedModel, and
@@ -37,6 +38,7 @@ A task is an object with these functions, as a rule a module of this room; the d
 """
 
 from sact_tf.config import check_dataset
+from sact_tf.data import trained_classes
 from sact_tf.tasks import classification, detection
 
 TASKS = {"classification": classification, "detection": detection}
@@ -61,3 +63,18 @@ def class_names_of(task, source, config):
         config: `TrainingConfig` or `EvaluationConfig`, of the same data set.
     """
     return task.names_of(source, config.dataset, config.dataset_dir) if hasattr(task, "names_of") else {}
+
+
+def labels_of_the_run(labels, config):
+    """The labels that a task's `read_labels` returned, or None, after a comparison with what the run noted.
+
+    Args:
+        labels: list of text, or None.
+        config: configuration of a command, with `dataset` and `checkpoint_dir`.
+
+    Raises:
+        ValueError: if they are the run's in another order.
+    """
+    first = getattr(task_of(config.dataset), "FIRST_LABEL", 0)
+    trained_classes.check(config.checkpoint_dir, dict(enumerate(labels or (), first)))
+    return labels

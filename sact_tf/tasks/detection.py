@@ -16,6 +16,8 @@ __all__ = ["SERVED_INPUTS", "facts", "known_labels", "served_inputs", "signature
 
 PROGRESS = ("box_classification", "region_objectness")
 SCORE = ("DetectionBoxes_Precision/mAP", "mAP")
+# Class 0 is the background.
+FIRST_LABEL = 1
 KEPT = ("boxes", "scores", "classes", "num_detections")
 FLOPS_NAME = "extractor FLOPs"
 FLOPS_NOTE = "They are those of the extractor; region proposals and head are among the metrics below."
