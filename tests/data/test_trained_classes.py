@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import shutil
+import types
 
 import pytest
 
@@ -8,7 +9,7 @@ from sact_tf import detect, training
 from sact_tf.config import DetectConfig, EvaluationConfig, ModelConfig, TrainingConfig
 from sact_tf.data import convert, trained_classes
 from sact_tf.evaluation import measuring
-from sact_tf.tasks import detection
+from sact_tf.tasks import detection, labels_of_the_run
 
 RUN = {1: "apple", 2: "bear", 3: "cup"}
 
@@ -70,6 +71,14 @@ def test_boxes_and_exports_are_named_by_the_run_and_labels_in_another_order_refu
     with pytest.raises(ValueError, match="in another order"):
         detect._labels(config, lines.append)
     assert detect._labels(dataclasses.replace(config, labels=None), lines.append) == ["apple", "bear", "cup"]
+
+
+@pytest.mark.parametrize(("dataset", "right"), [("coco", [*RUN.values()]), ("cifar10", ["sky", *RUN.values()])])
+def test_the_first_of_a_list_is_the_first_class_of_the_task(run, dataset, right):
+    config = types.SimpleNamespace(dataset=dataset, checkpoint_dir=run)
+    assert labels_of_the_run(right, config) == right and labels_of_the_run(None, config) is None
+    with pytest.raises(ValueError, match="in another order"):
+        labels_of_the_run(["earth", *right], config)
 
 
 @pytest.mark.usefixtures("without_graphs")
