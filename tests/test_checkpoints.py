@@ -159,7 +159,7 @@ def test_fine_tuning_from_an_adaptive_network_leaves_its_halting_branches_alone_
     sact_tf.initialize_from(model, path)
     kept = {name: before[name] if HALTING in name else value for name, value in tensors.items()}
     assert_same(values_of(model), kept)
-    sact_tf.initialize_from(model, path, skip_halting=False)
+    assert sact_tf.initialize_from(model, path, skip_halting=False) is True
     assert_same(values_of(model), tensors)
 
 
@@ -171,7 +171,7 @@ def test_fine_tuning_for_other_classes_leaves_the_last_layer_alone(models, tmp_p
         with pytest.raises(ValueError, match=r"skip_logits=True(.|\n)*--finetune_skip_logits(.|\n)*logits/weights"):
             load(model, path)
     assert_same(values_of(model), before)
-    sact_tf.initialize_from(model, path, skip_halting=False, skip_logits=True)
+    assert sact_tf.initialize_from(model, path, skip_halting=False, skip_logits=True) is False
     logits = {name: value for name, value in before.items() if "/logits/" in name}
     assert len(logits) == 2
     assert_same(values_of(model), {**trained, **logits})

@@ -88,6 +88,9 @@ def initialize_from(model, path, skip_halting=True, skip_logits=False):
         skip_logits: bool; with True the last layer, which the logits come from, is left out too (of a detector the
             scores and boxes of classes), so that the model may have another number of classes than the checkpoint.
 
+    Returns:
+        bool, whether what depends on the classes is now the checkpoint's.
+
     Raises:
         FileNotFoundError, ValueError: as in `load_release_checkpoint`.
     """
@@ -95,6 +98,7 @@ def initialize_from(model, path, skip_halting=True, skip_logits=False):
     _, keys = open_checkpoint(path)
     skipped = [_HALTING_SCOPE] * bool(skip_halting) + heads.scopes_left_out(model, keys, path, skip_logits)
     _restore(model, path, keep=lambda name: not any(scope in name for scope in skipped))
+    return not {*heads.class_scopes(model)} & {*skipped}
 
 
 def _restore(model, path, keep):

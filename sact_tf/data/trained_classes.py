@@ -60,12 +60,11 @@ def check(checkpoint, names, log=None):
     Raises:
         ValueError: if a class of the run has another number here, so that the network's answers are of other classes.
     """
-    known = read(checkpoint)
-    differing = [number for number in sorted({*known} & {*names}) if known[number] != names[number]]
+    differing = _differing(read(checkpoint), names)
     if not differing:
         return
-    listed = named([f"class {number} is {known[number]!r} there and {names[number]!r} here" for number in differing])
-    if {names[number] for number in differing} & {*known.values()}:
+    listed = _listed(differing)
+    if {ours for theirs, ours in differing.values()} & {*read(checkpoint).values()}:
         raise ValueError(
             f"{one_line(checkpoint)} was trained on other classes than these, or on the same in another order: "
             f"{listed}. Give the data, or the labels, that it is for; {CLASSES_FILE} in its directory lists the "
@@ -76,3 +75,29 @@ def check(checkpoint, names, log=None):
             f"Note: {one_line(checkpoint)} was trained on classes of other names: {listed}. If these are not other "
             "words for the same, its answers are of other classes, and figures mean nothing."
         )
+
+
+def compare_start(checkpoint, names, log):
+    """Says so if a last layer that a run starts from was trained on other classes than the run's.
+
+    Args:
+        checkpoint, names: as in `check`.
+        log: called with a line of text.
+    """
+    differing = _differing(read(checkpoint), names)
+    if differing:
+        log(
+            f"Note: the last layer starts from one of other classes: {_listed(differing)}. If these are not other "
+            "words for the same, start without it (--finetune_skip_logits)."
+        )
+
+
+def _differing(known, names):
+    """Dict from each class that has two names to the one in `known` and the one in `names`."""
+    both = sorted({*known} & {*names})
+    return {number: (known[number], names[number]) for number in both if known[number] != names[number]}
+
+
+def _listed(differing):
+    lines = [f"class {number} is {theirs!r} there and {ours!r} here" for number, (theirs, ours) in differing.items()]
+    return named(lines)

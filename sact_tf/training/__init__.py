@@ -99,7 +99,7 @@ def train(
         manager = tf.train.CheckpointManager(
             trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
         )
-        _start(trainer, begun, config, log)
+        _start(trainer, begun, config, names, log)
         # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
         if chief:
             _note(train_log_dir, config, names, begun, log)
@@ -138,12 +138,15 @@ def _note(train_log_dir, config, names, begun, log):
     note_environment(train_log_dir, log)
 
 
-def _start(trainer, prefix, config, log):
+def _start(trainer, prefix, config, names, log):
     """Restores the run's latest checkpoint, or starts from `finetune_path`, or leaves the weights random."""
     if prefix:
         restore(trainer.checkpoint, prefix)
         log(f"Going on from step {trainer.steps_done()}: {prefix}")
     elif config.finetune_path:
-        checkpoints.initialize_from(trainer.model, config.finetune_path, skip_logits=config.finetune_skip_logits)
-        left_out = "halting branches and logits" if config.finetune_skip_logits else "halting branches"
-        log(f"Starting from {config.finetune_path}, all but the {left_out}")
+        path, skip_logits = config.finetune_path, config.finetune_skip_logits
+        same_classes = checkpoints.initialize_from(trainer.model, path, skip_logits=skip_logits)
+        left_out = "halting branches and logits" if skip_logits else "halting branches"
+        log(f"Starting from {path}, all but the {left_out}")
+        if same_classes:
+            trained_classes.compare_start(path, names, log)

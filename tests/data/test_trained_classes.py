@@ -53,6 +53,17 @@ def test_a_damaged_note_is_named(run, text):
         trained_classes.read(run)
 
 
+def test_a_start_from_other_classes_is_told_and_one_from_the_same_is_not(run):
+    trained_classes.compare_start(run, {1: "apple", 5: "dog"}, pytest.fail)
+    lines = []
+    trained_classes.compare_start(run, {1: "bear", 2: "apple", 3: "cup"}, lines.append)
+    assert lines == [
+        "Note: the last layer starts from one of other classes: class 1 is 'apple' there and 'bear' here, class 2 is "
+        "'bear' there and 'apple' here. If these are not other words for the same, start without it "
+        "(--finetune_skip_logits)."
+    ]
+
+
 def test_boxes_and_exports_are_named_by_the_run_and_labels_in_another_order_refused(run, tmp_path):
     lines = []
     assert detection.known_labels(3, "coco", "/no/data", lines.append, run) == ["apple", "bear", "cup"]
@@ -103,5 +114,8 @@ def test_a_run_goes_on_and_is_evaluated_on_its_own_classes_alone(cifar_directori
         measuring.prepare(evaluation, run, None)
     with pytest.raises(ValueError, match="in another order"):
         training.train(config, run, log=lambda text: None)
+    lines = []
+    training.train(dataclasses.replace(config, finetune_path=run), str(tmp_path / "next"), log=lines.append)
+    assert lines[1].startswith("Note: the last layer starts from one of other classes: class 0 is 'apple' there and")
     os.remove(os.path.join(run, trained_classes.CLASSES_FILE))
     measuring.prepare(evaluation, run, pytest.fail)

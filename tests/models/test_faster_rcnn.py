@@ -236,7 +236,7 @@ def test_a_detector_starts_from_a_classifier_and_from_a_detector(tmp_path):
     prefix = save_as_run(classifier, tmp_path / "classifier")
     model = make_detector()
     fresh = model.class_dense.kernel.numpy(), model.backbone.blocks["block1"].halting_branches
-    sact_tf.initialize_from(model, prefix)
+    assert sact_tf.initialize_from(model, prefix) is False, "none of its classes are the classifier's"
     expected = checkpoints.named_variables(classifier)
     for name, variable in checkpoints.named_variables(model).items():
         if name in expected:
@@ -244,12 +244,12 @@ def test_a_detector_starts_from_a_classifier_and_from_a_detector(tmp_path):
     np.testing.assert_array_equal(model.class_dense.kernel, fresh[0])
     plain = make_detector("vanilla")
     prefix = save_as_run(plain, tmp_path / "detector")
-    sact_tf.initialize_from(model, prefix)
+    assert sact_tf.initialize_from(model, prefix) is True
     np.testing.assert_array_equal(model.class_dense.kernel, plain.class_dense.kernel)
     other = FasterRCNN(model.backbone, 9, num_proposals=12)
     with pytest.raises(ValueError, match="class_scores"):
         sact_tf.initialize_from(other, prefix)
-    sact_tf.initialize_from(other, prefix, skip_logits=True)
+    assert sact_tf.initialize_from(other, prefix, skip_logits=True) is False
     np.testing.assert_array_equal(other.proposal_conv.kernel, plain.proposal_conv.kernel)
 
 
