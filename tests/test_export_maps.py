@@ -148,6 +148,13 @@ def test_full_disk_is_noticed_before_hdf5_would_die_of_it(config, tmp_path, monk
     assert os.listdir(tmp_path) == ["maps.h5"]
 
 
+def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_computed(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    config = dataclasses.replace(config, export_path=str(tmp_path / "file" / "maps.h5"))
+    with pytest.raises(OSError, match=r"The export cannot be written: .* Give an --export_path on a disk with space"):
+        export_maps.export_maps(config, lambda text: None)
+
+
 def test_two_processes_never_write_one_file(config, tmp_path):
     with (
         export_maps._parts_directory(str(tmp_path / "maps.h5"), {}),
