@@ -1,4 +1,5 @@
 import copy
+import functools
 
 import keras
 import numpy as np
@@ -192,6 +193,27 @@ def test_early_stopping_changes_no_number(make_images, spread_halting, training)
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
 
 
+@pytest.fixture(scope="module")
+def stopping():
+    """Function from (training, graph) to a block and a function that runs it both ways: one trace for all features."""
+
+    @functools.cache
+    def make(training, graph):
+        block = counting_block("act_early_stopping", 4)
+        block(probabilities_as_features([[1, 0, 0]]))
+
+        def run(features):
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                outputs = block(features, training=training)
+                loss = ops.sum(outputs["features"]) + ops.sum(outputs["ponder_cost"])
+            return tape.gradient(loss, features)
+
+        return block, tf.function(run) if graph else run
+
+    return make
+
+
 @pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
@@ -203,21 +225,11 @@ def test_early_stopping_changes_no_number(make_images, spread_halting, training)
         ([[0, 0, 0], [1, 0, 0]], [1, 1, 1, 1]),
     ],
 )
-def test_early_stopping_executes_no_unit_that_no_image_needs(probabilities, executed, training, graph):
-    block = counting_block("act_early_stopping", 4)
-    features = tf.constant(probabilities_as_features(probabilities))
-    block(features)
+def test_early_stopping_executes_no_unit_that_no_image_needs(stopping, probabilities, executed, training, graph):
+    block, run = stopping(training, graph)
     for unit in block.units:
         unit.executions.assign(0)
-
-    def run(features):
-        with tf.GradientTape() as tape:
-            tape.watch(features)
-            outputs = block(features, training=training)
-            loss = ops.sum(outputs["features"]) + ops.sum(outputs["ponder_cost"])
-        return tape.gradient(loss, features)
-
-    gradient = (tf.function(run) if graph else run)(features)
+    gradient = run(tf.constant(probabilities_as_features(probabilities)))
     assert executions(block) == executed
     assert np.isfinite(gradient).all()
 
@@ -229,24 +241,11 @@ def test_other_types_execute_every_unit(model_type):
     assert executions(block) == [1, 1, 1]
 
 
-@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize(("bias", "moved"), [(HALTS_AT_ONCE, [True, False, False]), (HALTS_NEVER, [True] * 3)])
-def test_batch_statistics_of_units_that_were_skipped_stay_as_they_are(make_images, bias, moved, graph):
+@pytest.fixture(scope="module")
+def trained(make_images):
+    """A block, a function without a graph that runs it in training, and one with that gives the units' gradients."""
     block, features = residual_block("act_early_stopping"), tf.constant(make_images(2, 5, 4, channels=8))
     block(features)
-    set_halting_bias(block, bias)
-    before = [[value.numpy() for value in unit.non_trainable_variables] for unit in block.units]
-    run = tf.function(block) if graph else block
-    run(features, training=True)
-    for unit, old, moves in zip(block.units, before, moved, strict=True):
-        for value, previous in zip(unit.non_trainable_variables, old, strict=True):
-            assert np.array_equal(value.numpy(), previous) != moves, value.path
-
-
-def test_skipped_units_get_no_gradient_and_executed_ones_do(make_images):
-    block, features = residual_block("act_early_stopping"), tf.constant(make_images(2, 5, 4, channels=8))
-    block(features)
-    set_halting_bias(block, HALTS_AT_ONCE)
 
     @tf.function
     def gradients():
@@ -254,6 +253,24 @@ def test_skipped_units_get_no_gradient_and_executed_ones_do(make_images):
             loss = ops.sum(block(features, training=True)["features"] ** 2)
         return [tape.gradient(loss, [unit.conv3.kernel.value for unit in block.units])]
 
+    return block, lambda: block(features, training=True), gradients
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize(("bias", "moved"), [(HALTS_AT_ONCE, [True, False, False]), (HALTS_NEVER, [True] * 3)])
+def test_batch_statistics_of_units_that_were_skipped_stay_as_they_are(trained, bias, moved, graph):
+    block, run, gradients = trained
+    set_halting_bias(block, bias)
+    before = [[value.numpy() for value in unit.non_trainable_variables] for unit in block.units]
+    (gradients if graph else run)()
+    for unit, old, moves in zip(block.units, before, moved, strict=True):
+        for value, previous in zip(unit.non_trainable_variables, old, strict=True):
+            assert np.array_equal(value.numpy(), previous) != moves, value.path
+
+
+def test_skipped_units_get_no_gradient_and_executed_ones_do(trained):
+    block, _, gradients = trained
+    set_halting_bias(block, HALTS_AT_ONCE)
     [[first, second, third]] = gradients()
     assert np.abs(first).max() > 0
     assert np.abs(second).max() == np.abs(third).max() == 0
@@ -348,17 +365,17 @@ def test_vanilla_block_with_a_ponder_weight_has_nothing_to_add(make_images):
 
 
 @pytest.mark.parametrize(
-    "model_type",
-    ["sact", *(pytest.param(kind, marks=pytest.mark.slow) for kind in MODEL_TYPES if kind != "sact")],
+    ("model_type", "graph"),
+    [("sact", False), *(pytest.param(kind, True, marks=pytest.mark.slow) for kind in MODEL_TYPES)],
 )
-def test_composes_into_somebody_else_s_model(model_type, make_images, tmp_path):
+def test_composes_into_somebody_else_s_model(model_type, graph, make_images, tmp_path):
     images = keras.Input((None, None, 3))
     features = keras.layers.Dense(8)(images)
     block = sact_tf.AdaptiveBlock([SomebodysUnit(8) for _ in range(2)], model_type, ponder_weight=0.01, name="block")
     pooled = keras.layers.GlobalAveragePooling2D()(block(features)["features"])
     model = keras.Model(images, keras.layers.Dense(4)(pooled))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss=loss, jit_compile=False)
+    model.compile("adam", loss=loss, jit_compile=False, run_eagerly=not graph)
     model.optimizer.learning_rate = 0.02
     x, labels = make_images(12, 6, 5), np.arange(12) % 4
     history = model.fit(x, labels, batch_size=6, epochs=6, verbose=0).history["loss"]

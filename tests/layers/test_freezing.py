@@ -95,6 +95,7 @@ def test_copy_of_somebody_s_model_is_frozen_where_the_model_is(freeze, duplicate
     assert len(twin.trainable_variables) == len(model.trainable_variables)
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_frozen_backbone_stays_as_it_is_when_a_reloaded_classifier_trains(make_images, tmp_path):
     model = network()
     everything = len(model.trainable_variables)
