@@ -18,9 +18,9 @@ def network(model_type="sact", model="1_2_1", **kwargs):
     return sact_tf.cifar_resnet(model, model_type, num_classes=3, base_channels=2, **kwargs)
 
 
-def shallow_network():
+def shallow_network(**kwargs):
     """Of blocks of one unit each, so without decisions, whose step is traced in half the time."""
-    return network(model="1")
+    return network(model="1", **kwargs)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_tau_that_is_no_price_is_refused_where_it_is_set(frozen, tau):
 
 
 def test_tau_as_it_is_survives_every_copy_and_is_no_weight(tmp_path):
-    model = network(tau=0.3)
+    model = shallow_network(tau=0.3)
     weights, variables = len(model.weights), len(model.variables)
     model.tau = np.float32(0.125)
     model.save(tmp_path / "model.keras")
@@ -85,7 +85,7 @@ def test_tau_as_it_is_survives_every_copy_and_is_no_weight(tmp_path):
     for twin in twins:
         assert twin.tau == 0.125
         assert (len(twin.weights), len(twin.variables)) == (weights, variables)
-    other = network(tau=0.7)
+    other = shallow_network(tau=0.7)
     other.load_weights(tmp_path / "model.weights.h5")
     assert other.tau == 0.7
 
@@ -159,7 +159,8 @@ def test_sample_and_class_weights_weigh_the_cross_entropy(frozen, images, labels
 
 def test_data_sets_and_generators_are_taken(images):
     model = shallow_network()
-    model.compile("sgd", metrics=["accuracy"])
+    # Graphs of all three are made elsewhere; here it is what goes into them.
+    model.compile("sgd", metrics=["accuracy"], run_eagerly=True)
     data = tf.data.Dataset.from_tensor_slices((images, ONE_HOT, np.ones(4))).batch(2)
     history = model.fit(data, validation_data=data, verbose=0).history
     assert {"loss", "accuracy", "val_loss", "val_accuracy", "val_ponder_cost"} <= set(history)
@@ -168,20 +169,25 @@ def test_data_sets_and_generators_are_taken(images):
     assert np.isfinite(model.test_on_batch(images, ONE_HOT)[0])
 
 
-@pytest.mark.parametrize("label", [3, 999, -1, 1.5])
-def test_labels_that_are_no_classes_end_training(frozen, images, label):
-    model, _ = frozen
-    labels = np.array([0, 1, label, 2])
+@pytest.fixture(scope="module")
+def compiled():
+    """A network whose training step is made once for all labels of a dtype."""
+    model = shallow_network()
     model.compile(keras.optimizers.SGD(0.0))
+    return model
+
+
+@pytest.mark.parametrize("label", [3, 999, -1, 1.5])
+def test_labels_that_are_no_classes_end_training(compiled, images, label, eagerly):
+    labels = np.array([0, 1, label, 2])
     with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must be whole numbers from 0 to 2"):
-        model.fit(images, labels, verbose=0)
-    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
-    with pytest.raises(ValueError, match="Labels must be whole numbers from 0 to 2"):
-        model.train_on_batch(images, labels)
+        compiled.fit(images, labels, verbose=0)
+    with eagerly(), pytest.raises(ValueError, match="Labels must be whole numbers from 0 to 2"):
+        compiled.train_on_batch(images, labels)
 
 
-def test_labels_that_are_no_classes_give_nan_under_xla(frozen, images):
-    model, _ = frozen
+def test_labels_that_are_no_classes_give_nan_under_xla(images):
+    model = shallow_network()
     model.compile(keras.optimizers.SGD(0.0), jit_compile=True)
     assert np.isnan(model.evaluate(images, np.array([0, 1, 3, 2]), verbose=0)[0])
 
@@ -189,9 +195,9 @@ def test_labels_that_are_no_classes_give_nan_under_xla(frozen, images):
 def test_replicas_refuse_labels_take_one_hot_and_weigh(images):
     weights = np.array([1.0, 0.0, 2.0, 5.0])
     with two_replicas().scope():
-        model = network()
+        model = shallow_network()
     results = evaluate(model, images, ONE_HOT, {"metrics": ["accuracy"]}, graph=True, sample_weight=weights)
-    alone = network()
+    alone = shallow_network()
     alone.set_weights(model.get_weights())
     expected = evaluate(alone, images, LABELS, sample_weight=weights)
     assert results == pytest.approx(expected, rel=1e-5)
@@ -203,7 +209,7 @@ def test_replicas_refuse_labels_take_one_hot_and_weigh(images):
 @pytest.mark.parametrize("method", ["fit", "evaluate"])
 def test_missing_or_misshapen_labels_are_refused(frozen, images, method, labels):
     model, _ = frozen
-    model.compile(keras.optimizers.SGD(0.0))
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     with pytest.raises(ValueError, match=r"Labels must be whole numbers from 0 to 2|Invalid dtype: str"):
         getattr(model, method)(images, labels, verbose=0)
 
@@ -257,6 +263,7 @@ def test_clone_model_of_somebody_s_model_clones_the_network_in_it(frozen):
     assert twin.get_config() == model.get_config()
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_predict_leaves_the_features_out_unless_asked(frozen, images):
     model, outputs = frozen
     predicted = model.predict(images, batch_size=3, verbose=0)

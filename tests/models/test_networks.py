@@ -1,4 +1,5 @@
 import functools
+import random
 
 import keras
 import numpy as np
@@ -173,7 +174,7 @@ def test_fit_under_mirrored_replicas_makes_the_step_of_one_replica_on_the_same_i
     logits = []
     for strategy, repeats in (tf.distribute.get_strategy(), 1), (two_cpu_replicas(), 2):
         with strategy.scope():
-            keras.utils.set_random_seed(3)
+            random.seed(3)
             model = sact_tf.cifar_resnet("1_2_1", "sact", base_channels=2, tau=0.1, image_shape=(8, 12, 3))
             # One replica needs no graph for that.
             model.compile(keras.optimizers.SGD(0.1), run_eagerly=repeats == 1)
