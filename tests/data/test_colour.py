@@ -7,8 +7,9 @@ import tensorflow as tf
 from sact_tf.data import colour
 
 GENERATOR = np.random.default_rng(0)
+BYTES = GENERATOR.integers(0, 256, (40, 56, 3), np.uint8)
 PICTURES = {
-    "bytes": GENERATOR.integers(0, 256, (40, 56, 3), np.uint8),
+    "whole numbers": BYTES,
     # As bicubic resizing leaves them.
     "floats that leave the range": GENERATOR.uniform(-20, 275, (40, 56, 3)).astype(np.float32),
     "nearly black": GENERATOR.integers(0, 3, (40, 56, 3), np.uint8),
@@ -62,9 +63,16 @@ def test_all_changes_together_are_tensorflow_s_one_after_the_other(order, kind):
         amounts = colour.amounts_of(draws)
         expected = adjust(tf.cast(PICTURES[kind], tf.float32) / 255.0, order, amounts)
         expected = tf.clip_by_value(expected, 0.0, 1.0) * 2.0 - 1.0
-        actual = colour.distort(tf.constant(PICTURES[kind]), order, tf.constant(draws))
+        # As all ways to resize return them: pictures of one size and type are compiled once.
+        actual = colour.distort(tf.cast(PICTURES[kind], tf.float32), order, tf.constant(draws))
         assert actual.dtype == tf.float32
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5)
+
+
+def test_bytes_are_taken_as_the_numbers_that_they_are():
+    order, draws = colour.COLOUR_ORDERS[0], tf.constant([0.3, 0.6, 0.9, 0.2])
+    of_floats = colour.distort(tf.cast(BYTES, tf.float32), order, draws)
+    np.testing.assert_allclose(colour.distort(tf.constant(BYTES), order, draws), of_floats, rtol=0, atol=1e-6)
 
 
 def test_draws_are_spread_over_the_ranges():

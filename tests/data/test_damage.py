@@ -145,8 +145,8 @@ def test_a_run_that_is_started_again_counts_its_skipped_records_on(write, tmp_pa
         read()
 
 
-def test_more_damage_than_is_allowed_stops_reading(write, jpeg):
-    source, lines = write([example(jpeg, 1), b"x", b"y", b"z", example(jpeg, 5)]), []
+def test_more_damage_than_is_allowed_stops_reading(write):
+    source, lines = in_bytes(write([b"one", b"", b"", b"", b"five"])), []
     with pytest.raises(records.BadRecord, match="--skip_bad_records, now 2"), pipeline.plain_errors():
         list(pipeline.evaluation_batches(source, 2, skip_bad_records=2, log=lines.append))
     assert len(lines) == 2
@@ -194,13 +194,13 @@ def test_damaged_files_give_an_error_or_the_label_that_was_written(imagenet_dire
     with open(os.path.join(imagenet_directory, "train-00000-of-00003"), "rb") as file:
         content = file.read()
     path.write_bytes(content)
-    source = imagenet.open_split(str(tmp_path), "train", 16)
+    source = imagenet.open_split(str(tmp_path), "train", 32)
     expected = source.read(range(source.num_examples))["label"].numpy().tolist()
     errors = 0
     for number in range(count // 2):
         path.write_bytes(damaged(content, generator))
         try:
-            source = imagenet.open_split(str(tmp_path), "train", 16)
+            source = imagenet.open_split(str(tmp_path), "train", 32)
         except records.BadRecord as error:
             assert str(path) in str(error)
             errors += 1
