@@ -213,7 +213,7 @@ def test_orders_that_cannot_be_are_refused(vanilla, order, message):
         pass
 
 
-def test_all_lesions_of_a_trained_network_share_one_trace(tmp_path):
+def test_all_lesions_of_a_trained_network_share_one_trace(tmp_path, eagerly):
     run = config.default_training_config(
         "cluttered_digits",
         {"model": "2", "base_channels": 2},
@@ -222,7 +222,8 @@ def test_all_lesions_of_a_trained_network_share_one_trace(tmp_path):
         warmup_steps=0,
         max_number_of_steps=1,
     )
-    training.train(run, str(tmp_path))
+    with eagerly():
+        training.train(run, str(tmp_path))
     network = LesionedNetwork(runs.evaluation_of(run, str(tmp_path), num_examples=130))
     whole = network.measure()
     assert whole.score.shape == (130,)
