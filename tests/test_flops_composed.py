@@ -76,6 +76,15 @@ def own(spread_halting):
     return spread_halting(functional())
 
 
+@pytest.fixture(scope="module")
+def subclassed(images, spread_halting):
+    """The model and what it says of the images."""
+    random.seed(12)
+    model = Subclassed()
+    model(images)
+    return model, spread_halting(model)(images)
+
+
 def expected_of(blocks, images):
     """Counted block by block, from what each of them returned."""
     returned, entering = run(blocks, tf.constant(images))
@@ -132,10 +141,9 @@ def test_functional_model_is_counted_afterwards_whatever_its_outputs_are_called(
     np.testing.assert_array_equal(counted["flops"], sum(expected.values()))
 
 
-def test_subclassed_model_is_counted_afterwards_with_its_head(images, spread_halting):
-    model = Subclassed()
-    model(images)
-    outputs, expected = spread_halting(model)(images), expected_of(blocks_of(model), images)
+def test_subclassed_model_is_counted_afterwards_with_its_head(images, subclassed):
+    model, outputs = subclassed
+    expected = expected_of(blocks_of(model), images)
     counted = flops.count(model, outputs, image_size=(HEIGHT, WIDTH))
     np.testing.assert_array_equal(counted["flops"], sum(expected.values()) + 2 * 12 * 5)
     alone = {"num_units": outputs["mind"]["num_units"]}
@@ -144,10 +152,8 @@ def test_subclassed_model_is_counted_afterwards_with_its_head(images, spread_hal
 
 
 @pytest.mark.parametrize("nest", [lambda block: [block, 1.0], lambda block: {"deep": ({"eyes": block}, 1.0)}])
-def test_num_units_are_found_in_lists_and_tuples_of_dicts(images, spread_halting, nest):
-    model = Subclassed()
-    model(images)
-    outputs = spread_halting(model)(images)
+def test_num_units_are_found_in_lists_and_tuples_of_dicts(subclassed, nest):
+    model, outputs = subclassed
     mind, eyes = outputs["mind"], {"num_units": outputs["eyes/num_units"]}
     counted = flops.count(model, [{"mind": mind}, nest({"eyes": eyes})], image_size=(HEIGHT, WIDTH))
     expected = flops.count(model, outputs, image_size=(HEIGHT, WIDTH))

@@ -14,9 +14,11 @@ from sact_tf.training.trainer import Trainer
 
 def test_a_unit_that_runs_in_no_step_of_a_large_batch_stops_no_run():
     # TensorFlow issue 37740. Smaller batches, and smaller graphs around them, do not have it.
-    number = 256
+    number = 512
     changes = {"batch_size": number, "learning_rate": 0.01, "max_number_of_steps": 10}
-    plain = config.default_training_config("cifar10", {"model": "1_2_1", "model_type": "vanilla"}, **changes)
+    plain = config.default_training_config(
+        "cifar10", {"model": "1_2_1", "base_channels": 4, "model_type": "vanilla"}, **changes
+    )
     adaptive = build_model(dataclasses.replace(plain.model, model_type="sact"), 32)
     for block in adaptive.blocks.values():
         for variable in block.variables:

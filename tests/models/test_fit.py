@@ -1,6 +1,7 @@
 """What people do with the networks in Keras: compile, fit, evaluate, predict, save, clone."""
 
 import copy
+import random
 
 import keras
 import numpy as np
@@ -48,14 +49,17 @@ def two_replicas():
 
 
 # Of a block's ponder weight, which is kept in the same way, tests/layers/test_adaptive_block.py shows it under XLA.
-@pytest.mark.parametrize("how", ["graph", "mirrored", pytest.param("xla", marks=pytest.mark.slow)])
-def test_tau_takes_effect_in_the_next_step_of_what_is_compiled(how, images):
-    strategy = two_replicas() if how == "mirrored" else tf.distribute.get_strategy()
-    with strategy.scope():
-        model = shallow_network()
-        model.compile(keras.optimizers.SGD(0.0), jit_compile=how == "xla")
-    # The moving statistics change, the batch's own do not, as long as a replica gets the same part of it.
-    fit = lambda: model.fit(images, LABELS, batch_size=4, shuffle=False, verbose=0).history  # noqa: E731
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_tau_takes_effect_in_the_next_step_of_what_is_compiled(jit_compile, images):
+    model = shallow_network()
+    model.compile(keras.optimizers.SGD(0.0), jit_compile=jit_compile)
+    tau_takes_effect(model, images, LABELS)
+
+
+def tau_takes_effect(model, images, labels):
+    """Fits twice, without learning, in one batch. The moving statistics change, the batch's own do not."""
+    fit = lambda: model.fit(images, labels, batch_size=len(images), shuffle=False, verbose=0).history  # noqa: E731
+    model.tau = 0.0
     free = fit()
     function = model.train_function
     model.tau = 10.0
@@ -64,6 +68,24 @@ def test_tau_takes_effect_in_the_next_step_of_what_is_compiled(how, images):
     assert model.train_function is function
     assert dear["ponder_cost"][0] == pytest.approx(free["ponder_cost"][0], rel=1e-5)
     assert dear["loss"][0] - free["loss"][0] == pytest.approx(10 * free["ponder_cost"][0], rel=1e-4)
+
+
+def test_replicas_make_the_step_of_one_on_the_same_images_and_tau_takes_effect_in_it(images):
+    seen = []
+    for strategy, repeats in (tf.distribute.get_strategy(), 1), (two_replicas(), 2):
+        with strategy.scope():
+            random.seed(3)
+            model = network(tau=0.1)
+            # One replica needs no graph for that.
+            model.compile(keras.optimizers.SGD(0.1), run_eagerly=repeats == 1)
+        # Each replica gets all four images.
+        batch = np.concatenate([images] * repeats), np.tile(LABELS, repeats)
+        history = model.fit(*batch, batch_size=4 * repeats, shuffle=False, verbose=0).history
+        seen.append((history["loss"], model.logits_conv.kernel.numpy()))
+    np.testing.assert_allclose(seen[1][0], seen[0][0], rtol=1e-5)
+    np.testing.assert_allclose(seen[1][1], seen[0][1], atol=1e-6)
+    model.optimizer.learning_rate = 0.0
+    tau_takes_effect(model, *batch)
 
 
 @pytest.mark.parametrize("tau", [-5, float("nan"), float("inf"), "x", None])

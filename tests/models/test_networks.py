@@ -1,5 +1,4 @@
 import functools
-import random
 
 import keras
 import numpy as np
@@ -167,28 +166,6 @@ def test_fit_on_int_labels_lowers_the_loss(make_images, model_type, graph):
     evaluated = model.evaluate(images, labels, batch_size=8, verbose=0, return_dict=True)
     assert np.isfinite(evaluated["loss"])
     assert model.predict(images, batch_size=8, verbose=0)["logits"].shape == (16, 5)
-
-
-def test_fit_under_mirrored_replicas_makes_the_step_of_one_replica_on_the_same_images(make_images):
-    images, labels = make_images(4, 8, 12), np.array([1, 2, 3, 1])
-    logits = []
-    for strategy, repeats in (tf.distribute.get_strategy(), 1), (two_cpu_replicas(), 2):
-        with strategy.scope():
-            random.seed(3)
-            model = sact_tf.cifar_resnet("1_2_1", "sact", base_channels=2, tau=0.1, image_shape=(8, 12, 3))
-            # One replica needs no graph for that.
-            model.compile(keras.optimizers.SGD(0.1), run_eagerly=repeats == 1)
-        # Each replica gets all four images.
-        batch = np.concatenate([images] * repeats), np.tile(labels, repeats)
-        history = model.fit(*batch, batch_size=4 * repeats, shuffle=False, verbose=0)
-        logits.append((history.history["loss"], model.logits_conv.kernel.numpy()))
-    np.testing.assert_allclose(logits[1][0], logits[0][0], rtol=1e-5)
-    np.testing.assert_allclose(logits[1][1], logits[0][1], atol=1e-6)
-
-
-def two_cpu_replicas():
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    return tf.distribute.MirroredStrategy(devices, tf.distribute.ReductionToOneDevice())
 
 
 def test_more_processing_costs_more_where_tau_is_larger(networks, make_images):
