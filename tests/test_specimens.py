@@ -139,12 +139,15 @@ class Prepared:
         return tf.function(lambda images: self.model(images, training=False), input_signature=signature)
 
 
-# The rest of the models goes through what takes long, graphs of the whole network, in `make test-all`.
+# The rest of the models, and second variants of layers, go through what takes long, graphs, in `make test-all`.
 THOROUGH = {"imagenet_resnet act_early_stopping", "cifar_resnet sact"}
+SECOND = {name for name in SPECIMENS if "activated" in name} | {"BottleneckUnit", "BottleneckUnit projecting"}
 GRAPHS = pytest.mark.parametrize(
     "prepared",
     [
-        name if name in THOROUGH or specimen.channels != 3 else pytest.param(name, marks=pytest.mark.slow)
+        name
+        if name in THOROUGH or (specimen.channels != 3 and name not in SECOND)
+        else pytest.param(name, marks=pytest.mark.slow)
         for name, specimen in SPECIMENS.items()
     ],
     indirect=True,

@@ -35,7 +35,11 @@ def test_an_anchor_with_codes_of_zero_proposes_itself_where_the_picture_has_it()
     np.testing.assert_allclose(found.scores, [[0.5, 0, 0, 0], [0.9, 0.75, 0.5, 0]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("most", [20, 300])
+@pytest.mark.parametrize(
+    ("way", "most"),
+    [("graph", 20), ("graph", 300), ("xla", 20), pytest.param("xla", 300, marks=pytest.mark.slow)],
+    indirect=["way"],
+)
 def test_proposals_are_those_of_the_public_implementation(figures, way, most):
     expected = figures("first_stage_postprocess")
     height, width = expected["image_shape"][1:3]

@@ -41,15 +41,15 @@ def trains_saves_and_halts_in_float32(model, dtype, images, folder, graph=True):
     np.testing.assert_array_equal(reloaded["logits"], outputs["logits"])
 
 
-# Their graphs are long proofs; as Keras' default, a dtype makes one below.
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+# All pairs, in graphs, are long proofs; as Keras' default, a dtype makes a graph below.
 @pytest.mark.parametrize(
-    ("network", "graph"),
+    ("network", "dtype", "graph"),
     [
-        (cifar, False),
-        (imagenet, False),
-        pytest.param(cifar, True, marks=pytest.mark.slow),
-        pytest.param(imagenet, True, marks=pytest.mark.slow),
+        (cifar, "float64", False),
+        (cifar, "float16", False),
+        (imagenet, "bfloat16", False),
+        *(pytest.param(cifar, dtype, True, marks=pytest.mark.slow) for dtype in ("float64", "float16", "bfloat16")),
+        *(pytest.param(imagenet, dtype, True, marks=pytest.mark.slow) for dtype in ("float64", "float16", "bfloat16")),
     ],
 )
 def test_networks_take_every_dtype(network, graph, dtype, make_images, tmp_path):
