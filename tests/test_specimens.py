@@ -57,7 +57,7 @@ SPECIMENS = {
     "BottleneckUnit stride 2 projecting": Specimen(partial(BottleneckUnit, 8, 2, stride=2)),
     "GlobalHaltingBranch": Specimen(partial(GlobalHaltingBranch, initial_bias=-1.0)),
     "GlobalHaltingBranch activated": Specimen(partial(GlobalHaltingBranch, activation=leaky_relu)),
-    "SpatialHaltingBranch": Specimen(partial(SpatialHaltingBranch, initial_bias=-1.0)),
+    "SpatialHaltingBranch": Specimen(partial(SpatialHaltingBranch, initial_bias=-1.0, norm_momentum=0.8)),
     "SpatialHaltingBranch activated": Specimen(partial(SpatialHaltingBranch, activation="relu", norm_momentum=0.8)),
     "AdaptiveBlock vanilla": Specimen(partial(adaptive_block, "vanilla", basic, 2)),
     "AdaptiveBlock act": Specimen(partial(adaptive_block, "act", basic, 3)),

@@ -1,5 +1,6 @@
 """Maps that are padded: what an image has alone it has beside larger ones, and nothing is read of the padding."""
 
+import functools
 import random
 
 import numpy as np
@@ -37,10 +38,16 @@ def padded(small, size, filling):
     return np.stack([beside, large]), picture
 
 
+@pytest.fixture(scope="module")
+def blocks():
+    """Function from a model type to the block, made once."""
+    return functools.cache(make_block)
+
+
 @pytest.mark.parametrize("model_type", TYPES)
 @pytest.mark.parametrize("filling", [7.0, np.nan])
-def test_an_image_has_beside_a_larger_one_what_it_has_alone(model_type, filling):
-    block = make_block(model_type)
+def test_an_image_has_beside_a_larger_one_what_it_has_alone(blocks, model_type, filling):
+    block = blocks(model_type)
     small = np.random.default_rng(0).normal(size=(5, 6, 6)).astype("float32")
     features, picture = padded(small, (8, 10), filling)
     alone = block(small[None])

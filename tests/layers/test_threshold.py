@@ -88,7 +88,7 @@ def test_a_block_keeps_its_own_and_is_saved_with_it():
 
 @pytest.mark.parametrize("copied", ["deepcopy", "config", "file"])
 def test_a_network_keeps_the_thresholds_that_its_blocks_were_set_to(copied, tmp_path):
-    model = cifar_resnet("2", "sact", base_channels=2)
+    model = cifar_resnet("1", "sact", base_channels=2)
     model.blocks["block_2"].epsilon = np.float32(0.25)
     if copied == "deepcopy":
         other = copy.deepcopy(model)
