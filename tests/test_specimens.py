@@ -168,6 +168,10 @@ def test_config_round_trip_and_reload(prepared, tmp_path):
     layer = prepared.layer
     twin = reloaded if isinstance(layer, keras.Model) else type(layer).from_config(layer.get_config())
     assert twin.get_config() == layer.get_config()
+    # What both leave out would be the default.
+    for name in prepared.specimen.make.keywords:
+        if hasattr(layer, name):
+            assert getattr(twin, name) == getattr(layer, name), name
     assert_equal(prepared.run(reloaded, prepared.images), prepared.outputs)
 
 
