@@ -5,8 +5,6 @@ import os
 import pathlib
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import absl.flags
@@ -20,22 +18,11 @@ ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 SMALL = ("--model=1", "--base_channels=4", "--image_size=40", "--batch_size=4")
 
 
-def start(*words):
-    return subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process):
-    output, errors = process.communicate(timeout=600)
-    return process.returncode, output, errors
-
-
 @pytest.fixture(scope="module")
-def run_directory(tmp_path_factory):
+def run_directory(run_script, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("run"))
-    returncode, output, errors = finish(
-        start("train.py", *SMALL, "--model_type=sact", "--max_number_of_steps=3", f"--train_log_dir={directory}")
+    returncode, output, errors = run_script(
+        "train.py", *SMALL, "--model_type=sact", "--max_number_of_steps=3", f"--train_log_dir={directory}"
     )
     assert returncode == 0, errors
     assert re.search(r"step 1/3, loss \d", output)
@@ -260,7 +247,7 @@ def first_run_as_a_command(run_script, eagerly, directory):
 def first_run_of_one_step(run_script, eagerly, directory):
     lines, recipe = [], {"max_number_of_steps": 1, "batch_size": 4}
     with eagerly():
-        first_run.run(str(directory), recipe, recipe, num_examples=10, log=lines.append)
+        first_run.run(str(directory), recipe, recipe, num_examples=4, log=lines.append)
     return "\n".join(lines)
 
 
