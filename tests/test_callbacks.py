@@ -63,7 +63,8 @@ def blocks_model(ponder_weight):
         units = [BasicUnit(2), BasicUnit(2)]
         features = sact_tf.AdaptiveBlock(units, "sact", ponder_weight=ponder_weight, name=name)(features)["features"]
     model = keras.Model(images, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(features)))
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    # What a graph makes of a weight that changes is in tests/models/test_fit.py.
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), run_eagerly=True)
     return model
 
 

@@ -1,5 +1,6 @@
-"""Runs of a detector: killed and resumed to the bit, on two devices, compiled by XLA."""
+"""Runs of a detector: stopped and resumed to the bit, on two devices, compiled by XLA."""
 
+import shutil
 import signal
 
 import numpy as np
@@ -31,17 +32,34 @@ def make_config(steps=3, model_type="sact", **changes):
         "head_samples": 8,
         "crop_size": 4,
     }
-    fields = {"image_size": 64, "batch_size": 4, "warmup_steps": 0, "max_number_of_steps": steps, **changes}
-    return config.default_training_config("digit_scenes", network, **fields, deterministic=False)
+    fields = {"image_size": 64, "batch_size": 4, "warmup_steps": 0, "max_number_of_steps": steps}
+    return config.default_training_config("digit_scenes", network, **{**fields, "deterministic": False, **changes})
 
 
-# What halts is killed in tests/training/test_train.py; of a detector the draws and the sizes of batches are new.
-@pytest.mark.parametrize("model_type", ["vanilla", pytest.param("sact", marks=pytest.mark.slow)])
-def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(
-    start_script, saved, tmp_path, model_type
-):
+def assert_same(expected, actual):
+    assert set(expected) == set(actual)
+    assert any("class_scores" in name for name in expected) and any(name.startswith("optimizer/") for name in expected)
+    for name in expected:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+
+
+# What halts, and kills, are in tests/training/test_train.py; of a detector the draws and the sizes of batches are new.
+def test_a_detector_that_goes_on_ends_in_the_bits_of_the_run_that_never_stopped(saved, tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    run, lines = make_config(4, "vanilla", batch_size=2, seed=7, deterministic=True), []
+    training.train(run, str(whole), save_interval_secs=0, log=lines.append)
+    shutil.copytree(whole, stopped)
+    # As it was when step 2 was done; the batches of step 1 and of step 3 are of other sizes.
+    (stopped / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-2"\n')
+    training.train(run, str(stopped), log=lines.append)
+    assert any(line.startswith("Going on from step 2:") for line in lines)
+    assert_same(saved.read_all(str(whole)), saved.read_all(str(stopped)))
+
+
+@pytest.mark.slow
+def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(start_script, saved, tmp_path):
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
-    command = (*COMMAND, f"--model_type={model_type}", f"--model={MODELS[model_type]}")
+    command = (*COMMAND, "--model_type=sact", f"--model={MODELS['sact']}")
     reference = start_script(*command, f"--train_log_dir={unkilled}", together=True)
     words = (*command, f"--train_log_dir={killed}", "--save_interval_secs=0")
     process = start_script(*words, together=True)
@@ -52,12 +70,7 @@ def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(
     output, _ = process.communicate()
     assert process.returncode == 0 and "Going on from step" in output, output
     assert reference.wait() == 0, reference.output()
-
-    expected, actual = saved.read_all(unkilled), saved.read_all(killed)
-    assert set(expected) == set(actual)
-    assert any("class_scores" in name for name in expected) and any(name.startswith("optimizer/") for name in expected)
-    for name in expected:
-        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+    assert_same(saved.read_all(unkilled), saved.read_all(killed))
 
 
 # To trace two replicas of a detector takes long; those of a classifier are compared in test_strategies.py.

@@ -24,7 +24,7 @@ from sact_tf.training.optimizers import learning_rate_schedule
 from sact_tf.training.trainer import Trainer
 
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
-STEPS = 20
+STEPS = 30
 COMMAND = [
     "train.py",
     "--dataset=cluttered_digits",
@@ -91,36 +91,31 @@ def run_copy(trained, tmp_path):
     return shutil.copytree(trained[0], tmp_path / "copy")
 
 
-def test_a_run_killed_twice_ends_in_the_bits_of_the_run_that_was_never_killed(start, saved, tmp_path):
-    unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
-    reference = start(unkilled)
-    process = start(killed, "--save_interval_secs=0")
-    for step in (3, 8):
-        saved.wait_for_step(killed, step, process)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process = start(killed, "--save_interval_secs=0")
-    output = finish(process)
+def test_a_run_killed_and_then_terminated_ends_in_the_bits_of_the_run_that_never_stopped(start, saved, tmp_path):
+    unstopped, stopped = str(tmp_path / "unstopped"), str(tmp_path / "stopped")
+    reference = start(unstopped)
+    process = start(stopped, "--save_interval_secs=0")
+    saved.wait_for_step(stopped, 3, process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    killed = int(tf.train.latest_checkpoint(stopped).rpartition("-")[2])
+    # The next one saves its first step, which takes longer than a second, and then nothing until it is terminated.
+    process = start(stopped, "--save_interval_secs=1")
+    saved.wait_for_step(stopped, killed + 1, process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"Going on from step {killed}:" in output
+    saying = re.search(r"Stopped at step (\d+) by SIGTERM; the same command goes on from here", output)[1]
+    assert killed < int(saying) < STEPS and tf.train.latest_checkpoint(stopped).endswith(f"model.ckpt-{saying}")
+    assert f"Going on from step {saying}:" in finish(start(stopped))
     finish(reference)
 
-    assert "Going on from step" in output
-    expected, actual = saved.read_all(unkilled), saved.read_all(killed)
+    expected, actual = saved.read_all(unstopped), saved.read_all(stopped)
     assert set(expected) == set(actual)
     assert any(name.startswith("optimizer/") for name in expected)
     for name in expected:
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
-
-
-def test_a_terminated_run_saves_first_and_goes_on_from_there(saved, start, tmp_path):
-    directory = str(tmp_path)
-    process = start(directory, "--save_interval_secs=1")
-    saved.wait_for_step(directory, 1, process)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM
-    stopped = int(re.search(r"Stopped at step (\d+) by SIGTERM; the same command goes on from here", output)[1])
-    assert tf.train.latest_checkpoint(directory).endswith(f"model.ckpt-{stopped}")
-    assert f"Going on from step {stopped}" in finish(start(directory))
 
 
 @pytest.mark.usefixtures("without_graphs")
@@ -183,27 +178,42 @@ def test_a_run_without_moving_averages_says_so(trained):
 
 
 # In a graph, the step of two devices is clipped in tests/training/test_strategies.py.
-@pytest.mark.parametrize("changes", [{"clip_norm": 0.1}, {"jit_compile": True}], ids=["clipped", "compiled"])
-def test_a_step_can_be_clipped_and_compiled(saved, trained, eagerly, tmp_path, changes):
+# What halts is compiled by XLA in tests/test_specimens.py, and its whole step made a program in test_strategies.py.
+@pytest.mark.parametrize(
+    ("make_config", "changes"),
+    [
+        pytest.param(plain_config, {"clip_norm": 0.1}, id="clipped"),
+        pytest.param(plain_config, {"jit_compile": True}, id="compiled"),
+        pytest.param(small_config, {"jit_compile": True}, id="sact-compiled", marks=pytest.mark.slow),
+    ],
+)
+def test_a_step_can_be_clipped_and_compiled(saved, eagerly, tmp_path, make_config, changes):
+    with eagerly():
+        training.train(make_config(), str(tmp_path / "first"))
     with eagerly() if "clip_norm" in changes else contextlib.nullcontext():
-        training.train(small_config(**changes), str(tmp_path))
-    first, second = saved.read_all(str(trained[0])), saved.read_all(str(tmp_path))
+        training.train(make_config(**changes), str(tmp_path / "second"))
+    first, second = saved.read_all(str(tmp_path / "first")), saved.read_all(str(tmp_path / "second"))
     name = "variables/resnet_residual.Slogits.Sweights/.ATTRIBUTES/VARIABLE_VALUE"
     moved = np.abs(first[name] - second[name]).max()
     assert moved > 1e-3 if "clip_norm" in changes else moved < 1e-3
 
 
-# The loss of float16 is scaled, which is more to trace and to resume.
+# The loss of float16 is scaled, which is more to trace and to resume, whatever the network.
 @pytest.mark.parametrize(
-    ("dtype", "graph"),
-    [("mixed_float16", True), ("mixed_bfloat16", False), pytest.param("mixed_bfloat16", True, marks=pytest.mark.slow)],
+    ("make_config", "dtype", "graph"),
+    [
+        (plain_config, "mixed_float16", True),
+        (small_config, "mixed_bfloat16", False),
+        pytest.param(small_config, "mixed_float16", True, marks=pytest.mark.slow),
+        pytest.param(small_config, "mixed_bfloat16", True, marks=pytest.mark.slow),
+    ],
 )
-def test_mixed_precision_trains_and_resumes(eagerly, tmp_path, dtype, graph):
-    model = dataclasses.replace(small_config().model, dtype=dtype)
+def test_mixed_precision_trains_and_resumes(eagerly, tmp_path, make_config, dtype, graph):
+    run_config = make_config(model=dataclasses.replace(make_config().model, dtype=dtype))
     with contextlib.nullcontext() if graph else eagerly():
-        result = training.train(small_config(model=model), str(tmp_path))
+        result = training.train(run_config, str(tmp_path))
     assert np.isfinite(result["loss"])
-    assert result["step"] == training.train(small_config(model=model), str(tmp_path))["step"] == 3
+    assert result["step"] == training.train(run_config, str(tmp_path))["step"] == 3
 
 
 def test_the_learning_rate_scales_with_the_batch_only_if_it_is_told_to():
@@ -301,7 +311,7 @@ def test_the_last_good_checkpoint_of_a_diverging_run_holds_numbers(saved, tmp_pa
 @pytest.mark.usefixtures("without_graphs")
 def test_fine_tuning_starts_from_everything_but_the_halting_branches(saved, tmp_path):
     vanilla = dataclasses.replace(small_config().model, model_type="vanilla")
-    training.train(small_config(model=vanilla), str(tmp_path / "vanilla"))
+    training.train(small_config(model=vanilla, max_number_of_steps=1), str(tmp_path / "vanilla"))
     lines = []
     sact = small_config(finetune_path=str(tmp_path / "vanilla"), max_number_of_steps=1, learning_rate=1e-30)
     training.train(sact, str(tmp_path / "sact"), log=lines.append)
@@ -349,10 +359,10 @@ def test_a_long_run_that_never_halts_says_so_once_on_its_way(tmp_path, monkeypat
     monkeypatch.setattr(session.Session, "LOG_SECS", 0)
     monkeypatch.setattr(session.Session, "REMARK_STEPS", 2)
     lines = []
-    training.train(small_config(max_number_of_steps=7), str(tmp_path), log=lines.append)
+    training.train(small_config(max_number_of_steps=5), str(tmp_path), log=lines.append)
     places = [number for number, line in enumerate(lines) if line.startswith("Note: ")]
     # Looked at from step 2 on, said at step 4, and again at the end.
-    assert [lines[place - 1].split(",")[0] for place in places] == ["step 4/7", "step 7/7"]
+    assert [lines[place - 1].split(",")[0] for place in places] == ["step 4/5", "step 5/5"]
 
 
 def test_a_label_that_is_no_class_ends_in_a_sentence(tmp_path):
