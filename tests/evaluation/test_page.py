@@ -79,11 +79,12 @@ def evaluation_of(trained, **changes):
 
 
 @pytest.fixture(scope="module")
-def reported(trained):
+def reported(trained, eagerly):
     """The page, the lines that were printed, and the metrics."""
     lines, directory = [], trained[0]
     config = evaluation_of(trained, report_dir=str(directory / "report"), report_vanilla_dir=str(directory / "plain"))
-    metrics = evaluation.evaluate_run(config, lines.append)
+    with eagerly():
+        metrics = evaluation.evaluate_run(config, lines.append)
     return (directory / "report" / report_page.PAGE).read_text(encoding="utf-8"), lines, metrics
 
 

@@ -41,7 +41,7 @@ def trained(tmp_path_factory, eagerly):
         if kind not in directories:
             model = {"base_channels": 4, **KINDS[kind]}
             config = default_training_config(
-                "cluttered_digits", model, image_size=40, batch_size=8, max_number_of_steps=3, warmup_steps=0
+                "cluttered_digits", model, image_size=40, batch_size=4, max_number_of_steps=1, warmup_steps=0
             )
             directories[kind] = tmp_path_factory.mktemp("trained") / kind
             with eagerly():
@@ -266,7 +266,7 @@ class Killed(BaseException):
     """As a signal would end the process: nothing catches it."""
 
 
-@pytest.mark.usefixtures("without_figures")
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_a_full_disk_costs_the_lesion_that_it_came_in_and_no_other(split_of, tmp_path, monkeypatch):
     arguments = [split_of("vanilla")], str(tmp_path), ["delete"]
     fsync, written = os.fsync, []
@@ -289,7 +289,7 @@ def test_a_full_disk_costs_the_lesion_that_it_came_in_and_no_other(split_of, tmp
     assert len(read_table(tmp_path / "lesion.csv")) == 6
 
 
-@pytest.mark.usefixtures("without_figures")
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_killed_in_a_lesion_it_goes_on_with_that_one(studied, split_of, tmp_path, monkeypatch):
     directory, _, _ = studied
     measure, calls = LesionedNetwork.measure, []
@@ -328,7 +328,7 @@ def test_more_draws_keep_those_that_are_there(studied, split_of, tmp_path, monke
     assert len(calls) <= 1
 
 
-@pytest.mark.usefixtures("without_figures")
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 @pytest.mark.parametrize("change", [{"num_examples": 13}, {"image_size": 44}])
 def test_other_images_are_another_record(studied, split_of, tmp_path, change):
     directory, _, _ = studied
@@ -364,10 +364,11 @@ def test_a_renamed_record_of_something_else_is_refused(tmp_path):
         Record(tmp_path, "run", {"step": 3})
 
 
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_halting_and_plain_networks_of_other_depths_are_compared(split_of, tmp_path):
-    lines = []
-    configs = [split_of(kind) for kind in ("sact", "act", "plain")]
-    outcomes = lesion.run(configs, str(tmp_path), counts=[1, 3], log=lines.append, **QUICK)
+    lines, once = [], {**QUICK, "draws": 1, "gradient_draws": 1}
+    configs = [split_of(kind, num_examples=8) for kind in ("sact", "act", "plain")]
+    outcomes = lesion.run(configs, str(tmp_path), counts=[1, 3], log=lines.append, **once)
     assert [outcome.network for outcome in outcomes] == ["sact", "act", "plain"]
     assert [outcome.depth for outcome in outcomes] == [5, 4, 4]
     for outcome in outcomes[:2]:

@@ -47,7 +47,7 @@ def small_config(model_type="vanilla", **changes):
         "model": model,
         "dataset": "cluttered_digits",
         "image_size": 40,
-        "batch_size": 4,
+        "batch_size": 6,
         "learning_rate": 0.05,
         "learning_rate_schedule": "constant",
         "max_number_of_steps": 1,
@@ -411,7 +411,7 @@ STUDY = {"num_examples": 11, "train_examples": 5, "seeds": 2, "fine_tune_steps":
 
 
 @pytest.fixture(scope="module")
-def studied(trained, tmp_path_factory):
+def studied(trained, tmp_path_factory, eagerly):
     """Directory, rows, lines and fine-tunings of a whole study; a training leaves the weights as they are."""
     directory, lines, tuned = tmp_path_factory.mktemp("study"), [], []
 
@@ -421,7 +421,8 @@ def studied(trained, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring.training, "train", train)
-        rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(directory), log=lines.append, **STUDY)
+        with eagerly():
+            rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(directory), log=lines.append, **STUDY)
     return directory, rows, lines, tuned
 
 
@@ -494,7 +495,7 @@ def test_the_study_writes_a_table_a_figure_and_what_they_say(studied):
     assert "shuffled maps" in drawn or "<svg" in drawn
 
 
-@pytest.mark.usefixtures("without_figures")
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_started_again_the_study_measures_only_what_is_missing(studied, trained, tmp_path):
     directory, rows, *_ = studied
     copy = shutil.copytree(directory, tmp_path / "copy")
@@ -506,12 +507,18 @@ def test_started_again_the_study_measures_only_what_is_missing(studied, trained,
 
 
 @pytest.mark.parametrize("changes", [{"num_examples": 7}, {"train_examples": 3}])
-@pytest.mark.usefixtures("without_graphs", "without_figures")
-def test_results_of_other_images_are_not_taken(studied, trained, tmp_path, changes):
+@pytest.mark.usefixtures("without_figures")
+def test_results_of_other_images_are_not_taken(studied, trained, decided, unit_flops, tmp_path, monkeypatch, changes):
     copy = shutil.copytree(studied[0], tmp_path / "copy")
-    lines = []
+    lines, asked = [], []
+    # What a measurement finds is another test's: here nothing is computed.
+    monkeypatch.setattr(networks.Networks, "decisions", property(lambda _: asked.append("maps") or decided["sact"]))
+    monkeypatch.setattr(networks.Networks, "unit_flops", unit_flops)
+    found = {"match": "matched", "flops": 1.0, "match_error": 0.0, "scores": [1.0] * 11}
+    monkeypatch.setattr(measuring.Measurements, "_rows", lambda _, item: asked.append(item.name) or [found])
     given = {**STUDY, "fine_tune_steps": 0, "kinds": ["deepest"], **changes}
     lesion_resnet.run(trained["sact"], trained["vanilla"], str(copy), log=lines.append, **given)
+    assert asked == ["maps", "all_units-plain-0", "deepest-plain-0"]
     assert not any("Already measured" in line for line in lines)
     assert sum(line.startswith("== ") for line in lines) == 2
 
@@ -631,7 +638,7 @@ def test_the_study_of_an_act_network_says_what_is_left_out(trained, tmp_path):
         "fine_tune_steps": 0,
         "kinds": ["shuffled_maps", "random_images", "mean_map"],
         "seeds": 1,
-        "num_examples": 6,
+        "num_examples": 4,
     }
     rows = lesion_resnet.run(trained["act"], trained["vanilla"], str(tmp_path), log=lines.append, **given)
     assert [(row["kind"], row["weights"]) for row in rows] == [

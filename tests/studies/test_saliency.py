@@ -79,10 +79,11 @@ def config_of(work, **fields):
 
 
 @pytest.fixture(scope="module")
-def studied(work, tmp_path_factory):
+def studied(work, tmp_path_factory, eagerly):
     """Directory, rows and lines of a whole study."""
     directory, lines = tmp_path_factory.mktemp("studied") / "new", []
-    rows = study.run(config_of(work), "folder", str(work / "data"), str(directory), log=lines.append, **QUICK)
+    with eagerly():
+        rows = study.run(config_of(work), "folder", str(work / "data"), str(directory), log=lines.append, **QUICK)
     return directory, {row["map"]: row for row in rows}, lines
 
 
@@ -172,6 +173,7 @@ def test_started_again_it_computes_what_is_missing_alone(studied, work, monkeypa
         study.run(*arguments, log=lines.append, **{**QUICK, "sigmas": [0, 5]})
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_maps_are_those_of_the_commands_that_draw_them(maps, work, pictures):
     picture = pictures[0]
     maps.compute(picture)
@@ -188,6 +190,7 @@ def test_maps_are_those_of_the_commands_that_draw_them(maps, work, pictures):
     assert list(by_block) == ["block_1", "block_2", "block_3"]
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_maps_of_a_detector_are_those_of_its_extractor(work, pictures, tmp_path):
     fields = {"model": DETECTOR, "dataset": "digit_scenes", "checkpoint_dir": str(work / "detector")}
     maps, picture = network.NetworkMaps(config_of(work, image_size=36, **fields), str(tmp_path)), pictures[0]

@@ -22,7 +22,7 @@ from sact_tf.training.lock import DirectoryInUse, run_lock
 from sact_tf.visualize import charts
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SMALL = {"dataset": "cluttered_digits", "num_examples": 20}
+SMALL = {"dataset": "cluttered_digits", "num_examples": 12}
 
 
 def read_table(path):
@@ -95,7 +95,7 @@ def test_tradeoff_started_again_reads_what_it_has(traded):
     assert sum("Already evaluated" in line for line in lines) == 5
     assert not any(line.startswith("step ") for line in lines)
     config = default_training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
-    took = runs.train_and_evaluate(config, str(directory / "vanilla_1"), 20, lines.append)["Training Seconds"]
+    took = runs.train_and_evaluate(config, str(directory / "vanilla_1"), 12, lines.append)["Training Seconds"]
     assert took == json.loads((directory / "vanilla_1" / runs.TIME_FILE).read_text())["seconds"] > 0.05
 
 
@@ -105,10 +105,10 @@ def test_tradeoff_evaluates_again_where_another_number_of_images_is_asked_for(tr
     config = default_training_config("cluttered_digits", {"model": "1"}, max_number_of_steps=2, batch_size=4)
     path = directory / "other.json"
     lines = []
-    first = runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 20, log=lines.append)
-    runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 10, log=lines.append)
+    first = runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 6, log=lines.append)
+    runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 4, log=lines.append)
     assert not any("Already" in line for line in lines)
-    assert runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 20, log=lines.append) == first
+    assert runs.evaluate_once(config, str(directory / "vanilla_1"), str(path), 6, log=lines.append) == first
 
 
 @pytest.mark.usefixtures("without_graphs")
@@ -175,7 +175,7 @@ def test_changed_settings_are_refused_before_anything_is_trained(traded, tmp_pat
 @pytest.mark.usefixtures("without_graphs")
 def test_baseline_has_the_mean_units_rounded(traded, tmp_path):
     directory, _, _ = traded
-    rows = baseline.run(str(directory / "sact_1e-06"), str(tmp_path), num_examples=20, log=lambda line: None)
+    rows = baseline.run(str(directory / "sact_1e-06"), str(tmp_path), num_examples=6, log=lambda line: None)
     adaptive, plain = rows
     # Two units a block at most, and hardly anything halts in the first one after a single step.
     metrics = json.loads((tmp_path / "adaptive.json").read_text())["metrics"]

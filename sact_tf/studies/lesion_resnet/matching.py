@@ -159,15 +159,17 @@ def shift(drawn, dither, units, flops_of, target, always=False):
     def at(value):
         return np.clip(np.floor(drawn + value + dither), 1, units).astype(np.uint8)
 
-    low, high, best = -float(units), float(units), Shifted(at(0.0), 0.0)
-    error = abs(flops_of(best.num_units) - target) / target
+    low, high, value = -float(units), float(units), 0.0
+    best = Shifted(at(value), value)
+    found = flops_of(best.num_units)
+    error = abs(found - target) / target
     if not always and error <= TOLERANCE:
         return best
-    value = 0.0
     while high - low > 1e-3 and error > PRECISION:
-        low, high = (value, high) if flops_of(at(value)) < target else (low, value)
+        low, high = (value, high) if found < target else (low, value)
         value = (low + high) / 2
-        tried = abs(flops_of(at(value)) - target) / target
-        if tried < error:
-            best, error = Shifted(at(value), value), tried
+        num_units = at(value)
+        found = flops_of(num_units)
+        if abs(found - target) / target < error:
+            best, error = Shifted(num_units, value), abs(found - target) / target
     return best
