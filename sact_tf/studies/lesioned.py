@@ -115,7 +115,7 @@ class LesionedNetwork:
                     tf.nest.map_structure(_of_any_number, batch),
                     tf.nest.map_structure(tf.type_spec_from_value if of_units else _of_any_number, tensors),
                 ],
-            ).get_concrete_function()
+            )
         return self._functions[key](batch, tensors)
 
     def _measure(self, batch, policy):

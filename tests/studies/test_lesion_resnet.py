@@ -411,7 +411,7 @@ STUDY = {"num_examples": 11, "train_examples": 5, "seeds": 2, "fine_tune_steps":
 
 
 @pytest.fixture(scope="module")
-def studied(trained, tmp_path_factory, eagerly):
+def studied(trained, tmp_path_factory):
     """Directory, rows, lines and fine-tunings of a whole study; a training leaves the weights as they are."""
     directory, lines, tuned = tmp_path_factory.mktemp("study"), [], []
 
@@ -421,8 +421,7 @@ def studied(trained, tmp_path_factory, eagerly):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measuring.training, "train", train)
-        with eagerly():
-            rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(directory), log=lines.append, **STUDY)
+        rows = lesion_resnet.run(trained["sact"], trained["vanilla"], str(directory), log=lines.append, **STUDY)
     return directory, rows, lines, tuned
 
 

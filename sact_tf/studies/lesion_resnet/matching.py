@@ -7,6 +7,7 @@ here, so nobody pays for them.
 from typing import NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
 from sact_tf import flops
 
@@ -27,6 +28,8 @@ class UnitFlops:
     def __init__(self, model, units):
         self.units = units
         self._model = model
+        # Shifting maps counts hundreds of times, ten times as fast as operation by operation.
+        self._counter = tf.function(self._count_kept, autograph=False)
 
     def of_units(self, name):
         """FLOPs of each unit of a block, float `(units,)`, where it runs everywhere."""
@@ -64,9 +67,12 @@ class UnitFlops:
         return self._count(kept, len(next(iter(num_units.values()))))
 
     def _count(self, kept, images):
-        # Of a plain network only the number of images is asked of its outputs.
-        counts = flops.count(self._model, {"any": np.zeros(images, "float32")}, kept=kept)
+        counts = self._counter({name: tf.constant(value, tf.bool) for name, value in kept.items()}, tf.zeros(images))
         return {name: np.asarray(value, float) for name, value in counts.items()}
+
+    def _count_kept(self, kept, images):
+        # Of a plain network only the number of images is asked of its outputs.
+        return flops.count(self._model, {"any": images}, kept=kept)
 
 
 def runs_where(num_units, units):
