@@ -98,6 +98,7 @@ def eagerly():
     def run_functions_eagerly():
         import tensorflow as tf
 
+        before = tf.config.functions_run_eagerly()
         tf.config.run_functions_eagerly(True)
         try:
             with warnings.catch_warnings():
@@ -105,7 +106,7 @@ def eagerly():
                 warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run_functions")
                 yield
         finally:
-            tf.config.run_functions_eagerly(False)
+            tf.config.run_functions_eagerly(before)
 
     return run_functions_eagerly
 
