@@ -118,6 +118,38 @@ def without_graphs(eagerly):
         yield
 
 
+@pytest.fixture
+def one_trainer(monkeypatch):
+    """The trainings of a test have one `Trainer`, whose step is traced once.
+
+    Before each of them but the first all that a step changes is set to something else, so that a run that goes on has
+    but what its checkpoint holds.
+    """
+    import tensorflow as tf
+
+    from sact_tf import training
+    from sact_tf.training.trainer import Trainer
+
+    class TracedOnce(Trainer):
+        made = None
+
+        def step_on(self, element_spec):
+            self.made = self.made or super().step_on(element_spec)
+            return self.made
+
+    trainers = []
+
+    def make(*arguments):
+        if not trainers:
+            trainers.append(TracedOnce(*arguments))
+            return trainers[0]
+        for variable in (*trainers[0].model.variables, *trainers[0].optimizer.variables, trainers[0].step):
+            variable.assign(tf.ones_like(tf.convert_to_tensor(variable)))
+        return trainers[0]
+
+    monkeypatch.setattr(training, "Trainer", make)
+
+
 class Script:
     """A script in a process of its own, used like a `subprocess.Popen`; `pid` is of the script itself."""
 

@@ -128,6 +128,7 @@ def values_of(directory):
     return {name: reader.get_tensor(name) for name in names}
 
 
+@pytest.mark.usefixtures("one_trainer")
 def test_a_run_of_another_task_that_goes_on_ends_in_the_bits_of_the_run_that_never_stopped(tmp_path):
     # What halts, and kills, are in tests/training/test_train.py; here the draws of another layer are new.
     run, lines = settings(4, "1", "vanilla"), []

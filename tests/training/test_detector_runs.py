@@ -44,6 +44,7 @@ def assert_same(expected, actual):
 
 
 # What halts, and kills, are in tests/training/test_train.py; of a detector the draws and the sizes of batches are new.
+@pytest.mark.usefixtures("one_trainer")
 def test_a_detector_that_goes_on_ends_in_the_bits_of_the_run_that_never_stopped(saved, tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run, lines = make_config(4, "vanilla", batch_size=2, seed=7, deterministic=True), []

@@ -68,6 +68,7 @@ def latest(directory):
         pytest.param({"train_effective": 2}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("one_trainer")
 def test_a_run_that_resumes_drops_what_it_would_have_dropped(changes, tmp_path):
     # Each of these steps leaves units out, and the last one others than the one before.
     run = small_config(3, seed=5, **changes)
