@@ -22,7 +22,7 @@ class Record(keras.callbacks.Callback):
 
 @pytest.fixture(scope="module")
 def model():
-    model = sact_tf.cifar_resnet("1_2_1", "sact", num_classes=3, base_channels=2, tau=0.5, image_shape=(4, 4, 3))
+    model = sact_tf.cifar_resnet("1", "sact", num_classes=3, base_channels=2, tau=0.5, image_shape=(4, 4, 3))
     model.compile("sgd")
     return model
 

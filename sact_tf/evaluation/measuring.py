@@ -71,7 +71,7 @@ def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0
 
     compute = inference.over_replicas(forward, strategy, reduce_retracing=True)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def measure(batch, outputs):
         return {**task.measure(model, batch, outputs), **_measure_computation(model, batch, outputs)}
 

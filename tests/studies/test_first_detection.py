@@ -12,10 +12,11 @@ SMALL = {"model": "1_1_1_1", "base_channels": 4, "head_samples": 4, "crop_size":
 STEP = {"max_number_of_steps": 1, "batch_size": 2}
 
 
-def test_a_plain_detector_then_a_sact_one_from_it_a_table_and_a_picture(eagerly, tmp_path):
+def test_a_plain_detector_then_a_sact_one_from_it_a_table_and_a_picture(eagerly, monkeypatch, tmp_path):
+    monkeypatch.setattr(first_detection, "NUM_PICTURES", 2)
     lines, started = [], str(tmp_path / "vanilla")
     with eagerly():
-        rows = first_detection.run(str(tmp_path), STEP, STEP, [0.5], num_examples=8, log=lines.append, **SMALL)
+        rows = first_detection.run(str(tmp_path), STEP, STEP, [0.5], num_examples=4, log=lines.append, **SMALL)
     assert [(row["network"], row["tau"], row["steps"]) for row in rows] == [("vanilla", "", 1), ("sact_0.5", 0.5, 1)]
     plain, sact = read_config(started), read_config(tmp_path / "sact_0.5")
     assert (plain.model.freeze_batch_norm, sact.model.freeze_batch_norm) == (False, True)
