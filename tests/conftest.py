@@ -35,6 +35,7 @@ def pytest_configure(config):
     os.environ.setdefault(processor.SWITCH, str(int(bool(processor.uses_onednn()))))
     tf.get_logger().setLevel("ERROR")
     _leave_data_sets_untuned(tf)
+    _keep_kernels()
     if not tf.config.list_physical_devices("GPU"):
         # Two replicas for MirroredStrategy; has to come before TensorFlow first computes.
         tf.config.set_logical_device_configuration(
@@ -54,6 +55,20 @@ def _leave_data_sets_untuned(tf):
     options.experimental_optimization.apply_default_optimizations = False
     # Called of each data set before it is iterated over.
     dataset_ops.DatasetV2._apply_debug_options = lambda dataset: dataset.with_options(options)
+
+
+def _keep_kernels():
+    """Lets a seed that is set, as each training sets one, leave TensorFlow's cache of kernels as it is.
+
+    It is emptied for operations whose random numbers go on from call to call, which neither Keras nor we have; making
+    the kernels again took a seventh of the time of tests that train.
+    """
+    from tensorflow.python.eager import context
+
+    def set_global_seed(self, seed):
+        self._seed, self._rng = seed, random.Random(seed)
+
+    context.Context._set_global_seed = set_global_seed
 
 
 def pytest_collection_finish():
