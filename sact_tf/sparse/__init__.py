@@ -137,8 +137,7 @@ class Engine(tf.Module):
 
     def __call__(self, inputs):
         _refuse_xla()
-        inputs, kind = self._input.convert(inputs)
-        return self._function_of(kind)(inputs)
+        return self._input.run(self._function_of, inputs)
 
     def __copy__(self):
         return self

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from sact_tf.models.backbone import check_image_shape, check_images
-from sact_tf.models.detection_inputs import check_inputs, check_sizes
+from sact_tf.models.detection_inputs import check_inputs, check_sizes, in_original_pixels
 from sact_tf.sparse.images import checked_dtype
 
 
@@ -16,13 +16,13 @@ class DetectorInput:
         image_dtype: `None` or "float32".
 
     Attributes:
-        kind: of the inputs `images` and `image_size`, see `convert`.
+        kind: the only one that there is, `None`: every graph is called on `images` and `image_size`.
 
     Raises:
         ValueError: for a shape that the extractor cannot take, or another dtype.
     """
 
-    kind = ("image_size", "images")
+    kind = None
 
     def __init__(self, model, image_shape=None, image_dtype=None):
         self._minimum_size = model.backbone.minimum_size
@@ -33,8 +33,17 @@ class DetectorInput:
                 f"floating point images. Leave `image_dtype` out. Received: image_dtype={image_dtype!r}"
             )
 
+    def run(self, function_of, inputs):
+        """What `function_of(kind)` returns of inputs, once they are converted; for errors see `convert`.
+
+        Boxes come to pixels of the file behind it: no second graph, which takes seconds to make, only for that.
+        """
+        inputs = self.convert(inputs)
+        outputs = function_of(self.kind)({name: inputs[name] for name in ("images", "image_size")})
+        return {**outputs, "boxes": in_original_pixels(outputs["boxes"], inputs)}
+
     def convert(self, inputs):
-        """What the detector may be called on, a dict of tensors, and its kind: the tuple of the names.
+        """What the detector may be called on, a dict of tensors; see `detection_inputs.check_inputs`.
 
         Raises:
             ValueError: for what the detector would refuse, images of another size than `image_shape`, and sizes of
@@ -49,9 +58,12 @@ class DetectorInput:
                 f"This engine was compiled for images of the shape {self._shape}; compile the detector without "
                 f"`image_shape` for any size. Received: shape={tuple(images.shape)}"
             )
-        return {**inputs, "images": tf.cast(images, tf.float32)}, tuple(sorted(inputs))
+        return {**inputs, "images": tf.cast(images, tf.float32)}
 
     def signature(self, kind):
-        """`tf.TensorSpec`s of inputs of a kind."""
-        sizes = {name: tf.TensorSpec((None, 2), tf.int32, name=name) for name in kind if name != "images"}
-        return {"images": tf.TensorSpec((None, *self._shape), tf.float32, name="images"), **sizes}
+        """`tf.TensorSpec`s of what a graph is called on."""
+        del kind
+        return {
+            "images": tf.TensorSpec((None, *self._shape), tf.float32, name="images"),
+            "image_size": tf.TensorSpec((None, 2), tf.int32, name="image_size"),
+        }

@@ -38,6 +38,11 @@ class ImageInput:
         self._as_they_come = not inputs and image_dtype is None
         self._key = inputs[0].name if inputs else None
 
+    def run(self, function_of, images):
+        """What `function_of(kind)` returns of images, once they are converted; for errors see `convert`."""
+        images, kind = self.convert(images)
+        return function_of(kind)(images)
+
     def convert(self, images):
         """The images as a tensor that the model may be called on, and its kind: its dtype.
 

@@ -38,7 +38,7 @@ class OnnxDetector(runtime.InOnnxRuntime):
         self._run = runtime.runner(self.model.SerializeToString())
 
     def __call__(self, inputs):
-        inputs, _ = self._input.convert(inputs)
+        inputs = self._input.convert(inputs)
         images, sizes = (runtime.array_of(inputs[name]) for name in (IMAGES, IMAGE_SIZE))
         outputs = self._run({IMAGES: images, IMAGE_SIZE: sizes})
         if "boxes" in outputs:
