@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import os
+import random
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,7 +34,7 @@ SIZE = 40
 @pytest.fixture(scope="module")
 def work(tmp_path_factory, spread_halting):
     """Folder with a checkpoint, and `photos`: one picture upright and the same turned, and two that are none."""
-    keras.utils.set_random_seed(5)
+    random.seed(5)
     folder = tmp_path_factory.mktemp("detect")
     model = spread_halting(detection.build_model(NETWORK))
     named = checkpoints.named_variables(model)

@@ -4,12 +4,12 @@ import dataclasses
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import time
 
 import h5py
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -31,7 +31,7 @@ FLAGS += ("--stem_stride=1", "--tau=1")
 
 @pytest.fixture(scope="module")
 def model(spread_halting):
-    keras.utils.set_random_seed(17)
+    random.seed(17)
     return spread_halting(build_model(NETWORK), bias=0.2, gain=6.0)
 
 

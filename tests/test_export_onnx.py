@@ -4,12 +4,12 @@ import dataclasses
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -38,7 +38,7 @@ assert not [name for name in sys.modules if name.split(".")[0] in ("sact_tf", "t
 
 @pytest.fixture(scope="module")
 def model(spread_halting):
-    keras.utils.set_random_seed(17)
+    random.seed(17)
     return spread_halting(build_model(ModelConfig(**{**vars(NETWORK), "dtype": "float32"})), bias=0.2, gain=6.0)
 
 

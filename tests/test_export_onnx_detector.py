@@ -2,12 +2,12 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -38,7 +38,7 @@ HEAD = {"boxes", "scores", "classes", "num_detections", "num_proposals", "region
 
 @pytest.fixture(scope="module")
 def model(spread_halting):
-    keras.utils.set_random_seed(5)
+    random.seed(5)
     return spread_halting(detection.build_model(NETWORK), bias=0.2, gain=6.0)
 
 

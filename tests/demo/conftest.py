@@ -5,6 +5,7 @@ import http.client
 import io
 import json
 import os
+import random
 import select
 import shutil
 import subprocess
@@ -12,7 +13,6 @@ import threading
 import time
 from typing import NamedTuple
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -76,7 +76,7 @@ def serve(tmp_path_factory, spread_halting):
 
     def start(name):
         dataset, network = NETWORKS[name]
-        keras.utils.set_random_seed(17)
+        random.seed(17)
         model = spread_halting(task_of(dataset).build_model(network), bias=0.2, gain=6.0)
         directory = tmp_path_factory.mktemp(name)
         saved = tf.train.Checkpoint(

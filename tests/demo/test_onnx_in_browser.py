@@ -4,10 +4,10 @@ import functools
 import http.server
 import os
 import pathlib
+import random
 import re
 import threading
 
-import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -47,7 +47,7 @@ def page(tmp_path_factory, spread_halting):
     folder, sessions = tmp_path_factory.mktemp("pages"), {}
     [html] = re.findall(r"```html\n(.*?)```", (ROOT / "docs" / "browser.md").read_text(encoding="utf-8"), re.DOTALL)
     for name, fields in NETWORKS.items():
-        keras.utils.set_random_seed(17)
+        random.seed(17)
         model = spread_halting(build_model(ModelConfig(**fields, num_classes=10, base_channels=4)), bias=0.2, gain=6.0)
         written = network.write_network(model, preprocessing=Preprocessing("cluttered_digits", 64)).SerializeToString()
         (folder / name / "network").mkdir(parents=True)

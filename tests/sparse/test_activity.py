@@ -5,6 +5,7 @@ reads hardly anything else.
 """
 
 import functools
+import random
 from unittest import mock
 
 import keras
@@ -105,7 +106,7 @@ def blocks(randomize):
 
     @functools.cache
     def make(kind, model_type):
-        keras.utils.set_random_seed(17)
+        random.seed(17)
         makers, activation = BLOCKS[kind]
         branches = make_halting_branches(model_type, UNITS, activation=activation)
         inputs = keras.Input((None, None, CHANNELS))

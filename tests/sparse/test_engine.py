@@ -3,6 +3,7 @@
 import copy
 import functools
 import pickle
+import random
 import threading
 
 import keras
@@ -29,7 +30,7 @@ def networks(randomize, spread_halting):
 
     @functools.cache
     def make(name, model_type):
-        keras.utils.set_random_seed(17)
+        random.seed(17)
         model = NETWORKS[name](model_type=model_type)
         spread_halting(randomize(model), gain=3.0 if model_type == "sact" else 30.0)
         return model, sparse.compile(model)

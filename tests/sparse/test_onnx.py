@@ -4,6 +4,7 @@ import copy
 import functools
 import pathlib
 import pickle
+import random
 import sys
 import tomllib
 
@@ -37,7 +38,7 @@ def networks(randomize, spread_halting):
 
     @functools.cache
     def make(name, model_type):
-        keras.utils.set_random_seed(17)
+        random.seed(17)
         model = NETWORKS[name](model_type=model_type)
         return spread_halting(randomize(model), gain=3.0 if model_type == "sact" else 30.0)
 
@@ -211,7 +212,7 @@ def test_backbone_and_stochastic_depth_are_written_too(make_images, assert_same,
 def test_units_of_both_kinds_and_shortcuts_without_weights_are_written(
     make_images, assert_same, randomize, spread_halting
 ):
-    keras.utils.set_random_seed(17)
+    random.seed(17)
 
     def block(name, *units, **settings):
         return AdaptiveBlock(list(units), "sact", name=name, **settings)

@@ -1,8 +1,8 @@
 """The graph of ONNX of a detector against the detector: same boxes, same counts, padding that nobody reads."""
 
 import functools
+import random
 
-import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -25,11 +25,15 @@ def detectors(randomize, spread_halting):
     """Function from a model type, and arguments of `FasterRCNN`, to a detector, made once."""
 
     @functools.cache
+    def make_backbone(model_type, stride):
+        units = (2, 3, 3, 2) if model_type.startswith("act") else (1, 3, 2, 2)
+        backbone = randomize(ImageNetBackbone(units, model_type, base_channels=4, last_stride=stride))
+        return spread_halting(backbone, bias=-1.0, gain=3.0 if model_type == "sact" else 30.0, seed=0)
+
+    @functools.cache
     def make(model_type, num_proposals=12, crop_max_pool=False):
-        keras.utils.set_random_seed(4)
-        stride = 1 if crop_max_pool else 2
-        backbone = randomize(ImageNetBackbone((2, 3, 3, 2), model_type, base_channels=4, last_stride=stride))
-        spread_halting(backbone, bias=-1.0, gain=3.0 if model_type == "sact" else 30.0, seed=0)
+        random.seed(4)
+        backbone = make_backbone(model_type, 1 if crop_max_pool else 2)
         settings = {"num_proposals": num_proposals, "crop_max_pool": crop_max_pool}
         return FasterRCNN(backbone, 3, anchor_base_size=64.0, **settings)
 
@@ -75,6 +79,12 @@ def answers(model, inputs):
     return {**outputs, **flops.count(model, outputs)}
 
 
+@pytest.fixture(scope="module")
+def answers_of(detectors, batch_of):
+    """Function from arguments of `detectors`, and sizes, to `answers`, computed once."""
+    return functools.cache(lambda *arguments, sizes: answers(detectors(*arguments), batch_of(*sizes)))
+
+
 def only_pictures(outputs, sizes):
     """The outputs, with zeros for the features of blocks 1 and 2 in the padding: they mean nothing there."""
     outputs = {name: np.array(value) for name, value in outputs.items()}
@@ -109,14 +119,20 @@ BATCHES = [(SMALL, LARGE), (LONG,), (LARGE, LONG, SMALL)]
 
 
 @pytest.mark.parametrize("engine", ["sparse", "masked"])
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
+# The graph is that of ACT, with or without early stopping.
+@pytest.mark.parametrize(
+    "model_type",
+    [
+        pytest.param(model_type, marks=[pytest.mark.slow] * (model_type == "act_early_stopping"))
+        for model_type in MODEL_TYPES
+    ],
+)
 def test_graph_finds_what_the_detector_finds_in_padded_batches(
-    detectors, runner, batch_of, assert_same, model_type, engine
+    runner, batch_of, answers_of, assert_same, model_type, engine
 ):
-    model, run, units = detectors(model_type), runner(model_type, engine=engine), set()
+    run, units = runner(model_type, engine=engine), set()
     for sizes in BATCHES:
-        inputs = batch_of(*sizes)
-        expected = answers(model, inputs)
+        inputs, expected = batch_of(*sizes), answers_of(model_type, sizes=sizes)
         assert (np.asarray(expected["num_detections"]) > 0).all()
         assert_same_answers(run(inputs), expected, sizes, assert_same)
         units |= {int(n) for key, value in expected.items() if "/num_units" in key for n in np.unique(value)}
@@ -148,10 +164,11 @@ def test_most_proposals_and_crops_on_a_map_of_few_positions(detectors, runner, b
 
 
 @pytest.mark.parametrize("dense_from", [0.0, 2.0])
-def test_positions_give_the_same_on_maps_and_gathered(detectors, batch_of, assert_same, monkeypatch, dense_from):
+def test_positions_give_the_same_on_maps_and_gathered(
+    detectors, batch_of, answers_of, assert_same, monkeypatch, dense_from
+):
     monkeypatch.setattr(rows, "DENSE_FROM", dense_from)
-    inputs = batch_of(SMALL, LARGE)
-    expected = answers(detectors("sact"), inputs)
+    inputs, expected = batch_of(SMALL, LARGE), answers_of("sact", sizes=(SMALL, LARGE))
     assert_same_answers(runner_of(detectors("sact"))(inputs), expected, inputs["image_size"], assert_same)
 
 

@@ -3,8 +3,8 @@
 import functools
 import importlib.util
 import pathlib
+import random
 
-import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -93,7 +93,7 @@ def test_pixels_are_what_one_computes_by_hand():
 
 @pytest.fixture(scope="module")
 def model(randomize, spread_halting):
-    keras.utils.set_random_seed(17)
+    random.seed(17)
     model = sact_tf.imagenet_resnet([1, 3, 1, 1], "sact", num_classes=11, base_channels=4)
     return spread_halting(randomize(model), bias=0.2, gain=20.0)
 
