@@ -24,8 +24,8 @@ from sact_tf.models.build import build_model
 from sact_tf.tasks import classification
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-NETWORK = ModelConfig(network="cifar", model="1_3_2", model_type="sact", num_classes=10, base_channels=4)
-FLAGS = ("--network=cifar", "--model=1_3_2", "--model_type=sact", "--base_channels=4", "--image_size=40")
+NETWORK = ModelConfig(network="cifar", model="1_3_1", model_type="sact", num_classes=10, base_channels=4)
+FLAGS = ("--network=cifar", "--model=1_3_1", "--model_type=sact", "--base_channels=4", "--image_size=40")
 FLAGS += ("--stem_stride=1", "--tau=1")
 
 
@@ -135,6 +135,7 @@ def test_kill_leaves_no_file_and_the_next_start_goes_on_to_the_same_numbers(star
     assert os.listdir(tmp_path) == ["maps.h5"]
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_full_disk_is_noticed_before_hdf5_would_die_of_it(config, tmp_path, monkeypatch):
     config = dataclasses.replace(config, export_path=str(tmp_path / "maps.h5"))
     usage = shutil.disk_usage(tmp_path)
@@ -164,6 +165,7 @@ def test_two_processes_never_write_one_file(config, tmp_path):
         pass
 
 
+@pytest.mark.usefixtures("without_graphs")
 def test_damaged_images_are_left_out_up_to_a_number(config, model, tmp_path, monkeypatch):
     images = np.random.default_rng(3).integers(0, 256, (11, 40, 40, 3), np.uint8)
 

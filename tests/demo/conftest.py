@@ -23,7 +23,7 @@ from sact_tf.config import DemoConfig, ModelConfig
 from sact_tf.demo import networks
 from sact_tf.tasks import task_of
 
-CIFAR = {"network": "cifar", "model": "2_3_2", "num_classes": 10, "base_channels": 4}
+CIFAR = {"network": "cifar", "model": "1_3_1", "num_classes": 10, "base_channels": 4}
 DETECTOR = {
     "network": "imagenet",
     "model": "1_2_1_1",

@@ -41,7 +41,7 @@ def test_maps_classes_and_flops_are_those_of_the_other_commands(serve, picture, 
         figures = [shown[name][key] for key in ("least", "mean", "most")]
         assert figures == pytest.approx([value.min(), value.mean(), value.max()], abs=1e-3)
         assert decoded(shown[name]["source"]).shape == (40, 56, 3)
-    assert shown["total"]["limits"] == [0, 10] and shown["block_1"]["limits"] == [0, 4]
+    assert shown["total"]["limits"] == [0, 8] and shown["block_1"]["limits"] == [0, 4]
     timed = by_name(answer["timed"])
     assert timed["Masked"]["flops"] == timed["Engine"]["flops"] == computed.flops < timed["Plain network"]["flops"]
     assert timed["Engine"]["share"] == pytest.approx(computed.flops / timed["Plain network"]["flops"])

@@ -13,14 +13,14 @@ from sact_tf.demo import guards
     "host", ["evil.example", "evil.example:8077", "127.0.0.1.evil.example", "10.0.0.1", "a b", "@"]
 )
 def test_other_names_for_this_machine_are_refused(serve, picture, file_of, host):
-    page = serve("sact")
+    page = serve("vanilla")
     for method, path in (("GET", "/"), ("GET", "/about"), ("POST", "/look")):
         status, _, body = page.request(method, path, file_of(picture()) if method == "POST" else None, host=host)
         assert status == 403 and "answers only to its own address" in json.loads(body)["error"]
 
 
 def test_pages_from_elsewhere_are_refused(serve, picture, file_of):
-    page = serve("sact")
+    page = serve("vanilla")
     host = "localhost:9000"  # as through a tunnel
     for headers, status in (
         ({"Origin": "http://localhost:9000", "Sec-Fetch-Site": "same-origin"}, 200),

@@ -22,7 +22,7 @@ from sact_tf.demo import server, uploads
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGE = ROOT / "sact_tf" / "demo" / "page"
-FLAGS = ["--network=cifar", "--model=2_3_2", "--base_channels=4", "--dataset=cluttered_digits"]
+FLAGS = ["--network=cifar", "--model=1_3_1", "--base_channels=4", "--dataset=cluttered_digits"]
 OPEN = r"^Open (http://127\.0\.0\.1:(\d+)/) in a browser\. Ctrl-C ends it\.$"
 
 

@@ -16,7 +16,7 @@ from sact_tf import sparse
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
 from sact_tf.sparse import blocks as engine_blocks
 
-UNITS, CHANNELS = 4, 12
+UNITS, CHANNELS = 3, 12
 HEIGHT, WIDTH = 6, 7
 # Logits are this far from zero just before and in the unit that halts: probabilities .17 and .83. Well before, they
 # are nearly zero, so that they add up to 1 - EPSILON in that unit, and not earlier.
@@ -28,7 +28,7 @@ BLOCKS = {
     "bottleneck, activated branches": ([bottleneck] * UNITS, "relu"),
     "basic, activated branches": ([basic] * UNITS, "leaky_relu"),
     "basic, whole maps": ([basic] * UNITS, "leaky_relu"),
-    "basic among bottlenecks": ([bottleneck, basic, bottleneck, bottleneck], None),
+    "basic among bottlenecks": ([bottleneck, basic, bottleneck], None),
 }
 
 
@@ -66,7 +66,7 @@ MAPS = {
     "the first image halts": at(np.s_[1]),
     "the last image halts": at(np.s_[0]),
     "random": random_units(0),
-    "random in two units": np.minimum(random_units(2), 2) * 2,
+    "random in two units": np.maximum(random_units(2), 2),
     "one row of positions": random_units(3, (2, 1, 9)),
     "one position in all": random_units(4, (1, 1, 1)),
 }
@@ -150,7 +150,7 @@ def test_positions_that_halt_anywhere_are_computed_as_by_the_model(blocks, asser
 
 
 @pytest.mark.parametrize(
-    "units", [(1,), (4,), (2, 2, 2), (1, 1), (4, 4), (4, 1, 2), (1, 2, 3, 4), (3, 4, 1, 1, 3)], ids=str
+    "units", [(1,), (3,), (2, 2, 2), (1, 1), (3, 3), (3, 1, 2), (1, 2, 3, 2), (2, 3, 1, 1, 2)], ids=str
 )
 @pytest.mark.parametrize("kind", ["bottleneck", "basic, activated branches"])
 def test_images_that_halt_leave_the_batch_and_come_back_in_order(blocks, assert_same, kind, units):
@@ -168,7 +168,7 @@ def test_images_that_halt_leave_the_batch_and_come_back_in_order(blocks, assert_
 )
 def test_units_that_nothing_needs_are_not_executed(blocks, assert_same, kind, model_type):
     model, forward, _ = blocks(kind, model_type)
-    features = features_for(at(outside=3), np.random.default_rng(9))
+    features = features_for(at(outside=UNITS - 1), np.random.default_rng(9))
     expected = forward(features)
     # Behind the last activation: under oneDNN a ReLU makes zero of what is not a number.
     unit = model.layers[-1].units[-1]

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import pathlib
 import pickle
 import random
@@ -58,23 +59,36 @@ def answers(model, images):
     return {**outputs, **flops.count(model, outputs)}
 
 
+@pytest.fixture(scope="module")
+def answers_of(networks, make_images):
+    """Function from a network, a model type and a shape to `answers`, computed once."""
+    return functools.cache(
+        lambda name, model_type, shape: answers(networks(name, model_type), images_of(make_images, shape))
+    )
+
+
 def images_of(make_images, shape):
     """Images of different brightness, so that ACT tells them apart."""
     return make_images(*shape) + np.linspace(2.0, -2.0, shape[0], dtype="float32")[:, None, None, None]
 
 
 @pytest.mark.parametrize("engine", ["sparse", "masked"])
-@pytest.mark.parametrize("model_type", MODEL_TYPES)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "model_type"),
+    [
+        # The graph is that of ACT, with or without early stopping.
+        pytest.param(*each, marks=[pytest.mark.slow] * (each == ("imagenet", "act_early_stopping")))
+        for each in itertools.product(NETWORKS, MODEL_TYPES)
+    ],
+)
 def test_graph_returns_what_the_model_returns_at_every_size(
-    networks, make_images, assert_same, name, model_type, engine
+    networks, make_images, answers_of, assert_same, name, model_type, engine
 ):
     model = networks(name, model_type)
     run, counts = runner(network.write_network(model, engine, features=True)), set()
     for shape in SHAPES:
-        images = images_of(make_images, shape)
-        expected = answers(model, images)
-        assert_same(run(images), expected)
+        expected = answers_of(name, model_type, shape)
+        assert_same(run(images_of(make_images, shape)), expected)
         counts |= {int(n) for key, value in expected.items() if "/num_units" in key for n in np.unique(value)}
     assert (counts == {1, 2, 3}) == (model_type != "vanilla")
 
