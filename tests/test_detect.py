@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import random
+import types
 
 import numpy as np
 import pytest
@@ -127,7 +128,9 @@ def small(monkeypatch):
     three = Found(boxes, np.array([0.9, 0.5, 0.25], "float32"), np.array([3, 1, 1]), None, 1, 4)
     monkeypatch.setattr(detect, "detection_figure", draw)
     monkeypatch.setattr(detect, "find", lambda *arguments: three)
-    # An engine takes seconds to make.
+    # Nobody asks the network anything, and an engine takes seconds to make.
+    network = types.SimpleNamespace(backbone=types.SimpleNamespace(minimum_size=32))
+    monkeypatch.setattr(detect.inference, "load_model", lambda config: network)
     monkeypatch.setattr(detect, "predictor", lambda model, engine: None)
     return drawn
 

@@ -1,6 +1,7 @@
 """Pages with small networks behind them, served on ports of their own, photographs to send there, and a browser."""
 
 import contextlib
+import functools
 import http.client
 import io
 import json
@@ -67,6 +68,15 @@ class Page(NamedTuple):
         """Status and answer for a photograph."""
         status, _, body = self.request("POST", f"/look?{query}", content)
         return status, json.loads(body)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def looks_often():
+    """A server sees that it is to end at once, not after half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        often = functools.partialmethod(demo.DemoServer.serve_forever, poll_interval=0.02)
+        patch.setattr(demo.DemoServer, "serve_forever", often)
+        yield
 
 
 @pytest.fixture(scope="session")

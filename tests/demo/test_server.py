@@ -161,7 +161,7 @@ def test_one_is_computed_at_a_time_and_the_wait_is_bounded(serve, picture, file_
         answers = []
         waiting = threading.Thread(target=lambda: answers.append(page.look(content)))
         waiting.start()
-        waiting.join(0.5)
+        waiting.join(0.2)
         assert waiting.is_alive()
         monkeypatch.setattr(server, "WAIT_SECONDS", 0.1)
         assert page.look(content) == (503, {"error": "Others are before you. Try again in a moment."})

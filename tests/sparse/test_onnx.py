@@ -24,7 +24,7 @@ from sact_tf.models import Backbone
 from sact_tf.sparse.onnx import graph, network, rows, sums
 
 NETWORKS = {
-    "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 2], num_classes=11, base_channels=8),
+    "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 1], num_classes=11, base_channels=8),
     "cifar": functools.partial(
         sact_tf.cifar_resnet, [2, 3, 1], num_classes=11, base_channels=8, image_shape=(None, None, 3)
     ),
@@ -51,6 +51,16 @@ def runner(written):
     session = onnxruntime.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return lambda images: dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+
+@pytest.fixture(scope="module")
+def run_of(networks):
+    """Function from a network, a model type and an engine to `runner`, with the features, made once."""
+    return functools.cache(
+        lambda name, model_type, engine="sparse": runner(
+            network.write_network(networks(name, model_type), engine, features=True)
+        )
+    )
 
 
 def answers(model, images):
@@ -82,10 +92,9 @@ def images_of(make_images, shape):
     ],
 )
 def test_graph_returns_what_the_model_returns_at_every_size(
-    networks, make_images, answers_of, assert_same, name, model_type, engine
+    run_of, make_images, answers_of, assert_same, name, model_type, engine
 ):
-    model = networks(name, model_type)
-    run, counts = runner(network.write_network(model, engine, features=True)), set()
+    run, counts = run_of(name, model_type, engine), set()
     for shape in SHAPES:
         expected = answers_of(name, model_type, shape)
         assert_same(run(images_of(make_images, shape)), expected)
@@ -93,10 +102,10 @@ def test_graph_returns_what_the_model_returns_at_every_size(
     assert (counts == {1, 2, 3}) == (model_type != "vanilla")
 
 
-def test_what_is_said_of_an_image_that_is_not_finite_is_nan(networks, make_images, assert_same):
+def test_what_is_said_of_an_image_that_is_not_finite_is_nan(networks, run_of, make_images, assert_same):
     model, images = networks("imagenet", "act"), make_images(3, 41, 67)
     images[1, 20, 30, 1], images[2, 40, 66, 0] = np.nan, -np.inf
-    got = runner(network.write_network(model, features=True))(images)
+    got = run_of("imagenet", "act")(images)
     expected = answers(model, images)
     for name in ("logits", "predictions"):
         assert np.isnan(got[name][1:]).all()
@@ -107,8 +116,8 @@ def test_what_is_said_of_an_image_that_is_not_finite_is_nan(networks, make_image
 @pytest.mark.skipif(not RUNS_EMPTY_BATCHES, reason="ONNX Runtime before 1.32 stops at a batch without images")
 @pytest.mark.parametrize("model_type", ["sact", "act"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_no_images_give_empty_outputs(networks, make_images, assert_same, name, model_type):
-    run = runner(network.write_network(networks(name, model_type)))
+def test_no_images_give_empty_outputs(run_of, make_images, assert_same, name, model_type):
+    run = run_of(name, model_type)
     images = make_images(2, 40, 37)
     assert_same(run(images[:0]), {key: value[:0] for key, value in run(images).items()})
 
@@ -286,10 +295,9 @@ def test_file_has_standard_operations_alone_and_no_features_unless_asked_for(net
         (np.zeros((2, 40, 40, 3), "float64"), "float"),
     ],
 )
-def test_wrong_images_stop_the_graph_with_what_is_wrong(networks, images, message):
-    run = runner(network.write_network(networks("imagenet", "sact")))
+def test_wrong_images_stop_the_graph_with_what_is_wrong(run_of, images, message):
     with pytest.raises(Exception, match=message):
-        run(images)
+        run_of("imagenet", "sact")(images)
 
 
 def test_engine_in_python_judges_images_as_the_other_engine_does(networks, make_images, tmp_path, assert_same):

@@ -333,17 +333,21 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def extractor(detectors):
+    """An engine of ONNX Runtime."""
+    return sparse.compile(detectors("vanilla"), runtime="onnx", part="extractor")
+
+
 @pytest.mark.parametrize(("ask", "message"), REFUSED.values(), ids=REFUSED)
-def test_engine_in_python_refuses_other_inputs_with_what_it_takes(detectors, batch_of, ask, message):
-    engine = sparse.compile(detectors("vanilla"), runtime="onnx", part="extractor")
+def test_engine_in_python_refuses_other_inputs_with_what_it_takes(extractor, batch_of, ask, message):
     with pytest.raises(ValueError, match=message):
-        engine(ask(batch_of(SMALL, LARGE)))
+        extractor(ask(batch_of(SMALL, LARGE)))
 
 
-def test_engine_in_python_is_called_outside_of_graphs(detectors):
-    engine = sparse.compile(detectors("vanilla"), runtime="onnx", part="extractor")
+def test_engine_in_python_is_called_outside_of_graphs(extractor):
     with pytest.raises(ValueError, match=r"inside of a tf\.function"):
-        tf.function(engine)(tf.zeros((1, 64, 35, 3)))
+        tf.function(extractor)(tf.zeros((1, 64, 35, 3)))
 
 
 def test_parts_are_of_detectors_in_onnx_runtime_alone(detectors):
