@@ -178,10 +178,13 @@ def _without_empty_batches(function, inputs):
 
     outputs = function(tf.cond(empty, lambda: tf.nest.map_structure(blank, inputs), lambda: inputs))
 
+    # A slice that ends behind the end is all of it.
+    end = tf.where(empty, 0, tf.int32.max)
+
     def cut(value):
         # What has no axis of unknown length is not about images.
         if value.shape.rank == 0 or value.shape[0] is not None:
             return value
-        return value[: tf.where(empty, 0, tf.shape(value)[0])]
+        return value[:end]
 
     return tf.nest.map_structure(cut, outputs)
