@@ -160,7 +160,7 @@ def saved(request, served, models):
 def in_a_graph(model):
     """The model with its FLOPs in a graph, as a SavedModel is one."""
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))])
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3))], autograph=False)
     def predict(images):
         outputs = dict(model(images, training=False))
         return {**outputs, **flops.count(model, outputs)}

@@ -46,8 +46,8 @@ TRAININGS = [
 ]
 WAYS_TO_RUN = {
     "eager": lambda model: functools.partial(model, training=False),
-    "graph": lambda model: tf.function(functools.partial(model, training=False)),
-    "xla": lambda model: tf.function(functools.partial(model, training=False), jit_compile=True),
+    "graph": lambda model: tf.function(functools.partial(model, training=False), autograph=False),
+    "xla": lambda model: tf.function(functools.partial(model, training=False), autograph=False, jit_compile=True),
 }
 CASES = [f"{network}_{model_type}" for network in FORWARD_NETWORKS for model_type in MODEL_TYPES]
 EARLY = "a_imagenet_act_early_stopping"
@@ -198,7 +198,7 @@ def training(request, reference):
         return outputs, terms, gradients
 
     if way == "graph":
-        step = tf.function(step)
+        step = tf.function(step, autograph=False)
 
     def current():
         return {name: variable.numpy() for name, variable in variables.items()}

@@ -26,13 +26,14 @@ def by_name(entries):
     return {each["name"]: each for each in entries}
 
 
-def test_maps_classes_and_flops_are_those_of_the_other_commands(serve, picture, file_of):
+def test_maps_classes_and_flops_are_those_of_the_other_commands(serve, picture, file_of, eagerly):
     page, content = serve("sact"), file_of(picture())
     status, answer = page.look(content)
     assert status == 200
     model = inference.load_model(page.config)
     image = read_photograph(content)
-    computed = ponder_map.compute(model, inference.predictor(model, "masked"), image, "cluttered_digits")
+    with eagerly():
+        computed = ponder_map.compute(model, inference.predictor(model, "masked"), image, "cluttered_digits")
     assert answer["size"] == answer["original_size"] == [40, 56]
     np.testing.assert_array_equal(decoded(answer["picture"]), np.asarray(picture()))
     shown = by_name(answer["maps"])
@@ -68,7 +69,7 @@ def test_the_plain_network_has_the_same_weights_and_nothing_that_halts(serve):
 
 
 @pytest.mark.parametrize("epsilon", [0.3, 0.8])
-def test_another_threshold_is_that_of_blocks_made_with_it(serve, epsilon, picture, file_of):
+def test_another_threshold_is_that_of_blocks_made_with_it(serve, epsilon, picture, file_of, eagerly):
     page, content = serve("sact"), file_of(picture())
     usual = page.look(content)[1]
     status, answer = page.look(content, f"epsilon={epsilon}&picture=0")
@@ -76,8 +77,9 @@ def test_another_threshold_is_that_of_blocks_made_with_it(serve, epsilon, pictur
     model = inference.load_model(page.config)
     for block in model.blocks.values():
         block.epsilon = epsilon
-    predict = inference.predictor(model, "masked")
-    computed = ponder_map.compute(model, predict, read_photograph(content), "cluttered_digits")
+    with eagerly():
+        predict = inference.predictor(model, "masked")
+        computed = ponder_map.compute(model, predict, read_photograph(content), "cluttered_digits")
     timed = by_name(answer["timed"])
     assert timed["Engine"]["flops"] == timed["Masked"]["flops"] == computed.flops
     assert computed.flops < by_name(usual["timed"])["Engine"]["flops"]
@@ -132,13 +134,13 @@ def test_names_of_other_data_are_left_out_with_the_reason_unless_they_were_asked
         answers._labels(asked, lines.append)
 
 
-def test_act_has_a_number_for_each_block_and_no_map(serve, picture, file_of):
+def test_act_has_a_number_for_each_block_and_no_map(serve, picture, file_of, eagerly):
     page, content = serve("act"), file_of(picture())
     status, answer = page.look(content)
     assert status == 200 and "maps" not in answer
-    outputs = inference.predictor(inference.load_model(page.config), "masked")(
-        prepare(read_photograph(content), "cluttered_digits")[None]
-    )
+    with eagerly():
+        predict = inference.predictor(inference.load_model(page.config), "masked")
+        outputs = predict(prepare(read_photograph(content), "cluttered_digits")[None])
     assert answer["ponder_cost"] == pytest.approx(
         {f"block_{number}": float(outputs[f"block_{number}/ponder_cost"][0]) for number in (1, 2, 3)}, abs=1e-3
     )

@@ -309,8 +309,9 @@ def test_engine_in_python_takes_what_the_detector_takes(detectors, batch_of, mak
         np.testing.assert_allclose(got["boxes"], expected["boxes"], rtol=0, atol=2e-3)
         assert_same({name: got[name] for name in others}, others)
     images = make_images(1, 64, 35)
+    expected = model(images, training=False)["scores"]
     for given in (images.astype("float64"), tf.constant(images), {"images": images}):
-        np.testing.assert_allclose(engine(given)["scores"], model(images, training=False)["scores"], atol=1e-4)
+        np.testing.assert_allclose(engine(given)["scores"], expected, atol=1e-4)
     engine.save(tmp_path / "detector.onnx")
     saved = onnxruntime.InferenceSession(tmp_path / "detector.onnx")
     np.testing.assert_array_equal(saved.run(["boxes"], inputs)[0], engine(inputs)["boxes"])
