@@ -36,8 +36,9 @@ DETECTOR = {
 }
 NETWORKS = {
     "sact": ("cluttered_digits", ModelConfig(**CIFAR, model_type="sact")),
-    "act": ("cluttered_digits", ModelConfig(**CIFAR, model_type="act")),
-    "vanilla": ("cluttered_digits", ModelConfig(**CIFAR, model_type="vanilla")),
+    "act": ("cluttered_digits", ModelConfig(**{**CIFAR, "model": "1_2_1"}, model_type="act")),
+    # Soon loaded: where nothing halts there are two forms of it, not four.
+    "vanilla": ("cluttered_digits", ModelConfig(**{**CIFAR, "model": "1_1_1"}, model_type="vanilla")),
     "detector": ("digit_scenes", ModelConfig(**DETECTOR)),
 }
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

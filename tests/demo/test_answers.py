@@ -4,6 +4,8 @@ import base64
 import dataclasses
 import io
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -28,6 +30,8 @@ def by_name(entries):
 
 def test_maps_classes_and_flops_are_those_of_the_other_commands(serve, picture, file_of, eagerly):
     page, content = serve("sact"), file_of(picture())
+    about = json.loads(page.request("GET", "/about")[2])
+    assert about["epsilon"] == 0.01 and about["model_type"] == "sact" and not about["is_detector"]
     status, answer = page.look(content)
     assert status == 200
     model = inference.load_model(page.config)
@@ -155,8 +159,6 @@ def test_a_vanilla_network_has_classes_and_times_alone(serve, picture, file_of):
     assert status == 200 and not {"maps", "ponder_cost"} & set(answer) and answer["difference"] is None
     assert list(by_name(answer["timed"])) == ["Plain network", "Plain network, in the engine"]
     assert len(answer["classes"]) == 5
-    about = json.loads(page.request("GET", "/about")[2])
-    assert about["epsilon"] is None and about["model_type"] == "vanilla"
 
 
 def test_a_detector_has_the_boxes_of_detect_in_shares_of_the_photograph(serve, picture, file_of, eagerly):
@@ -179,3 +181,20 @@ def test_a_detector_has_the_boxes_of_detect_in_shares_of_the_photograph(serve, p
     assert total["mean"] == pytest.approx(found.ponder_map.mean(), abs=1e-3)
     assert by_name(answer["timed"])["Engine"]["flops"] == found.flops
     assert by_name(page.look(content, "epsilon=0.9")[1]["maps"])["total"]["mean"] < total["mean"]
+
+
+def test_photographs_are_never_written(serve, picture, file_of):
+    written, watching = [], [True]
+
+    def watch(event, arguments):
+        # The mode is None for what is opened by its number of flags.
+        if watching and event == "open" and re.search("[wax+]", str(arguments[1] or "")):
+            written.append(arguments[0])
+
+    sys.addaudithook(watch)
+    try:
+        for content in (file_of(picture()), file_of(picture(), "TIFF"), file_of(picture(), "JPEG"), b"no picture"):
+            serve("sact").look(content)
+    finally:
+        watching.clear()
+    assert written == []

@@ -102,7 +102,7 @@ def clear(variable, value=0.0):
 
 @pytest.fixture(scope="module")
 def blocks(randomize):
-    """Function from a kind of block and a model type to `(model, forward, engine)`, made once."""
+    """Function from a kind of block and a model type to `(model, forward)`, made once."""
 
     @functools.cache
     def make(kind, model_type):
@@ -113,9 +113,15 @@ def blocks(randomize):
         block = AdaptiveBlock([make() for make in makers], model_type, epsilon=EPSILON, halting_branches=branches)
         model = keras.Model(inputs, block(inputs))
         force(randomize(block), np.random.default_rng(1))
-        return model, functools.partial(model, training=False), compile_engine(model, kind)
+        return model, functools.partial(model, training=False)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def engines(blocks):
+    """Function from the same to the engine, made once."""
+    return functools.cache(lambda kind, model_type: compile_engine(blocks(kind, model_type)[0], kind))
 
 
 def compile_engine(model, kind):
@@ -140,26 +146,26 @@ CASES = [(kind, name) for kind in ("bottleneck", "basic, activated branches") fo
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
-def test_positions_that_halt_anywhere_are_computed_as_by_the_model(blocks, assert_same, kind, name):
+def test_positions_that_halt_anywhere_are_computed_as_by_the_model(blocks, engines, assert_same, kind, name):
     units = MAPS[name]
-    _, forward, engine = blocks(kind, "sact")
+    _, forward = blocks(kind, "sact")
     features = features_for(units, np.random.default_rng(7))
     expected = forward(features)
     np.testing.assert_array_equal(expected["num_units"], units)
-    assert_same(engine(features), expected)
+    assert_same(engines(kind, "sact")(features), expected)
 
 
 @pytest.mark.parametrize(
     "units", [(1,), (3,), (2, 2, 2), (1, 1), (3, 3), (3, 1, 2), (1, 2, 3, 2), (2, 3, 1, 1, 2)], ids=str
 )
 @pytest.mark.parametrize("kind", ["bottleneck", "basic, activated branches"])
-def test_images_that_halt_leave_the_batch_and_come_back_in_order(blocks, assert_same, kind, units):
-    _, forward, engine = blocks(kind, "act")
+def test_images_that_halt_leave_the_batch_and_come_back_in_order(blocks, engines, assert_same, kind, units):
+    _, forward = blocks(kind, "act")
     maps = np.broadcast_to(np.reshape(units, (-1, 1, 1)), (len(units), HEIGHT, WIDTH))
     features = features_for(maps, np.random.default_rng(8))
     expected = forward(features)
     np.testing.assert_array_equal(expected["num_units"], units)
-    assert_same(engine(features), expected)
+    assert_same(engines(kind, "act")(features), expected)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +173,7 @@ def test_images_that_halt_leave_the_batch_and_come_back_in_order(blocks, assert_
     [("bottleneck", "sact"), ("basic, whole maps", "sact"), ("basic, activated branches", "act")],
 )
 def test_units_that_nothing_needs_are_not_executed(blocks, assert_same, kind, model_type):
-    model, forward, _ = blocks(kind, model_type)
+    model, forward = blocks(kind, model_type)
     features = features_for(at(outside=UNITS - 1), np.random.default_rng(9))
     expected = forward(features)
     # Behind the last activation: under oneDNN a ReLU makes zero of what is not a number.

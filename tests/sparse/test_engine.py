@@ -292,9 +292,9 @@ def basics(count, filters, model_type, **kwargs):
 def functional_model(**kwargs):
     images = keras.Input((None, None, 5))
     features = keras.layers.Conv2D(8, 3, strides=2, activation="gelu")(images)
-    first = bottlenecks(3, 8, "sact", epsilon=0.1, **kwargs)(features)
+    first = bottlenecks(2, 8, "sact", epsilon=0.1, **kwargs)(features)
     features = keras.layers.LayerNormalization()(keras.layers.Dropout(0.5)(first["features"]))
-    second = basics(3, 10, "act", ponder_weight=0.1, **kwargs)(features)
+    second = basics(2, 10, "act", ponder_weight=0.1, **kwargs)(features)
     pooled = keras.layers.GlobalMaxPooling2D()(second["features"])
     return keras.Model(
         images, {"scores": keras.layers.Dense(4)(pooled), "units": first["num_units"], "cost": second["ponder_cost"]}
@@ -304,7 +304,7 @@ def functional_model(**kwargs):
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
-        self.inner = bottlenecks(3, 12, "sact", stride=2)
+        self.inner = bottlenecks(2, 12, "sact", stride=2)
         self.stages = [self.inner, basics(2, 12, "sact")]
 
     def call(self, images, training=None):
@@ -332,7 +332,7 @@ class Wrapper(keras.layers.Layer):
 
 def nested_model():
     images = keras.Input((None, None, 5))
-    inner = keras.Model(images, bottlenecks(3, 6, "act_early_stopping")(images))
+    inner = keras.Model(images, bottlenecks(2, 6, "act_early_stopping")(images))
     middle = keras.Model(images, {**inner(images), "wide": Wrapper()(images)})
     outputs = middle(images)
     again = inner(outputs["wide"][..., :5])
