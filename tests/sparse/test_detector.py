@@ -237,20 +237,31 @@ def make_block(model_type, unit=None, activation="linear", **kwargs):
     return block
 
 
+@pytest.fixture(scope="module")
+def halting_block(randomize, spread_halting):
+    """Function from a model type and an activation to `(block, runner)`, made once."""
+
+    @functools.cache
+    def make(model_type, activation):
+        random.seed(17)
+        block = spread_halting(randomize(make_block(model_type, activation=activation)), bias=0.5)
+        return block, make_runner(block)
+
+    return make
+
+
 @pytest.mark.parametrize("activation", ["linear", "tanh"])
 @pytest.mark.parametrize("model_type", ["act", "sact"])
 @pytest.mark.parametrize("filling", [9.0, np.nan])
 @pytest.mark.parametrize("rows", [6, 13])
-def test_block_reads_nothing_of_padding(
-    model_type, activation, filling, rows, make_images, randomize, spread_halting, assert_same
-):
+def test_block_reads_nothing_of_padding(halting_block, model_type, activation, filling, rows, make_images, assert_same):
     # With 13 of 14 rows, what is padding stays among the rows of the engine until more has halted; with 6 it goes.
-    block = spread_halting(randomize(make_block(model_type, activation=activation)), bias=0.5)
+    block, run = halting_block(model_type, activation)
     features = make_images(3, 14, 9, 8)
     picture = np.ones((3, 14, 9, 1), bool)
     picture[0, rows:], picture[2, :, 8:] = False, False
     features = np.where(picture, features, np.float32(filling))
-    expected, got = block(features, picture=picture), make_runner(block)(features, tf.constant(picture))
+    expected, got = block(features, picture=picture), run(features, tf.constant(picture))
     if model_type == "sact":
         assert 0 in np.asarray(expected["num_units"]) and len(np.unique(expected["num_units"])) > 2
     inside = picture[:, ::2, ::2]
