@@ -1,8 +1,9 @@
 """A second task in one file: which pixels of a picture lie in the box of its digit, found by an adaptive network."""
 
 import os
-import shutil
+import signal
 import sys
+import time
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from sact_tf.tasks.sections import Table
 from sact_tf.visualize import box_mask
 
 DATASET = "digit_boxes"
+STEPS = 12
 PROGRESS = ("cross_entropy", "right pixels")
 SCORE = ("eval/Right Pixels", "right pixels")
 KEPT = ("logits",)
@@ -105,8 +107,8 @@ def findings(model):
     return Sizes()
 
 
-def settings(steps, model="1_2_1", model_type="sact"):
-    model = {"model": model, "model_type": model_type, "base_channels": 4, "tau": 0.01}
+def settings(steps=STEPS):
+    model = {"model": "1_2_1", "model_type": "sact", "base_channels": 4, "tau": 0.01}
     return config.default_training_config(DATASET, model, image_size=40, batch_size=6, max_number_of_steps=steps)
 
 
@@ -129,17 +131,21 @@ def values_of(directory):
 
 
 @pytest.mark.usefixtures("one_trainer")
-def test_a_run_of_another_task_that_goes_on_ends_in_the_bits_of_the_run_that_never_stopped(tmp_path):
-    # What halts, and kills, are in tests/training/test_train.py; here the draws of another layer are new.
-    run, lines = settings(4, "1", "vanilla"), []
-    training.train(run, str(tmp_path / "whole"), save_interval_secs=0, log=lines.append)
+def test_a_killed_run_of_another_task_ends_in_the_bits_of_the_run_that_was_never_killed(start_script, tmp_path):
+    unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
+    process = start_script(__file__, killed)
+    lines, deadline = [], time.monotonic() + 600
+    while not (os.path.isdir(killed) and tf.train.latest_checkpoint(killed)):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    # Not before: meanwhile the other run could end.
+    training.train(settings(), unkilled, log=lines.append)
     assert "right pixels" in lines[0]
-    shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
-    # As it was when step 2 was done.
-    (tmp_path / "stopped" / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-2"\n')
-    training.train(run, str(tmp_path / "stopped"), log=lines.append)
-    assert any(line.startswith("Going on from step 2:") for line in lines)
-    expected, actual = (values_of(str(tmp_path / name)) for name in ("whole", "stopped"))
+    training.train(settings(), killed, log=lines.append)
+    assert any(line.startswith("Going on from step") for line in lines)
+    expected, actual = values_of(unkilled), values_of(killed)
     assert set(actual) == set(expected)
     for name in ("scores.Skernel", "seed_generator_0"):
         assert f"variables/{name}/.ATTRIBUTES/VARIABLE_VALUE" in expected
@@ -185,3 +191,8 @@ def test_nothing_but_tasks_models_and_data_knows_that_labels_are_classes():
                     text = file.read()
                 for word in ('"label"', '"logits"', '"predictions"', '"eval/Accuracy"'):
                     assert word not in text, f"{room}/{name} reads {word}"
+
+
+if __name__ == "__main__":
+    register()
+    training.train(settings(), sys.argv[1], save_interval_secs=0)

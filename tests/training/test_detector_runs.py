@@ -1,6 +1,6 @@
-"""Runs of a detector: stopped and resumed to the bit, on two devices, compiled by XLA."""
+"""Runs of a detector: killed and resumed to the bit, on two devices, compiled by XLA."""
 
-import shutil
+import re
 import signal
 
 import numpy as np
@@ -8,7 +8,7 @@ import pytest
 
 from sact_tf import config, training
 
-STEPS = 12
+STEPS = 9
 MODELS = {"vanilla": "1_1_1_1", "sact": "1_2_1_1"}
 COMMAND = [
     "train.py",
@@ -43,31 +43,35 @@ def assert_same(expected, actual):
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
 
 
-# What halts, and kills, are in tests/training/test_train.py; of a detector the draws and the sizes of batches are new.
+def start_run(start_script, model_type, directory, *words):
+    command = (*COMMAND, f"--model_type={model_type}", f"--model={MODELS[model_type]}", f"--train_log_dir={directory}")
+    return start_script(*command, *words, together=True)
+
+
+def kill_on_its_way(process, saved, directory):
+    saved.wait_for_step(directory, 2, process)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+# What halts is killed in tests/training/test_train.py; of a detector the draws and the sizes of batches are new.
 @pytest.mark.usefixtures("one_trainer")
-def test_a_detector_that_goes_on_ends_in_the_bits_of_the_run_that_never_stopped(saved, tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    run, lines = make_config(4, "vanilla", batch_size=2, seed=7, deterministic=True), []
-    training.train(run, str(whole), save_interval_secs=0, log=lines.append)
-    shutil.copytree(whole, stopped)
-    # As it was when step 2 was done; the batches of step 1 and of step 3 are of other sizes.
-    (stopped / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-2"\n')
-    training.train(run, str(stopped), log=lines.append)
-    assert any(line.startswith("Going on from step 2:") for line in lines)
-    assert_same(saved.read_all(str(whole)), saved.read_all(str(stopped)))
+def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(start_script, saved, tmp_path):
+    unkilled, killed, lines = str(tmp_path / "unkilled"), str(tmp_path / "killed"), []
+    kill_on_its_way(start_run(start_script, "vanilla", killed, "--save_interval_secs=0"), saved, killed)
+    run = make_config(STEPS, "vanilla", batch_size=2, seed=7, deterministic=True)
+    training.train(run, unkilled, log=lines.append)
+    training.train(run, killed, log=lines.append)
+    assert any(re.match(rf"Going on from step [2-{STEPS - 1}]:", line) for line in lines), lines
+    assert_same(saved.read_all(unkilled), saved.read_all(killed))
 
 
 @pytest.mark.slow
-def test_a_detector_killed_on_its_way_ends_in_the_bits_of_the_run_that_was_not(start_script, saved, tmp_path):
+def test_a_killed_sact_detector_goes_on_in_a_process_of_its_own(start_script, saved, tmp_path):
     unkilled, killed = str(tmp_path / "unkilled"), str(tmp_path / "killed")
-    command = (*COMMAND, "--model_type=sact", f"--model={MODELS['sact']}")
-    reference = start_script(*command, f"--train_log_dir={unkilled}", together=True)
-    words = (*command, f"--train_log_dir={killed}", "--save_interval_secs=0")
-    process = start_script(*words, together=True)
-    saved.wait_for_step(killed, 3, process)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    process = start_script(*words, together=True)
+    reference = start_run(start_script, "sact", unkilled)
+    kill_on_its_way(start_run(start_script, "sact", killed, "--save_interval_secs=0"), saved, killed)
+    process = start_run(start_script, "sact", killed, "--save_interval_secs=0")
     output, _ = process.communicate()
     assert process.returncode == 0 and "Going on from step" in output, output
     assert reference.wait() == 0, reference.output()
