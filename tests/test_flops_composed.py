@@ -173,6 +173,18 @@ def test_functional_model_needs_no_names_at_all(images, arrange):
     np.testing.assert_array_equal(flops.count(model, model(images))["flops"], expected)
 
 
+def test_names_are_not_needed_in_a_functional_model_within_others_either(own, images):
+    model = own
+    for last, mind, eyes in (("last", "a", "z"), ("scores", "y", "x")):
+        outside = keras.Input((HEIGHT, WIDTH, 4))
+        returned = model(outside)
+        model = keras.Model(outside, {"scores": returned[last], "y": returned[mind], "x": returned[eyes]})
+    expected = flops.count(own, own(images), image_size=(HEIGHT, WIDTH))
+    counted = flops.count(model, model(images))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(counted[name], value, name)
+
+
 def test_outputs_without_num_units_are_refused_whatever_they_are(images):
     entering = keras.Input((HEIGHT, WIDTH, 4))
     returned = AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "act", name="only")(entering)

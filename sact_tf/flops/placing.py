@@ -154,12 +154,21 @@ def _by_place(model, blocks, outputs):
     made, given = tree.flatten(getattr(model, "output", ())), tree.flatten(outputs)
     found = {}
     for tensor, value in zip(made, given, strict=True) if len(made) == len(given) else ():
-        operation, _, index = tensor._keras_history
+        operation, index = _maker_of(tensor)
         for name, block in blocks.items():
             # A wrapper, such as TimeDistributed, has it as its `layer`.
             if block in (operation, getattr(operation, "layer", None)) and _name_of_output(block, index) == "num_units":
                 found[name] = value
     return found
+
+
+def _maker_of(tensor):
+    """The layer that made a KerasTensor, in whatever depth of functional models, and the index of that output."""
+    operation, node, index = tensor._keras_history
+    inner = getattr(operation, "outputs", None) if isinstance(operation, keras.Model) else None
+    if inner and len(inner) == len(operation._inbound_nodes[node].output_tensors):
+        return _maker_of(inner[index])
+    return operation, index
 
 
 def _name_of_output(block, index):
