@@ -80,17 +80,28 @@ def test_a_photograph_has_all_of_its_pictures_or_none(draw, tmp_path, monkeypatc
     assert not [name for name in os.listdir(tmp_path / "maps") if name.startswith("a")]
 
 
+def disk_that_is(number, monkeypatch):
+    def fail(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+
 def test_a_full_disk_ends_in_one_sentence_with_the_path_and_the_way_out(draw, tmp_path, monkeypatch):
     save(tmp_path / "photos", "a.png", "b.png")
-
-    def fail(path, picture):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(command_line.photographs, "write_png", fail)
+    disk_that_is(errno.ENOSPC, monkeypatch)
     with pytest.raises(
         OSError, match=r"/maps cannot be written: the disk is full\. Make space, or give another --outp"
     ):
         draw(tmp_path / "photos")
+
+
+def test_a_photograph_whose_maps_are_larger_than_a_file_may_be_is_skipped(draw, tmp_path, monkeypatch):
+    save(tmp_path / "photos", "a.png", "b.png")
+    disk_that_is(errno.EFBIG, monkeypatch)
+    done, skipped, lines = draw(tmp_path / "photos")
+    assert (done, skipped) == ([], ["a.png", "b.png"])
+    assert lines[0].endswith("a.png skipped: its maps cannot be written: File too large.")
 
 
 def test_a_directory_that_cannot_be_written_is_named_before_anything_is_computed(draw, tmp_path):

@@ -170,7 +170,8 @@ def write_all(directory, name, pictures, what):
         if writing.fullness(error):
             raise writing.explained(directory, "output_dir", error) from error
         advice = ". Give the photograph a shorter name" if error.errno == errno.ENAMETOOLONG else ""
-        raise BadPhotograph(f"its {what} cannot be written: {error.strerror or error}{advice}") from error
+        reason = error if error.errno is None else os.strerror(error.errno)
+        raise BadPhotograph(f"its {what} cannot be written: {reason}{advice}") from error
 
 
 def write_png(path, picture):

@@ -23,7 +23,8 @@ def write_atomically(path, pieces):
         pieces: iterable of bytes.
 
     Raises:
-        OSError: if it cannot be written, with the name that was asked for; a full disk is told in a sentence.
+        OSError: if it cannot be written, with the name that was asked for; a full disk is told in a sentence, with its
+            number in `errno`.
     """
     directory, name = os.path.split(os.path.abspath(path))
     # A name may have as many bytes as the system allows, and leaves no room for more.
@@ -38,7 +39,10 @@ def write_atomically(path, pieces):
         os.replace(temporary, path)
     except OSError as error:
         if error.errno in FULL_DISK:
-            raise OSError(_full_disk(path, error)) from error
+            told = OSError(_full_disk(path, error))
+            # By its number commands know that nothing else can be written either.
+            told.errno = error.errno
+            raise told from error
         if error.errno is None:
             raise
         # The name of the temporary file is nobody's business.

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sact_tf.command_line.writing import fullness
 from sact_tf.data import records, whole_files
 
 CONTENTS = [[b"a", b"", b"ccc"], [b"dd" * 1000], [b"e", b"f"]]
@@ -218,6 +219,7 @@ def test_a_full_disk_is_told_with_the_way_out_and_leaves_nothing(tmp_path, numbe
     with pytest.raises(OSError, match=f"file could not be written: the {reason}. Make room there") as error:
         records.write_atomically(str(tmp_path / "file"), pieces())
     assert "start again: files that are whole stay" in str(error.value) and not os.listdir(tmp_path)
+    assert error.value.errno == number and fullness(error.value)
 
 
 def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path):
