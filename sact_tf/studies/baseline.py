@@ -50,7 +50,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
             "Name the directory of an act or sact run."
         )
     runs.evaluation_of(adaptive, checkpoint_dir, num_examples)
-    os.makedirs(run_dir, exist_ok=True)
+    command_line.make_directory(run_dir, "run_dir")
     path = os.path.join(run_dir, "baseline")
     metrics = runs.evaluate_once(
         adaptive, checkpoint_dir, os.path.join(run_dir, "adaptive.json"), num_examples, log=log

@@ -50,7 +50,7 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
     for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
         left = [size for size in image_sizes if not os.path.exists(_stored(run_dir, number, size))]
         _check_sizes(directory, config, left)
-    os.makedirs(run_dir, exist_ok=True)
+    command_line.make_directory(run_dir, "run_dir")
     rows, path = [], os.path.join(run_dir, "resolution")
     for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
         for size in image_sizes:

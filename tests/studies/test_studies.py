@@ -261,6 +261,15 @@ def test_baseline_of_a_plain_network_is_refused(traded, tmp_path):
         baseline.run(str(traded[0] / "vanilla_1"), str(tmp_path))
 
 
+def test_a_directory_that_cannot_be_written_is_named_before_anything_is_evaluated(traded, tmp_path):
+    (tmp_path / "file").touch()
+    adaptive, taken = str(traded[0] / "sact_0.05"), str(tmp_path / "file")
+    with pytest.raises(OSError, match=r"file cannot be written: File exists\. Give another --run_dir\.$"):
+        baseline.run(adaptive, taken, log=pytest.fail)
+    with pytest.raises(OSError, match=r"file cannot be written: File exists\. Give another --run_dir\.$"):
+        resolution.run([adaptive], [64], taken, log=pytest.fail)
+
+
 def test_a_network_that_halts_at_once_has_collapsed():
     assert resolution.collapsed((3, 4, 1), [1.0, 1.04, 1.0])
     assert not resolution.collapsed((3, 4, 1), [1.0, 1.06, 1.0])
