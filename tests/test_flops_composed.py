@@ -151,6 +151,30 @@ def test_subclassed_model_is_counted_afterwards_with_its_head(images, subclassed
         flops.count(model, alone, image_size=(HEIGHT, WIDTH))
 
 
+class BackboneAndMore(keras.Model):
+    """Names that our networks have, for other things; a backbone of ours, and a block besides."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = keras.layers.Rescaling(0.5)
+        self.backbone = sact_tf.models.CifarBackbone((1, 1, 1), "sact", base_channels=2, image_shape=(None, None, 3))
+        self.blocks = [AdaptiveBlock([BasicUnit(8), BasicUnit(8)], "sact", name="besides")]
+
+    def call(self, images, training=None):
+        outputs = self.backbone(self.stem(images))
+        return {**outputs, "besides": self.blocks[0](outputs["block_3"])}
+
+
+def test_blocks_beside_a_backbone_and_other_uses_of_our_names_are_counted_too(make_images):
+    model, images = BackboneAndMore(), make_images(2, 8, 12)
+    outputs = model(images)
+    counts = flops.count(model, outputs)
+    [besides] = model.blocks
+    _, expected = flops.count_block(besides, (2, 3), 2, outputs["besides"]["num_units"])
+    np.testing.assert_array_equal(counts["besides/flops"], expected)
+    np.testing.assert_array_equal(counts["flops"], sum(count for name, count in counts.items() if "/" in name))
+
+
 @pytest.mark.parametrize("nest", [lambda block: [block, 1.0], lambda block: {"deep": ({"eyes": block}, 1.0)}])
 def test_num_units_are_found_in_lists_and_tuples_of_dicts(subclassed, nest):
     model, outputs = subclassed

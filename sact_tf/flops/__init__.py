@@ -13,7 +13,7 @@ from keras import ops, tree
 
 from sact_tf.flops.costs import BlockCosts, Convolution, check_num_units, cost
 from sact_tf.flops.layers import BlockFlops, ModelFlops
-from sact_tf.flops.placing import blocks_of, image_size_of, input_sizes, num_units_of
+from sact_tf.flops.placing import blocks_of, follows_its_backbone, image_size_of, input_sizes, num_units_of
 from sact_tf.layers.unit_rules import check_kept
 
 __all__ = ["BlockFlops", "Convolution", "ModelFlops", "count", "count_block", "count_most"]
@@ -23,7 +23,8 @@ def count(model, outputs, image_size=None, kept=None):
     """FLOPs of every image, in total and per block.
 
     Args:
-        model: built `Classifier` or `Backbone`, or any other Keras model of one input that has `AdaptiveBlock`s.
+        model: built `Classifier` or `Backbone`, or any other Keras model of one input that has `AdaptiveBlock`s. One
+            that has a `Backbone` as its `backbone`, and no blocks besides, counts as ours.
         outputs: dict that the model returned: tensors, arrays, or KerasTensors while a functional model is made. Of
             another model, dicts, lists and tuples in any nesting, which must have the `num_units` of every block that
             halts: as `<block>/num_units` or `{<block>: {"num_units": ...}}` with the block's name, as "num_units" if
@@ -45,8 +46,7 @@ def count(model, outputs, image_size=None, kept=None):
             sizes. For an `image_size` that is not that of the outputs, and a `kept` of other blocks, maps or numbers of
             units than the model has.
     """
-    backbone = getattr(model, "backbone", model)
-    ours = hasattr(backbone, "stem") and hasattr(backbone, "blocks")
+    ours = follows_its_backbone(model)
     counter, needed = (_of_ours if ours else _of_others)(model, outputs, image_size)
     for name, costs in counter.block_costs.items():
         if f"{name}/num_units" in needed:
@@ -137,7 +137,8 @@ def _of_ours(model, outputs, image_size):
         if (isinstance(outputs, dict) and "image_size" in outputs) or None in image_size:
             needed["image_size"], image_size = _require(outputs, "image_size", backbone), None
     # A detector counts its extractor, not the head that runs on what that proposes.
-    blocks = getattr(model, "blocks", backbone.blocks)
+    blocks = getattr(model, "blocks", None)
+    blocks = blocks if isinstance(blocks, dict) else backbone.blocks
     for name, block in blocks.items():
         if block.model_type != "vanilla":
             needed[f"{name}/num_units"] = _require(outputs, f"{name}/num_units", model)

@@ -13,6 +13,18 @@ _WITHIN = "FLOPs may be counted within the model too, for images of any size: sa
 _known = weakref.WeakKeyDictionary()
 
 
+def follows_its_backbone(model):
+    """Whether all blocks of a model are those of a `Backbone` of ours, which it is or has as `backbone`.
+
+    Somebody's model may call anything else `backbone`, `stem` or `blocks`, or have blocks besides.
+    """
+    backbone = getattr(model, "backbone", model)
+    if not getattr(backbone, "blocks_follow_stem", False):
+        return False
+    known = [id(block) for block in backbone.blocks.values()]
+    return all(id(block) in known for block in find_blocks(model))
+
+
 def blocks_of(model):
     """Dict from names to the built `AdaptiveBlock`s of a model, at every depth.
 

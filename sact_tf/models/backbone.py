@@ -38,6 +38,8 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     `predict` returns the features too, which are what a backbone is for; over many images they take much memory.
     """
 
+    # What FLOPs are counted by.
+    blocks_follow_stem = True
     # Of all backbones.
     _settled = (
         "units",
