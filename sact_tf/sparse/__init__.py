@@ -182,8 +182,8 @@ def _without_empty_batches(function, inputs):
     end = tf.where(empty, 0, tf.int32.max)
 
     def cut(value):
-        # What has no axis of unknown length is not about images.
-        if value.shape.rank == 0 or value.shape[0] is not None:
+        # What is no tensor, or has no axis of unknown length, is not about images.
+        if not tf.is_tensor(value) or value.shape.rank == 0 or value.shape[0] is not None:
             return value
         return value[:end]
 

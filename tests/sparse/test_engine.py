@@ -356,12 +356,15 @@ def test_subclassed_model_that_fits_one_size_is_given_that_size(make_images, ass
             self.block, self.flatten, self.dense = basics(2, 5, "act"), keras.layers.Flatten(), keras.layers.Dense(3)
 
         def call(self, images, training=None):
-            return {"scores": self.dense(self.flatten(self.block(images, training=training)["features"]))}
+            scores = self.dense(self.flatten(self.block(images, training=training)["features"]))
+            return {"scores": scores, "size": 42, "boxes": None}
 
     model, images = Flat(), make_images(2, 6, 7, 5)
     expected = model(images)
     engine = sparse.compile(model, image_shape=(6, 7, 5))
-    assert_same(engine(images), expected)
+    outputs = engine(images)
+    assert_same({"scores": outputs["scores"]}, {"scores": expected["scores"]})
+    assert outputs["size"] == 42 and outputs["boxes"] is None  # what is no tensor has no images to count
     with pytest.raises(ValueError, match=r"\(batch, 6, 7, 5\)(.|\n)*\(2, 7, 6, 5\)"):
         engine(make_images(2, 7, 6, 5))
 
