@@ -116,8 +116,7 @@ def _halt(block, index, features, state, kept, training, picture):
         # Somebody's branch may compute in another dtype.
         branch = block.halting_branches[index]
         probability = ops.cast(branch(features, training=training, **given_picture(branch, picture)), "float32")
-        if not isinstance(branch, GlobalHaltingBranch):
-            probability = _check_probability(block, branch, probability, _decisions(block, features))
+        probability = _check_probability(block, branch, probability, _decisions(block, features))
         return halting.advance(state, probability, block.epsilon)
 
     def pass_by():
@@ -136,17 +135,22 @@ def _halt(block, index, features, state, kept, training, picture):
 def _check_probability(block, branch, probability, decisions):
     """What somebody's halting branch returned, if it is what a block of `decisions`, a shape, can halt by."""
     shape, name = tuple(probability.shape), f"Halting branch {type(branch).__name__} of block '{block.name}'"
-    # One for all positions of an image does, too.
-    if len(shape) != 4 or any(
-        size != 1 and (wanted == 1 or (isinstance(wanted, int) and size not in (wanted, None)))
-        for size, wanted in zip(shape[1:], decisions[1:], strict=True)
-    ):
+    if len(shape) != 4 or not all(map(_can_be_of, shape[1:], decisions[1:])):
         wanted = "(batch, height, width, 1)" if block.model_type == "sact" else "(batch, 1, 1, 1)"
         raise ValueError(f"{name} must return probabilities {wanted}. Received: shape={shape}")
+    if isinstance(branch, GlobalHaltingBranch):  # ours return the sigmoid of something
+        return probability
     within = ops.all(ops.logical_and(probability >= 0, probability <= 1))
     return require(
         probability, within, f"{name} must return probabilities (apply a sigmoid to logits first). Received:"
     )
+
+
+def _can_be_of(size, wanted):
+    """Whether a side of probabilities can be that of decisions; one for all positions of an image does, too."""
+    if not isinstance(wanted, int):  # known when it runs
+        return True
+    return size in (1, wanted) or (size is None and wanted != 1)
 
 
 def _after_unit(block, index, picture):

@@ -143,10 +143,18 @@ def test_what_a_block_cannot_halt_by_is_refused(model_type, returned, message):
         block(np.zeros((2, 3, 4, 2), "float32"))
 
 
+def test_a_branch_by_position_is_refused_where_whole_images_halt():
+    message = r"SpatialHaltingBranch of block 'whole' must return probabilities \(batch, 1, 1, 1\). Received: shape="
+    block = AdaptiveBlock([BasicUnit(2)] * 2, "act", halting_branches=[SpatialHaltingBranch()], name="whole")
+    with pytest.raises(ValueError, match=message):
+        block(np.zeros((2, 3, 4, 2), "float32"))
+
+
 def test_logits_for_probabilities_stop_a_graph_too_and_one_for_all_positions_does_not():
     branch = Returning(lambda features: features[:, :1, :1, :1] + 0.5)
     block = AdaptiveBlock([BasicUnit(2), BasicUnit(2)], "sact", halting_branches=[branch])
-    run = tf.function(lambda features: block(features)["num_units"], autograph=False)
+    of_any_size = [tf.TensorSpec((None, None, None, 2))]
+    run = tf.function(lambda features: block(features)["num_units"], input_signature=of_any_size, autograph=False)
     zeros = np.zeros((2, 3, 4, 2), "float32")
     np.testing.assert_array_equal(run(zeros), np.full((2, 3, 4), 2))
     branch.returned = lambda features: features[..., :1] - 3.0
