@@ -222,10 +222,10 @@ def reordered(model, orders):
     Args:
         model: built Keras model.
         orders: dict from names of blocks to a list of the numbers of all its units, in the order in which they are to
-            run. Units of different shapes, such as one that downsamples, must stay where they are.
+            run. Units of different shapes, such as one that downsamples, or kinds must stay where they are.
 
     Raises:
-        ValueError: for an order that is none of the block's, or units of different shapes.
+        ValueError: for an order that is none of the block's, or units of different shapes or kinds.
     """
     blocks = blocks_of(model)
     _check_names(orders, blocks)
@@ -252,16 +252,20 @@ def _moves(block, order):
         target, source = units[place], units[number - 1]
         if target is source:
             continue
-        shapes = [[tuple(variable.shape) for variable in unit.variables] for unit in (target, source)]
-        strides = [
-            (getattr(unit, "stride", 1), getattr(unit, "activated_shortcut", False)) for unit in (target, source)
-        ]
-        if shapes[0] != shapes[1] or strides[0] != strides[1]:
-            raise ValueError(
-                f"Units {place + 1} and {number} of block '{block.name}' cannot change places: they differ in the "
-                f"shapes of their weights or in how they stride. Received the order {list(order)}"
-            )
+        if _kind(target) != _kind(source):
+            who = f"Units {place + 1} and {number} of block '{block.name}' cannot change places"
+            what = "they differ in the shapes of their weights, or in what else they do, which stays"
+            raise ValueError(f"{who}: {what}. Received the order {list(order)}")
         yield from zip(target.variables, source.variables, strict=True)
+
+
+def _kind(unit):
+    """Shapes of a unit's weights, and what it does besides, as far as that can be told."""
+    config = {"stride": getattr(unit, "stride", 1)}
+    with contextlib.suppress(NotImplementedError):  # somebody's unit
+        config |= {**unit.get_config(), "name": None, "trainable": None}
+    settings = [(key, value) for key, value in config.items() if isinstance(value, (str, numbers.Real))]
+    return type(unit), [tuple(variable.shape) for variable in unit.variables], settings
 
 
 def _check_names(given, blocks):

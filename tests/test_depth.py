@@ -1,11 +1,13 @@
 """Fewer units for a call: policies, what they cost, and networks measured under them."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import sact_tf
 from sact_tf import config, depth, training
+from sact_tf.layers import AdaptiveBlock, BasicUnit
 from sact_tf.studies import runs
 from sact_tf.studies.lesioned import LesionedNetwork
 
@@ -211,6 +213,22 @@ def test_a_block_that_halts_needs_the_distribution_as_well(images):
 def test_orders_that_cannot_be_are_refused(vanilla, order, message):
     with pytest.raises(ValueError, match=message), depth.reordered(vanilla, {"block_2": order}):
         pass
+
+
+def test_units_that_do_something_else_with_the_same_weights_stay_where_they_are():
+    class Negative(BasicUnit):
+        def call(self, features, **kwargs):
+            return 2 * features - super().call(features, **kwargs)
+
+    for other in (Negative(2), BasicUnit(2, has_shortcut=False)):
+        block = AdaptiveBlock([BasicUnit(2), BasicUnit(2), other], "vanilla", name="block")
+        images = keras.Input((8, 8, 2))
+        model = keras.Model(images, block(images)["features"])
+        changed = depth.reordered(model, {"block": [3, 2, 1]})
+        with pytest.raises(ValueError, match=r"Units 1 and 3 .* what else they do"), changed:
+            pass
+        with depth.reordered(model, {"block": [2, 1, 3]}):
+            pass
 
 
 def test_all_lesions_of_a_trained_network_share_one_trace(tmp_path, eagerly):
