@@ -17,7 +17,7 @@ from sact_tf.layers.parts import knows_its_shape
 from sact_tf.layers.survival import HasSurvivalProbabilities, check_survival_probabilities, draw_survival
 from sact_tf.layers.threshold import HasThreshold
 from sact_tf.layers.time_distributed import ShapesByName
-from sact_tf.layers.unit_rules import NO_RULE, check_kept, rule_of, takes
+from sact_tf.layers.unit_rules import NO_RULE, check_features, check_kept, rule_of, takes
 from sact_tf.losses import PonderWeight
 
 # Key of a file of weights for the state of the draws.
@@ -136,7 +136,7 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, ke
         known = {id(part) for _, part, _ in parts_of(self)}
         features = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
         for index, unit in enumerate(self.units):
-            entering, features = features.shape, unit(features)
+            entering, features = features.shape, check_features(unit(features), index, unit, self.name)
             if index == 0 and features.shape != entering and not takes(unit, "skip_residual"):
                 self._first_cannot_be_skipped = True
             if index > 0 and features.shape != entering:

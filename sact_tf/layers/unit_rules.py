@@ -117,6 +117,17 @@ def check_fits(argument, value, shape, name):
         )
 
 
+def check_features(features, index, unit, name):
+    """Returns what unit `index` of the block `name` returned, if it is features; raises ValueError if not."""
+    if len(getattr(features, "shape", ())) != 4:
+        received = f"shape={tuple(features.shape)}" if hasattr(features, "shape") else f"a {type(features).__name__}"
+        raise ValueError(
+            f"Units must return features (batch, height, width, channels). Received from unit {index + 1} of block "
+            f"'{name}', {type(unit).__name__}: {received}"
+        )
+    return features
+
+
 def ints_of(name, num_units, units=None):
     """Numbers of units of the block `name` as int32; raises ValueError for what is no int, which would be cut off.
 

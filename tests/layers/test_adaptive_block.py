@@ -427,6 +427,22 @@ def test_branches_that_are_no_layers_are_rejected(branches):
         AdaptiveBlock([CountingUnit(), CountingUnit()], "sact", halting_branches=branches)
 
 
+@pytest.mark.parametrize(
+    ("unit", "received"),
+    [
+        (lambda: AdaptiveBlock([BasicUnit(2)], "vanilla"), "AdaptiveBlock: a dict"),
+        (lambda: keras.layers.Flatten(), r"Flatten: shape=\(2, 32\)"),
+    ],
+    ids=["block", "flat"],
+)
+def test_unit_that_returns_no_features_is_named(make_images, unit, received):
+    block = AdaptiveBlock([BasicUnit(2), unit()], "act", name="odd_one")
+    with pytest.raises(
+        ValueError, match=rf"(?s)\(batch, height, width, channels\).*unit 2 of block 'odd_one', {received}"
+    ):
+        block(make_images(2, 4, 4, channels=2))
+
+
 @pytest.mark.parametrize("later", [BasicUnit(8, stride=2), BasicUnit(12)], ids=["strides", "widens"])
 def test_later_unit_that_changes_the_shape_is_rejected(make_images, later):
     block = AdaptiveBlock([BasicUnit(8), later], "sact", name="odd_one")
