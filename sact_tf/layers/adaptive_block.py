@@ -80,6 +80,8 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, ke
     blocks.
     """
 
+    _settled = ("model_type",)
+
     def __init__(
         self,
         units,

@@ -427,6 +427,13 @@ def test_branches_that_are_no_layers_are_rejected(branches):
         AdaptiveBlock([CountingUnit(), CountingUnit()], "sact", halting_branches=branches)
 
 
+def test_model_type_that_is_set_later_is_refused():
+    # It was in the config, of which no model could be loaded, and blocks of another one halted by it.
+    block = AdaptiveBlock([BasicUnit(2), BasicUnit(2)], "act")
+    with pytest.raises(ValueError, match=r"`model_type` of .* is settled(.|\n)*Received: model_type='SACT'"):
+        block.model_type = "SACT"
+
+
 @pytest.mark.parametrize(
     ("unit", "received"),
     [
