@@ -21,6 +21,7 @@ from tensorflow.python.ops import control_flow_util
 
 from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
+from sact_tf.layers.freezing import parts_of
 from sact_tf.models import FasterRCNN
 from sact_tf.sparse import onnx
 from sact_tf.sparse.blocks import make_runner
@@ -118,10 +119,8 @@ class Engine(tf.Module):
         kind_of_input = DetectorInput if isinstance(model, FasterRCNN) else ImageInput
         self._input = kind_of_input(model, image_shape, image_dtype)
         runners = {id(block): make_runner(block) for block in blocks if block.built}
-        inside = {id(variable) for block in blocks for variable in block.variables}
-        values = [
-            (variable, tf.constant(variable.numpy())) for variable in model.variables if id(variable) not in inside
-        ]
+        read = _read_outside(model, blocks)
+        values = [(variable, tf.constant(variable.numpy())) for variable in model.variables if id(variable) in read]
 
         def run(inputs):
             with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
@@ -151,6 +150,22 @@ class Engine(tf.Module):
             "tf.saved_model.save(engine, directory), or save the model and call sact_tf.sparse.compile on it again "
             "where the engine is needed."
         )
+
+
+def _read_outside(model, blocks):
+    """Ids of the variables of a model that it reads outside of its blocks; a part of a block may be used there too."""
+    inside = {id(variable) for block in blocks for variable in block.variables}
+    read = {id(variable) for variable in model.variables} - inside
+
+    def look_into(layer):
+        for part in layer._layers:
+            if not any(part is block for block in blocks):
+                yield part
+                yield from look_into(part)
+
+    parts = {id(part) for block in blocks for _, part, _ in parts_of(block)}
+    shared = [part for part in look_into(model) if id(part) in parts]
+    return read | {id(variable) for part in shared for variable in part.variables}
 
 
 def _refuse_xla():

@@ -134,6 +134,15 @@ def test_engine_keeps_the_weights_that_it_was_compiled_with(make_images, assert_
     assert changed.max() > 0.1
 
 
+def test_engine_keeps_the_weights_of_a_unit_that_is_used_outside_of_its_block_too(make_images):
+    units, features = [BasicUnit(3), BasicUnit(3)], keras.Input((6, 7, 3))
+    model = keras.Model(features, AdaptiveBlock(units, "vanilla")(units[0](features))["features"])
+    engine, images = sparse.compile(model), make_images(2, 6, 7)
+    before = engine(images)
+    units[0].set_weights([weights + 1.0 for weights in units[0].get_weights()])
+    np.testing.assert_array_equal(engine(images), before)
+
+
 def test_threads_share_an_engine(networks, make_images, assert_same):
     _, engine = networks("imagenet", "sact")
     batches = [make_images(batch, 33 + 8 * batch, 49 - batch, seed=batch) for batch in (1, 2, 3, 4)]
