@@ -1,6 +1,8 @@
-"""What `keras.models.clone_model` may do with a model that is more than its layers."""
+"""What Keras' cloning and wrapping may do with a model that is more than its layers."""
 
 import keras
+
+from sact_tf.layers.time_distributed import ShapesByName
 
 
 class RefusesOtherLayers:
@@ -23,3 +25,7 @@ class RefusesOtherLayers:
             return function
 
         return super()._run_through_graph(inputs, operation_fn=same_layer, call_fn=call_fn)
+
+    def compute_output_shape(self, input_shape):
+        # Keras' own `TimeDistributed` asks for it, and would not say that it takes no model of several outputs.
+        return ShapesByName(super().compute_output_shape(input_shape))

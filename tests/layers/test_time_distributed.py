@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import sact_tf
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BottleneckUnit, TimeDistributed
 
@@ -48,6 +49,9 @@ def test_every_frame_is_computed_as_by_the_block(make_images, spread_halting, tm
     assert any(float(loss) == pytest.approx(ponder[0], rel=1e-5) for loss in model.losses)
 
 
-def test_keras_own_layer_says_which_one_to_use():
+@pytest.mark.parametrize(
+    "make", [make_block, lambda: sact_tf.cifar_resnet("1", base_channels=2, image_shape=(7, 5, 3))]
+)
+def test_keras_own_layer_says_which_one_to_use(make):
     with pytest.raises(ValueError, match=r"single output(.|\n)*sact_tf.layers.TimeDistributed"):
-        keras.layers.TimeDistributed(make_block())(keras.Input((3, 7, 5, 4)))
+        keras.layers.TimeDistributed(make())(keras.Input((3, 7, 5, 3)))
