@@ -9,7 +9,7 @@ from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
 
 _WITHIN = "FLOPs may be counted within the model too, for images of any size: sact_tf.flops.BlockFlops(block)."
-# Sizes that were found, by model and by size of its images.
+# Sizes that were found, by model, and by size of its images and names of its blocks.
 _known = weakref.WeakKeyDictionary()
 
 
@@ -54,9 +54,9 @@ def input_sizes(model, blocks, image_size):
         image_size: `(height, width)`.
     """
     sizes = _known.setdefault(model, {})
-    key = tuple(image_size)
+    key = tuple(image_size), tuple(blocks)
     if key not in sizes:
-        sizes[key] = _trace(model, blocks, key)
+        sizes[key] = _trace(model, blocks, key[0])
     return sizes[key]
 
 
