@@ -51,6 +51,11 @@ class TauSchedule(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self._targets = _targets(self.model)
+        if getattr(self.model, "optimizer", None) is None:
+            raise ValueError(
+                f"TauSchedule follows the steps of a model's optimizer, and '{self.model.name}' was compiled without "
+                "one. Hand it to `compile`, also where a `train_step` of your own uses it."
+            )
         self._set()
 
     def on_epoch_begin(self, epoch, logs=None):

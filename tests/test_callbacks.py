@@ -103,6 +103,15 @@ def test_what_somebody_calls_tau_is_left_alone():
     assert [model.get_layer(name).ponder_weight for name in ("first", "second")] == [0.05, 0.05]
 
 
+def test_model_that_was_compiled_without_an_optimizer_is_refused():
+    model = blocks_model(ponder_weight=0.0)
+    model.compile(optimizer=None)
+    rising = TauSchedule.linear(0.2, 4)
+    rising.set_model(model)
+    with pytest.raises(ValueError, match=r"compiled without one\. Hand it to `compile`"):
+        rising.on_train_begin()
+
+
 def test_model_without_a_weight_to_set_is_refused():
     with pytest.raises(ValueError, match=r"nothing to set(.|\n)*0\.0 will do"):
         fit(blocks_model(ponder_weight=None), TauSchedule.linear(0.2, 4))
