@@ -125,13 +125,7 @@ def _parts_directory(path, description):
     """Context with the directory of the parts of a file; removed if the context ends without an error."""
     folder, name = os.path.split(path)
     directory = os.path.join(folder, f".{name}.parts")
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"The export cannot be written: {error}. Give an --export_path on a disk with space, where you may create "
-            "files."
-        ) from error
+    command_line.make_directory(directory, "export_path")
     lock = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
