@@ -181,13 +181,11 @@ def test_a_run_without_moving_averages_says_so(trained):
 
 
 # In a graph, the step of two devices is clipped in tests/training/test_strategies.py.
-# What halts is compiled by XLA in tests/test_specimens.py, and its whole step made a program in test_strategies.py.
 @pytest.mark.parametrize(
     ("make_config", "changes"),
     [
         pytest.param(plain_config, {"clip_norm": 0.1}, id="clipped"),
-        pytest.param(plain_config, {"jit_compile": True}, id="compiled"),
-        pytest.param(small_config, {"jit_compile": True}, id="sact-compiled", marks=pytest.mark.slow),
+        pytest.param(small_config, {"jit_compile": True}, id="compiled"),
     ],
 )
 def test_a_step_can_be_clipped_and_compiled(saved, eagerly, tmp_path, make_config, changes):
