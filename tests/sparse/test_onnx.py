@@ -284,6 +284,15 @@ def test_file_has_standard_operations_alone_and_no_features_unless_asked_for(net
     onnx.checker.check_model(written, full_check=True)
 
 
+def test_kernels_for_maps_and_for_rows_are_in_the_file_once(networks):
+    written = network.write_network(networks("imagenet", "sact"), "sparse")
+    stored = [onnx.numpy_helper.to_array(each) for graph in graphs(written.graph) for each in graph.initializer]
+    kernels = [values for values in stored if values.size > 100]
+    # Whatever their order; plus 0, as there are two zeros.
+    different = {(np.sort(values, axis=None) + 0.0).tobytes() for values in kernels}
+    assert len(kernels) == len(different) > 20
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [

@@ -35,7 +35,7 @@ def clip(graph, features, folded, of_maps=True):
     return features
 
 
-def convolve(graph, maps, linear, stride=1, pads=None):
+def convolve(graph, maps, linear, stride=1, pads=None, stored=None):
     """A `folding.Linear` on maps.
 
     Args:
@@ -44,13 +44,18 @@ def convolve(graph, maps, linear, stride=1, pads=None):
         linear: `folding.Linear`.
         stride: int.
         pads: int, zeros on every side; `None` pads so that sizes round up, as TensorFlow does by "same".
+        stored: name of a constant with the kernel's values, in its order and any shape; `None` stores them.
     """
-    kernel = np.transpose(linear.kernel, (3, 2, 0, 1))
+    order, size = (3, 2, 0, 1), linear.kernel.shape[:2]
     if pads is None and stride == 1:
-        pads = kernel.shape[-1] // 2
+        pads = size[1] // 2
     padding = {"auto_pad": "SAME_UPPER"} if pads is None else {"pads": [pads] * 4}
-    weights = graph.kernel(kernel), graph.kernel(linear.bias)
-    return graph.op("Conv", maps, *weights, strides=[stride] * 2, kernel_shape=kernel.shape[2:], **padding)
+    if stored is None:
+        kernel = graph.kernel(np.transpose(linear.kernel, order))
+    else:
+        # Computed once, when a runtime reads the file.
+        kernel = graph.op("Transpose", graph.reshape(stored, *linear.kernel.shape), perm=order)
+    return graph.op("Conv", maps, kernel, graph.kernel(linear.bias), strides=[stride] * 2, kernel_shape=size, **padding)
 
 
 def leaky_relu(graph, features, times=1):
