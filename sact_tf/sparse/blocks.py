@@ -117,7 +117,7 @@ class SpatialRunner:
     def _step(self, index, rows, pooled, state, grid):
         """Unit `index` > 0, unless nobody is active any more."""
         active = halting.is_active(state, self.epsilon)
-        still = tf.math.count_nonzero(active, dtype=tf.int32)
+        still = tf.reduce_sum(tf.cast(active, tf.float32))
 
         def nobody():
             return rows.own_numbers[:0], rows.output[:0]
@@ -125,7 +125,7 @@ class SpatialRunner:
         def run():
             enough = COMPACT_BELOW * tf.cast(length(rows.own_numbers), tf.float32)
             left, *gone = tf.cond(
-                tf.cast(still, tf.float32) < enough,
+                still < enough,
                 lambda: row_sets.compact(rows, active, grid),
                 lambda: (rows, *nobody()),
             )

@@ -35,7 +35,7 @@ import tensorflow as tf
 
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import TAPS
-from sact_tf.sparse.tensors import length
+from sact_tf.sparse.tensors import apart, length
 
 # Row 0 of every gathered table: what a convolution reads outside of the image.
 _NOTHING = 1
@@ -138,6 +138,7 @@ class Rows(NamedTuple):
         table: int32 `(own, 9)`, the rows of each position's neighbours, counted from 1; 0 where there is none.
         ring_table: int32 `(ring, 9)`, the same for the halted rows next to own ones, if features are read two positions
             away; else of no row.
+        below: int32 `(2, 2)`, what `tf.pad` takes for zeros below `own` rows until there are as many as `rows`.
         complete: bool scalar: nothing has been taken away yet, the rows are whole maps.
     """
 
@@ -149,11 +150,12 @@ class Rows(NamedTuple):
     images: tf.Tensor
     table: tf.Tensor
     ring_table: tf.Tensor
+    below: tf.Tensor
     complete: tf.Tensor
 
     def add(self, rows, change):
         """`rows` with `change`, `(own, channels)`, added to the own ones."""
-        return rows + tf.pad(change, _BELOW * (length(rows) - length(change)))
+        return rows + tf.pad(change, self.below)
 
 
 def gather_neighbours(rows, table):
@@ -199,20 +201,22 @@ def in_parts(function, rows, between, results):
     Returns:
         `(rows, results)`.
     """
-    count = length(rows)
-    number = 1 + count // (PART_BYTES // (between * tf.float32.size))
-    each = (count + number - 1) // number
-
-    def next_part(index, parts):
-        return index + 1, parts.write(index, function(rows[index * each : (index + 1) * each]))
+    count, most = length(rows), PART_BYTES // (between * tf.float32.size)
 
     def all_parts():
+        number = 1 + count // most
+        each = (count + number - 1) // number
+
+        def next_part(index, parts):
+            return index + 1, parts.write(index, function(rows[index * each : (index + 1) * each]))
+
         parts = tf.TensorArray(tf.float32, number, element_shape=(None, results), infer_shape=False)
         # Two at a time: one of them computes while the other waits, and only two are in memory.
         _, parts = tf.while_loop(lambda index, _: index < number, next_part, (0, parts), parallel_iterations=2)
         return parts.concat()
 
-    return tf.cond(number > 1, all_parts, lambda: function(rows))
+    # Small maps have one part: not even what a loop is made of is to be passed by there.
+    return tf.cond(count >= most, apart(all_parts), lambda: function(rows))
 
 
 def _behind_nothing(rows):
@@ -235,16 +239,14 @@ def start(features, columns, grid):
         `Rows`, `complete`.
     """
     rows = tf.reshape(features, (-1, features.shape[-1]))
-    nobody = grid.inside[:0]
-    tables = _tables(grid, grid.inside, grid.inside, nobody)
+    table = _table(grid, grid.spread(tf.range(_NOTHING, length(grid.inside) + _NOTHING)), grid.inside)
+    none_below = tf.zeros((2, 2), tf.int32)
     images = grid.image_of(grid.inside)
-    return Rows(rows, columns, grid.inside, rows, grid.inside, images, *tables, tf.constant(True))
+    return Rows(rows, columns, grid.inside, rows, grid.inside, images, table, table[:0], none_below, tf.constant(True))
 
 
-def _tables(grid, numbers, own_numbers, ring_numbers):
-    count = tf.range(_NOTHING, length(numbers) + _NOTHING)
-    row_of = grid.spread(count) if numbers is grid.inside else grid.scatter(numbers, count)
-    return [tf.gather(row_of, grid.around(each)) for each in (own_numbers, ring_numbers)]
+def _table(grid, row_of, numbers):
+    return tf.gather(row_of, grid.around(numbers))
 
 
 def compact(rows, active, grid):
@@ -272,7 +274,9 @@ def compact(rows, active, grid):
             others, others_numbers = tf.gather(others, far), tf.gather(others_numbers, far)
     order = tf.concat(parts, 0)
     numbers, own_numbers = tf.gather(rows.numbers, order), tf.gather(rows.own_numbers, own)
-    ring_numbers = tf.gather(rows.numbers, parts[1]) if grid.border > 1 else own_numbers[:0]
+    row_of = grid.scatter(numbers, tf.range(_NOTHING, length(numbers) + _NOTHING))
+    table = _table(grid, row_of, own_numbers)
+    ring_table = _table(grid, row_of, tf.gather(rows.numbers, parts[1])) if grid.border > 1 else table[:0]
     features = tf.gather(rows.features, order)
     # Before the first unit on rows the output is the features themselves, and need not be gathered twice.
     output = features[: length(own)] if rows.output is rows.features else tf.gather(rows.output, own)
@@ -283,7 +287,9 @@ def compact(rows, active, grid):
         output,
         own_numbers,
         grid.image_of(own_numbers),
-        *_tables(grid, numbers, own_numbers, ring_numbers),
+        table,
+        ring_table,
+        _BELOW * (length(numbers) - length(own_numbers)),
         tf.constant(False),
     )
     return left, tf.gather(rows.own_numbers, halted), tf.gather(rows.output, halted)

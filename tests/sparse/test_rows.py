@@ -133,13 +133,14 @@ def test_images_without_active_positions_leave_nothing():
     assert numbers.shape == (23,)
 
 
-@pytest.mark.parametrize("change", [[], [1.0, 2.0], [1.0] * 12])
-def test_a_change_is_added_to_the_first_rows(change):
-    rows, _ = start(border=1)
-    expected = np.arange(12.0)
-    expected[: len(change)] += change
-    added = rows.add(rows.features, tf.reshape(tf.constant(change, tf.float32), (-1, 1)))
-    np.testing.assert_array_equal(added[:, 0], expected)
+@pytest.mark.parametrize("border", [1, 2])
+@pytest.mark.parametrize("active", [[], [0, 3], range(12)])
+def test_a_change_is_added_to_the_own_rows_alone(active, border):
+    rows, grid = start(border)
+    np.testing.assert_array_equal(rows.add(rows.features, tf.ones((12, 1)))[:, 0], np.arange(1.0, 13.0))
+    left, _, _ = keep(rows, grid, *active)
+    added = left.add(left.features, tf.ones((len(active), 1))) - left.features
+    np.testing.assert_array_equal(added[:, 0], np.arange(len(left.features)) < len(active))
 
 
 @pytest.mark.parametrize("count", [0, 1, 5, 6, 11])
