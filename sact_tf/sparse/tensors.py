@@ -101,10 +101,9 @@ def stitch(numbers, values):
     # `tf.dynamic_stitch` copies with one thread, since the last of two rows of a number has to win; this one copies
     # each part with one.
     pieces = max(1, PIECES // len(numbers))
+    ends = tf.stack([length(each) for each in numbers])[:, None] * tf.range(pieces + 1) // pieces
     indices, data = [], []
-    for each, rows in zip(numbers, values, strict=True):
-        ends = length(each) * tf.range(pieces + 1) // pieces
-        sizes = ends[1:] - ends[:-1]
+    for each, rows, sizes in zip(numbers, values, tf.unstack(ends[:, 1:] - ends[:, :-1]), strict=True):
         indices += tf.split(each, sizes, num=pieces)
         data += tf.split(rows, sizes, num=pieces)
     return tf.raw_ops.ParallelDynamicStitch(indices=indices, data=data)
