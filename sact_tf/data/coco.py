@@ -31,6 +31,7 @@ _TRIED = 20
 _WINDOW = 1 << 22
 # What records hold as int64, and sizes as int32.
 _MAX_NUMBER, _MAX_SIDE = 2**63 - 1, 2**31 - 1
+_MAX_AREA = _MAX_SIDE**2
 
 
 def open_split(directory, split, image_size, log=None):
@@ -188,7 +189,8 @@ def _numbers(path, kind, entries, needed):
 
 def _check_crowds_and_areas(path, boxes):
     for place, box in enumerate(boxes):
-        if not isinstance(area := box.get("area") or 0, (int, float)):
+        # Written so that NaN fails.
+        if not isinstance(area := box.get("area") or 0, (int, float)) or not abs(area) <= _MAX_AREA:
             raise ValueError(
                 f"{path}: the area of annotations[{place}] must be a number, in square pixels, or left out. Received: "
                 f"{str(area)[:100]!r}. {WAY_OUT}."

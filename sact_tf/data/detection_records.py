@@ -168,7 +168,9 @@ def _objects(example, size, numbers, max_boxes):
     with tf.control_dependencies(checks):
         boxes, keep = tf.identity(boxes), tf.identity(keep)
     boxes, classes, crowd, area = (tf.boolean_mask(value, keep) for value in (boxes, known, crowd, area))
-    return boxes, classes, crowd, tf.where(area < 0.0, detection.areas(boxes), area)
+    # What scores them takes no other area.
+    known_area = tf.math.is_finite(area) & (area >= 0.0)
+    return boxes, classes, crowd, tf.where(known_area, area, detection.areas(boxes))
 
 
 def _of_each(values, labels, missing):

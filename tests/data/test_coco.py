@@ -171,6 +171,11 @@ MISTAKES = {
         change_box(area=[3]),
         r"area of annotations\[0\] must be a number, in square pixels, .* Received: '\[3\]'",
     ),
+    "area without a number": (
+        change_box(area=float("nan")),
+        r"area of annotations\[0\] must be a number, .* Received: 'nan'",
+    ),
+    "area of 300 digits": (change_box(area=10**299), r"area of annotations\[0\] must be a number, .* Received: '1000"),
     "normalised": (
         lambda content: [each.update(bbox=[0.1, 0.2, 0.3, 0.8]) for each in content["annotations"]] and None,
         "all 3 boxes lie within the first pixel of their pictures, so they are shares",

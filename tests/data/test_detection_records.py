@@ -71,6 +71,12 @@ def test_records_of_the_tf_object_detection_api_are_read(write):
     assert lines == ["Counting the boxes of 3 records, which reads them once"]
 
 
+def test_an_area_that_is_no_number_is_that_of_the_box(write):
+    areas = [float("nan"), float("inf")]
+    source = coco.open_split(write([record(BOXES, [3, 90], area=areas)], LABELS), "train", 60)
+    np.testing.assert_allclose(source.read([0])["area"], [[240, 1200]], rtol=1e-5)
+
+
 def test_what_records_of_pascal_voc_call_difficult_counts_as_a_crowd(write):
     contents = [record(BOXES, [3, 90], difficult=[1, 0]), record(BOXES, [3, 90], crowd=[0, 1], difficult=[1, 0])]
     source = voc.open_split(write(contents, LABELS, "pascal_train.record"), "train", 60)
