@@ -26,6 +26,8 @@ TFDS_LABELS = "objects-label.labels.txt"
 SECONDS_BETWEEN_MESSAGES = 5
 # As a share, far outside of the picture.
 _OUTSIDE = 2
+# More than any data set has; labels beyond are numbers of something else.
+_MOST_CLASSES = 100_000
 
 
 def open_records(directory, dataset, split, image_size, log=None):
@@ -150,6 +152,12 @@ def _check(directory, split, facts, categories):
             "need not be found, so there is nothing to find. Take the marks away, or give a split with other boxes."
         )
     unknown = [label for label in facts["labels"] if categories and label not in categories.numbers]
+    if categories is None and facts["largest_label"] > _MOST_CLASSES:
+        raise ValueError(
+            f"{name}: the largest label is {facts['largest_label']}, and without a label map ({LABEL_MAP}) there would "
+            "be as many classes. Put the one that the records were made with beside them, or make them again with "
+            "labels that count from 1."
+        )
     if unknown or (categories is None and facts["labels"][0] < 1):
         raise ValueError(
             f"{name}: labels {', '.join(map(str, unknown or facts['labels'][:1]))} are numbers of no category. Labels "

@@ -4,6 +4,8 @@ import re
 
 from sact_tf.data.detection import Categories
 
+# Labels in records are int64.
+_LARGEST = 2**63 - 1
 # A name may hold a brace.
 _TEXT = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 _COMMENT = re.compile(rf"({_TEXT})|#[^\n]*")
@@ -19,7 +21,7 @@ def parse(text):
     """The `Categories` of a label map of the TF Object Detection API (`.pbtxt`); None if it has no item.
 
     Raises:
-        ValueError: if two items of other names share their id.
+        ValueError: if two items of other names share their id, or one has a number that no label can be.
     """
     found = {}
     for pattern in (_COMMENT, _INNER):
@@ -28,6 +30,8 @@ def parse(text):
         fields = {name: number or _ESCAPE.sub(_unescaped, text[1:-1]) for name, number, text in _FIELD.findall(item)}
         if fields.get("id", "").isdigit():
             name = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
+            if int(fields["id"]) > _LARGEST:
+                raise ValueError(f"id {fields['id']} is more than 2^63 - 1")
             if found.setdefault(int(fields["id"]), name) != name:
                 raise ValueError(f"id {fields['id']} is both {found[int(fields['id'])]!r} and {name!r}")
     numbers = tuple(sorted(found))

@@ -126,6 +126,16 @@ MISTAKES = {
         f"{LABELS} item {{ id: 3 name: 'bus' }}",
         r"label_map\.pbtxt: id 3 is both 'car' and 'bus'\. Each",
     ),
+    "id of 20 digits": (
+        WHOLE,
+        f"{LABELS} item {{ id: {10**20} name: 'bus' }}",
+        r"label_map\.pbtxt: id 10+ is more than 2\^63 - 1\. Each",
+    ),
+    "a number of something else": (
+        [record(BOXES[:1], [10**12])],
+        None,
+        r"largest label is 1000000000000, and without a label map \(.*\) there would be as many classes\. Put the one",
+    ),
     "no item": (WHOLE, "item { }", r"label_map\.pbtxt has no item such as  item { id: 1 name: \"cat\" }\. Take"),
 }
 
