@@ -101,6 +101,8 @@ class TrainingConfig:
         check_task_settings(self.dataset, {**vars(self.model), "train_effective": self.train_effective})
         if self.train_effective is not None:
             check_train_effective(self.train_effective, self.model)
+        if self.jit_compile:
+            check_compiles(self, "`jit_compile`")
         check_choice("learning_rate_schedule", self.learning_rate_schedule, SCHEDULES)
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise ValueError(f"`seed` must be an int from 0 to 2**32 - 1. Received: seed={self.seed!r}")
@@ -133,6 +135,21 @@ class TrainingConfig:
             return cls(model=model, learning_rate_boundaries=boundaries, **fields)
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"This is not the configuration of a sact_tf training run: {error}") from error
+
+
+def check_compiles(config, what):
+    """Raises ValueError for a step that XLA does not compile: max pooling has no gradient there that is deterministic.
+
+    Args:
+        config: `TrainingConfig`.
+        what: text, what has XLA compile the step, the beginning of a sentence.
+    """
+    if config.deterministic and config.model.network == "imagenet":
+        raise ValueError(
+            f"{what} compiles the step with XLA, whose gradient of max pooling, with which networks for ImageNet and "
+            "detectors begin, is not the same to the bit in every run. Give --nodeterministic (deterministic=False), "
+            f"and a resume may differ in the last bits. Received: deterministic=True, dataset={config.dataset!r}"
+        )
 
 
 def default_training_config(dataset, model=None, **changes):

@@ -75,6 +75,8 @@ def train(
             "`config.depth_rule`: give both or none. A run of a study is gone on with by the study. Received: "
             f"kept_units={kept_units!r}, depth_rule={config.depth_rule!r}"
         )
+    if strategy == "tpu":
+        configs.check_compiles(config, "A TPU")
     _check_directory(config, train_log_dir)
     strategy = make_strategy(strategy, tpu)
     check_batch_size(config.batch_size, strategy)

@@ -164,3 +164,12 @@ def test_the_start_of_a_run_may_be_named_in_other_words_and_move_with_it(tmp_pat
     for path in ("other/vanilla", "moved/sact", None):
         with pytest.raises(ValueError, match=r"finetune_path: '.*study/vanilla'"):
             config.check_same("moved/sact", settings(path), "")
+
+
+@pytest.mark.parametrize("dataset", ["imagenet", "digit_scenes"])
+def test_what_xla_cannot_compile_to_the_bit_is_refused_where_a_run_is_configured(dataset):
+    message = r"`jit_compile` compiles the step with XLA, whose gradient of max pooling.*Give --nodeterministic"
+    with pytest.raises(ValueError, match=message):
+        config.default_training_config(dataset, jit_compile=True)
+    assert config.default_training_config(dataset, jit_compile=True, deterministic=False).jit_compile
+    assert config.default_training_config("cifar10", jit_compile=True).deterministic

@@ -195,6 +195,12 @@ def test_a_tpu_that_is_not_there_is_named():
         strategies.make_strategy("tpu", "nowhere")
 
 
+def test_on_a_tpu_networks_with_max_pooling_are_not_deterministic(tmp_path):
+    run_config = config.default_training_config("coco", dataset_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=r"A TPU compiles the step with XLA.*Give --nodeterministic"):
+        training.train(run_config, str(tmp_path), strategy="tpu", tpu="nowhere")
+
+
 def test_a_strategy_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="`strategy` must be one of"):
         strategies.make_strategy("many")
