@@ -23,6 +23,8 @@ DEFAULT_DIRECTORY = "~/tensorflow/data/voc"
 SIDES = ("ymin", "xmin", "ymax", "xmax")
 # Behind a name, in lists that are of one class: there, not there, or hard to tell. A name may have spaces.
 _MARK = re.compile(r"\s+(?:1|-1|0)$")
+# Sizes are int32.
+_MAX_SIDE = 2**31 - 1
 _WAY_OUT = "Correct the file, or take the picture out of the list of its split"
 
 
@@ -96,6 +98,7 @@ def read_split(directory, split, log=None):
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         lines = [line.strip() for line in file if line.strip()]
     names = [_name_of(line, trees) for line in lines]
+    _check_without_folders(path, [name for name in names if name not in trees])
     twice = sorted(name for name, count in collections.Counter(names).items() if count > 1)
     if twice or not names:
         what = f"lists pictures twice: {named(twice)}" if twice else "lists no picture"
@@ -133,6 +136,16 @@ def _name_of(line, trees):
     stem, ending = os.path.splitext(unmarked)
     names = (line, unmarked, stem if ending.lower() in pictures.ENDINGS else unmarked)
     return next((name for name in names if name in trees), unmarked)
+
+
+def _check_without_folders(path, names):
+    """Raises ValueError if pictures that have no annotation are named with the folders that they lie in."""
+    foldered = [name for name in names if "/" in name or "\\" in name]
+    if foldered:
+        raise ValueError(
+            f"{path} names {len(foldered)} pictures with their folders: {named(foldered)}. Give the name alone, as "
+            "0001 for Annotations/0001.xml; what lies deeper is not read."
+        )
 
 
 def _place(directory):
@@ -213,8 +226,9 @@ def _has_annotations(folder):
 def _size(tree, picture):
     """Height and width that an annotation gives, or, where it gives none, those of the picture."""
     texts = [tree.findtext(f"size/{side}", "").strip() for side in ("height", "width")]
-    if all(text.isdigit() and int(text) for text in texts):
-        return [int(text) for text in texts]
+    if all(text.isdecimal() and int(text) for text in texts):
+        # One that is no side of any picture is told when that is read, with the side that there is.
+        return [min(int(text), _MAX_SIDE) for text in texts]
     try:
         with pictures.opened(picture) as opened:
             return pictures.stored_size(opened)

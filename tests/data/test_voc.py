@@ -94,9 +94,12 @@ def test_the_size_is_the_picture_s_where_the_annotation_has_none(directory):
     path = directory / "Annotations" / "000005.xml"
     path.write_text(path.read_text().replace(SIZE.format(40, 30), "<size><width>0</width></size>"))
     assert voc.open_split(str(directory), "train", 30).read([0])["original_size"].numpy().tolist() == [[30, 40]]
-    path.write_text(path.read_text().replace("<width>0</width>", "<width>41</width><height>30</height>"))
-    reason = sources.explain_damage(voc.open_split(str(directory), "train", 30), 0)
-    assert "000005.jpg: it is 40 pixels wide and 30 high, and its boxes are those of a picture 41 wide" in reason
+    text = path.read_text()
+    for width in (41, 10**20):
+        path.write_text(text.replace("<width>0</width>", f"<width>{width}</width><height>30</height>"))
+        reason = sources.explain_damage(voc.open_split(str(directory), "train", 30), 0)
+        told = f"picture {min(width, 2**31 - 1)} wide"
+        assert f"000005.jpg: it is 40 pixels wide and 30 high, and its boxes are those of a {told}" in reason
 
 
 def test_pictures_may_be_of_other_formats(directory):
@@ -145,6 +148,11 @@ MISTAKES = {
     "text": ("Annotations/empty.xml", f"<a>{thing('cat', 'x', 1, 2, 3)}</a>", "'1', 'x', '3', '2'"),
     "NaN": ("Annotations/empty.xml", f"<a>{thing('cat', 'nan', 1, 2, 3)}</a>", "no finite numbers, .* empty. A box"),
     "twice": ("ImageSets/Main/train.txt", "empty\nempty\n", r"train\.txt lists pictures twice: empty\."),
+    "folders": (
+        "ImageSets/Main/train.txt",
+        "./000005\nJPEGImages/empty.jpg\nc:\\JPEGImages\\2007_000027.jpg\n",
+        r"train\.txt names 3 pictures with their folders: \./000005, JPEGImages/empty\.jpg, .*Give the name alone",
+    ),
     "no picture": ("ImageSets/Main/train.txt", "\n", r"train\.txt lists no picture"),
     "no box": ("ImageSets/Main/train.txt", "empty\n", "has 1 pictures and no box at all"),
 }
