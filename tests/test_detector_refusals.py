@@ -197,6 +197,24 @@ def test_a_detector_of_other_classes_says_how_it_starts_from_another(runs):
     np.testing.assert_array_equal(model.proposal_conv.kernel, started.proposal_conv.kernel)
 
 
+def test_a_start_from_a_detector_of_other_anchors_and_crops_is_noted(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(training.Session, "run", lambda session, source: {})
+    lines, start = [], str(runs / "sact")
+    for number, changes in enumerate(({}, {"anchor_base_size": 32.0, "crop_size": 8, "head_samples": 9})):
+        network = dataclasses.asdict(dataclasses.replace(NETWORK, num_classes=10, **changes))
+        run_config = config.default_training_config(
+            "digit_scenes", network, finetune_path=start, finetune_skip_logits=True, deterministic=False
+        )
+        training.train(run_config, str(tmp_path / str(number)), log=lines.append)
+    begun = f"Starting from {start}, all but the halting branches and logits"
+    assert [line for line in lines if start in line or "anchor" in line] == [
+        begun,
+        begun,
+        f"Note: {start} was trained with anchor_base_size=64.0 and crop_size=14, here they are 32.0 and 8. What it has "
+        "learned of proposals and crops is for those; give the same flags unless others are meant.",
+    ]
+
+
 def test_pictures_smaller_than_a_detector_takes_are_refused_where_it_is_built():
     # By training and evaluation, as photographs are: a network of such pictures would be of no use to anything else.
     with pytest.raises(

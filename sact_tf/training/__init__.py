@@ -150,5 +150,6 @@ def _start(trainer, prefix, config, names, log):
         same_classes = checkpoints.initialize_from(trainer.model, path, skip_logits=skip_logits)
         left_out = "halting branches and logits" if skip_logits else "halting branches"
         log(f"Starting from {path}, all but the {left_out}")
+        configs.compare_start(path, config, log)
         if same_classes:
             trained_classes.compare_start(path, names, log)
