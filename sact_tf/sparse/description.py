@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sact_tf.layers import GlobalHaltingBranch, SpatialHaltingBranch
-from sact_tf.sparse.folding import Bottleneck, fold_branch, fold_unit
+from sact_tf.sparse.folding import Bottleneck, computes_as, fold_branch, fold_unit
 
 
 class Description(NamedTuple):
@@ -50,8 +50,7 @@ def describe(block):
 def _check_parts(block):
     branch_kind = SpatialHaltingBranch if block.model_type == "sact" else GlobalHaltingBranch
     for branch in block.halting_branches:
-        # A subclass may compute something else.
-        if type(branch).call is not branch_kind.call:
+        if not computes_as(branch, branch_kind):
             raise ValueError(
                 f"The engine knows no halting branches of a {block.model_type} block but {branch_kind.__name__}. "
                 f"Received: {type(branch).__name__} in block '{block.name}'. Run the model itself."
@@ -63,10 +62,14 @@ def _check_parts(block):
                 f"'{unit.name}' in block '{block.name}' with has_shortcut=False"
             )
     for unit in block.units[1:] if block.model_type != "vanilla" else ():
-        stride, activated = getattr(unit, "stride", 1), getattr(unit, "activated_shortcut", False)
-        if stride != 1 or activated:
+        plain = {"stride": 1, "activated_shortcut": False, "projects": False}
+        changed = {name: getattr(unit, name, value) for name, value in plain.items()}
+        if changed != plain:
             raise ValueError(
-                "The engine needs units after the first that only add to their input: stride=1 and "
-                f"activated_shortcut=False. Received: '{unit.name}' in block '{block.name}' with stride={stride} and "
-                f"activated_shortcut={activated}"
+                "The engine needs units after the first that only add to their input, with "
+                f"{_settings(plain)}. Received: '{unit.name}' in block '{block.name}' with {_settings(changed)}"
             )
+
+
+def _settings(values):
+    return ", ".join(f"{name}={value}" for name, value in values.items())

@@ -15,6 +15,8 @@ from sact_tf.layers import BasicUnit, BottleneckUnit
 
 # Scales smaller than this are zero: what they multiply has no influence in float32.
 _TINY = 1e-20
+# Methods of our units and branches by which they compute.
+_COMPUTING = ("call", "global_logit", "_shortcut", "_fold", "_taps", "_gather")
 # Products of a position with the 3x3 kernel of a halting branch.
 TAPS = 9
 
@@ -30,6 +32,8 @@ class Normalization(NamedTuple):
         """That of a built `keras.layers.BatchNormalization`; raises ValueError for another layer in its place."""
         if getattr(type(layer), "call", None) is not keras.layers.BatchNormalization.call:
             raise _unknown_part(layer, "batch normalization", f"a {type(layer).__name__}")
+        if layer.axis not in (-1, 3):
+            raise _unknown_part(layer, "batch normalization of channels, axis=-1", f"axis={layer.axis}")
         zeros = np.zeros(layer.moving_mean.shape)
         gamma, beta, mean, variance = (
             np.asarray(value, "float64")
@@ -50,8 +54,8 @@ class Normalization(NamedTuple):
 
 def _unknown_part(layer, known, received):
     return ValueError(
-        f"The engine knows units as they are made, where '{layer.name}' is a {known}. Received: {received}. Run the "
-        "model itself."
+        f"The engine knows units and branches as they are made, where '{layer.name}' is a {known}. Received: "
+        f"{received}. Run the model itself."
     )
 
 
@@ -90,14 +94,21 @@ class Linear(NamedTuple):
     bias: np.ndarray
 
     @classmethod
-    def of(cls, layer):
-        """That of a built `keras.layers.Conv2D`; raises ValueError for another layer, or settings that matter here."""
+    def of(cls, layer, size=None, stride=1, padding="same"):
+        """That of a built `keras.layers.Conv2D`; raises ValueError for another layer, or settings that matter here.
+
+        With a `size`, an int, its kernel must have this height and width, and it `stride` and `padding`.
+        """
         if getattr(type(layer), "call", None) is not keras.layers.Conv2D.call:
             raise _unknown_part(layer, "Conv2D", f"a {type(layer).__name__}")
         plain = {"dilation_rate": (1, 1), "groups": 1, "activation": keras.activations.linear}
-        changed = {name: getattr(layer, name) for name, value in plain.items() if getattr(layer, name) != value}
-        if changed:
-            raise _unknown_part(layer, "Conv2D without dilation, groups and activation", changed)
+        if size is not None:
+            plain |= {"kernel_size": (size,) * 2, "strides": (stride,) * 2}
+            plain |= {"padding": padding} if size > 1 else {}
+        for name, value in plain.items():
+            if getattr(layer, name) != value:
+                texts = [f"{name}={getattr(each, '__name__', each)}" for each in (value, getattr(layer, name))]
+                raise _unknown_part(layer, f"Conv2D with {texts[0]}", texts[1])
         kernel = np.asarray(layer.kernel, "float64")
         return cls(kernel, np.asarray(layer.bias, "float64") if layer.use_bias else np.zeros(layer.filters))
 
@@ -135,13 +146,14 @@ class Bottleneck(NamedTuple):
     @classmethod
     def of(cls, unit, residual_scale):
         clip = Clip.of(Normalization.of(unit.preact))
+        padding = "same" if unit.stride == 1 else "valid"  # then it is padded by hand
         return cls(
             unit.stride,
             clip,
-            Linear.of(unit.conv1).after(clip.after).before(Normalization.of(unit.norm1)),
-            Linear.of(unit.conv2).before(Normalization.of(unit.norm2)),
-            Linear.of(unit.conv3).times(residual_scale),
-            Linear.of(unit.shortcut).after(clip.after) if unit.projects else None,
+            Linear.of(unit.conv1, 1).after(clip.after).before(Normalization.of(unit.norm1)),
+            Linear.of(unit.conv2, 3, unit.stride, padding).before(Normalization.of(unit.norm2)),
+            Linear.of(unit.conv3, 1).times(residual_scale),
+            Linear.of(unit.shortcut, 1, unit.stride).after(clip.after) if unit.projects else None,
         )
 
     @property
@@ -188,8 +200,8 @@ class Basic(NamedTuple):
         return cls(
             unit.stride,
             Normalization.of(unit.preact),
-            Linear.of(unit.conv1).before(Normalization.of(unit.norm1)),
-            Linear.of(unit.conv2).times(residual_scale),
+            Linear.of(unit.conv1, 3, unit.stride).before(Normalization.of(unit.norm1)),
+            Linear.of(unit.conv2, 3).times(residual_scale),
             unit.has_shortcut,
             unit.activated_shortcut,
             unit.shortcut_padding,
@@ -207,13 +219,18 @@ def fold_unit(unit, residual_scale=None):
         ValueError: for a layer of another kind.
     """
     for kind, folded in ((BottleneckUnit, Bottleneck), (BasicUnit, Basic)):
-        # A subclass may compute something else.
-        if getattr(type(unit), "call", None) is kind.call:
+        if computes_as(unit, kind):
             return folded.of(unit, 1.0 if residual_scale is None else residual_scale)
     raise ValueError(
         f"The engine knows BottleneckUnit and BasicUnit, and cannot skip positions in a {type(unit).__name__}. "
         "Use one of the two, or run the model itself."
     )
+
+
+def computes_as(layer, kind):
+    """Whether a layer computes what those of a class of ours do: a subclass may, or something else."""
+    methods = [(getattr(layer, name, None), getattr(kind, name)) for name in _COMPUTING if hasattr(kind, name)]
+    return all(getattr(own, "__func__", None) is method for own, method in methods)
 
 
 class Pooled(NamedTuple):
@@ -271,9 +288,11 @@ class Branch(NamedTuple):
 
 
 def fold_branch(branch):
-    """Returns the `Branch` of a built `SpatialHaltingBranch` or `GlobalHaltingBranch`."""
-    kernel, bias = Linear.of(branch.global_conv)
+    """Returns the `Branch` of a built `SpatialHaltingBranch` or `GlobalHaltingBranch`; ValueError for other parts."""
+    if getattr(branch.activation, "weights", None):
+        raise _unknown_part(branch.activation, "activation without weights", f"a {type(branch.activation).__name__}")
+    kernel, bias = Linear.of(branch.global_conv, 1)
     pooled = Pooled(Normalization.of(branch.global_bn), kernel[0, 0], bias, branch.activation)
     if not hasattr(branch, "local_conv"):
         return Branch(pooled, None)
-    return Branch(pooled, Local(Normalization.of(branch.local_bn), Linear.of(branch.local_conv)))
+    return Branch(pooled, Local(Normalization.of(branch.local_bn), Linear.of(branch.local_conv, 3)))

@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, SpatialHaltingBranch, make_halting_branches
+from sact_tf.layers import (
+    AdaptiveBlock,
+    BasicUnit,
+    BottleneckUnit,
+    GlobalHaltingBranch,
+    SpatialHaltingBranch,
+    make_halting_branches,
+)
 from sact_tf.sparse.branches import DirectBranches, LinearBranches, make_spatial_branches
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Clip, Normalization, fold_unit
@@ -144,8 +151,12 @@ def test_unit_of_another_kind_is_rejected():
     ("change", "message"),
     [
         # A network for segmentation may be dilated so.
-        (lambda unit: setattr(unit.conv2, "dilation_rate", (2, 2)), r"'conv2' is a Conv2D without dilation.*\(2, 2\)"),
-        (lambda unit: setattr(unit.conv3, "activation", keras.activations.relu), r"'conv3'.*'activation'"),
+        (lambda unit: setattr(unit.conv2, "dilation_rate", (2, 2)), r"'conv2' is a Conv2D with dilation.*\(2, 2\)"),
+        (lambda unit: setattr(unit.conv3, "activation", keras.activations.relu), r"'conv3'.*=linear.*=relu"),
+        (lambda unit: setattr(unit, "conv2", keras.layers.Conv2D(3, 5, padding="same")), r"_size=\(3, 3\).*\(5, 5\)"),
+        (lambda unit: setattr(unit, "conv1", keras.layers.Conv2D(3, 3)), r"kernel_size=\(1, 1\).*\(3, 3\)"),
+        (lambda unit: setattr(unit, "conv2", keras.layers.Conv2D(3, 3)), "padding=same.*padding=valid"),
+        (lambda unit: setattr(unit.conv3, "strides", (2, 2)), r"strides=\(1, 1\).*\(2, 2\)"),
         (lambda unit: setattr(unit, "norm1", keras.layers.GroupNormalization(3)), "batch normalization.*a GroupNorm"),
         (lambda unit: setattr(unit, "conv1", keras.layers.DepthwiseConv2D(1)), "is a Conv2D. Received: a Depthwise"),
     ],
@@ -155,6 +166,54 @@ def test_parts_that_compute_something_else_are_rejected(change, message):
     change(unit)
     with pytest.raises(ValueError, match=message):
         fold_unit(build(unit))
+
+
+def test_normalization_of_another_axis_is_rejected():
+    layer = keras.layers.BatchNormalization(axis=1, name="norm")
+    layer.build((None, 3, 3, 3))
+    with pytest.raises(ValueError, match=r"'norm' is a batch normalization of channels, axis=-1. Received: axis=1"):
+        Normalization.of(layer)
+
+
+class Halved(BasicUnit):
+    def _shortcut(self, features):
+        return super()._shortcut(features) / 2
+
+
+def test_units_with_a_method_of_their_own_are_rejected():
+    patched = build(BottleneckUnit(6, 3))
+    patched.call = lambda features, residual_mask=None: features
+    for unit in (build(Halved(6)), patched):
+        with pytest.raises(ValueError, match=f"cannot skip positions in a {type(unit).__name__}"):
+            fold_unit(unit)
+
+
+class Sharp(GlobalHaltingBranch):
+    def global_logit(self, image_mean, training=None):
+        return 5 * super().global_logit(image_mean, training)
+
+
+@pytest.mark.parametrize(
+    ("branch", "message"),
+    [
+        (Sharp, "no halting branches of a act block but GlobalHaltingBranch. Received: Sharp"),
+        (lambda: GlobalHaltingBranch(activation=keras.layers.PReLU()), "activation without weights. Received: a PReLU"),
+    ],
+)
+def test_branches_that_compute_something_else_are_rejected(branch, message):
+    block = AdaptiveBlock([BasicUnit(6), BasicUnit(6)], "act", halting_branches=[branch()])
+    block(np.zeros((1, 2, 3, 6), "float32"))
+    with pytest.raises(ValueError, match=message):
+        describe(block)
+
+
+def test_a_unit_after_the_first_whose_shortcut_has_weights_is_rejected():
+    units = [BottleneckUnit(6, 3), BottleneckUnit(6, 3)]
+    block = AdaptiveBlock(units, "sact")
+    block.build((None, None, None, 6))
+    units[1].projects = True
+    with pytest.raises(ValueError, match=r"projects=False.*projects=True"):
+        describe(block)
 
 
 def test_normalization_without_scale_and_shift_is_that_of_the_layer():
