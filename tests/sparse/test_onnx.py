@@ -341,9 +341,17 @@ def with_other_layers():
     return keras.Model(images, block(keras.layers.Conv2D(8, 3)(images)))
 
 
+def with_a_stem_of(*stem):
+    return Backbone(list(stem), {"block1": AdaptiveBlock([BottleneckUnit(8, 2)], "vanilla")}, (None, None, 3), 1)
+
+
 def with_a_stem_of_its_own():
-    stem = [keras.layers.Conv2D(8, 3, activation="relu", padding="same")]
-    return Backbone(stem, {"block1": AdaptiveBlock([BottleneckUnit(8, 2)], "vanilla")}, (None, None, 3), 1)
+    return with_a_stem_of(keras.layers.Conv2D(8, 3, activation="relu", padding="same"))
+
+
+class Negative(keras.layers.MaxPooling2D):
+    def call(self, features):
+        return -super().call(features)
 
 
 def with_other_halting():
@@ -376,6 +384,21 @@ def with_other_halting():
 def test_what_cannot_be_written_is_refused_with_the_way_out(make, message):
     with pytest.raises(ValueError, match=message):
         sparse.compile(make(), runtime="onnx")
+
+
+@pytest.mark.parametrize(
+    ("stem", "received"),
+    [
+        (lambda: [keras.layers.Conv2D(8, (3, 5), padding="same")], r"Conv2D(.|\n)*'kernel_size': \(3, 5\)"),
+        (lambda: [keras.layers.ZeroPadding2D(1)], "ZeroPadding2D"),
+        (lambda: [*[keras.layers.ZeroPadding2D(1)] * 2, keras.layers.Conv2D(8, 3)], "ZeroPadding2D"),
+        (lambda: [keras.layers.MaxPooling2D(2, strides=3, padding="same")], r"MaxPooling2D(.|\n)*'strides': \(3, 3\)"),
+        (lambda: [Negative(2, padding="same")], "Negative"),
+    ],
+)
+def test_stems_that_would_be_written_as_others_are_refused(stem, received):
+    with pytest.raises(ValueError, match=rf"stems as those of this package(.|\n)*Received: {received}"):
+        network.write_network(with_a_stem_of(*stem()))
 
 
 @pytest.mark.parametrize(

@@ -108,18 +108,18 @@ class Writer:
         """Features after the stem, and their `Picture` if images are padded; 0 is where they are."""
         graph, pads, layers = self.graph, 0, []
         for layer in self.backbone.stem:
-            if isinstance(layer, keras.layers.ZeroPadding2D):
-                [[pads, *others]] = {tuple(np.ravel(layer.padding))}
-                if set(others) != {pads}:
+            if _computes_as(layer, keras.layers.ZeroPadding2D):
+                before, (pads, *others) = pads, np.ravel(layer.padding)
+                if before or set(others) != {pads} or layer is self.backbone.stem[-1]:
                     raise _unknown(layer)
-            elif isinstance(layer, keras.layers.Conv2D):
+            elif _computes_as(layer, keras.layers.Conv2D):
                 features = self._stem_convolution(features, layer, pads)
                 picture = picture and picture.after(graph, layer.strides[0])
                 layers.append((layer.kernel.shape, picture or features.size))
                 pads = 0
-            elif isinstance(layer, keras.layers.MaxPooling2D) and layer.padding == "same" and not pads:
+            elif _computes_as(layer, keras.layers.MaxPooling2D) and layer.padding == "same" and not pads:
                 window, strides = list(layer.pool_size), list(layer.strides)
-                if len(set(strides)) > 1:
+                if len(set(strides)) > 1 or min(window) < strides[0]:
                     raise _unknown(layer)
                 value = features.value
                 if picture is not None:
@@ -137,7 +137,8 @@ class Writer:
 
     def _stem_convolution(self, features, layer, pads):
         stride = layer.strides[0]
-        simple = layer.strides[0] == layer.strides[1] and layer.dilation_rate == (1, 1) and layer.groups == 1
+        alike = len(set(layer.strides)) == len(set(layer.kernel_size)) == 1
+        simple = alike and layer.dilation_rate == (1, 1) and layer.groups == 1
         # What pads by hand keeps as many positions as what pads by itself, as sizes are computed here.
         kept = pads == layer.kernel_size[0] // 2 if layer.padding == "valid" else not pads
         if not simple or layer.activation is not keras.activations.linear or not kept or layer.kernel_size[0] % 2 == 0:
@@ -213,8 +214,15 @@ def check_weights(model):
         )
 
 
+def _computes_as(layer, kind):
+    """Whether it is a layer of Keras' class; a subclass may compute something else."""
+    return isinstance(layer, kind) and type(layer).call is kind.call
+
+
 def _unknown(layer):
     return ValueError(
-        "ONNX files are written of stems as those of this package: ZeroPadding2D, Conv2D without activation, "
-        f"MaxPooling2D with padding='same'. Received: {type(layer).__name__} '{layer.name}' with {layer.get_config()}"
+        "ONNX files are written of stems as those of this package: ZeroPadding2D of all sides alike before a Conv2D "
+        "that keeps the size, Conv2D with a square kernel of odd size and without activation, MaxPooling2D with "
+        "padding='same' and no larger strides than its window. Use sact_tf.sparse.compile(model), in TensorFlow. "
+        f"Received: {type(layer).__name__} '{layer.name}' with {layer.get_config()}"
     )
