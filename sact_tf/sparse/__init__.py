@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow.python.ops import control_flow_util
 
 from sact_tf.layers import find_blocks
-from sact_tf.layers.adaptive_block import run_blocks_by
+from sact_tf.layers.adaptive_block import AdaptiveBlock, run_blocks_by
 from sact_tf.layers.freezing import parts_of
 from sact_tf.models import FasterRCNN
 from sact_tf.sparse import onnx
@@ -114,6 +114,11 @@ class Engine(tf.Module):
     def __init__(self, model, image_shape=None, image_dtype=None):
         super().__init__(name="engine")
         blocks = find_blocks(model)
+        if isinstance(model, AdaptiveBlock):
+            raise ValueError(
+                "The engine is for models that have AdaptiveBlocks. Make one of the block: "
+                f"keras.Model(inputs, block(inputs)). Received: block '{model.name}'"
+            )
         if not blocks:
             raise ValueError(f"The engine speeds up AdaptiveBlocks, and '{model.name}' has none.")
         kind_of_input = DetectorInput if isinstance(model, FasterRCNN) else ImageInput

@@ -457,6 +457,7 @@ def model_of(block):
     ("make", "message"),
     [
         (lambda: model_of(keras.layers.Dense(3)), "'functional.*' has none"),
+        (lambda: AdaptiveBlock([Keeping()], "sact"), r"keras.Model\(inputs, block\(inputs\)\)"),
         (lambda: model_of(AdaptiveBlock([Keeping()], "sact")), "Keeping"),
         (lambda: model_of(AdaptiveBlock([BottleneckUnit(8, 2), Keeping()], "act")), "Keeping"),
         (lambda: model_of(AdaptiveBlock([BottleneckUnit(8, 2), Doubling(8, 2)], "vanilla")), "Doubling"),

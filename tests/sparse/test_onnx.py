@@ -379,6 +379,7 @@ def with_other_halting():
             ),
             "networks of this package(.|\n)*Doubling",
         ),
+        (lambda: None, "networks of this package(.|\n)*Received: a NoneType"),
     ],
 )
 def test_what_cannot_be_written_is_refused_with_the_way_out(make, message):

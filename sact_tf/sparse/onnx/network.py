@@ -190,13 +190,13 @@ class Writer:
 
 
 def _check(model):
-    known = type(model).call in (Classifier.call, Backbone.call)
-    if not isinstance(model, (Classifier, Backbone)) or not known:
+    if not isinstance(model, (Classifier, Backbone)) or type(model).call not in (Classifier.call, Backbone.call):
+        name = f"'{model.name}', " if isinstance(model, keras.layers.Layer) else ""
         raise ValueError(
             "ONNX files are written of the networks of this package: sact_tf.imagenet_resnet, sact_tf.cifar_resnet, "
             "their backbones, and sact_tf.faster_rcnn. Other layers around the blocks are Keras' own, which this "
             "package does not translate: use sact_tf.sparse.compile(model) and tf.saved_model.save, or give the "
-            f"network inside, such as model.backbone. Received: '{model.name}', a {type(model).__name__}"
+            f"network inside, such as model.backbone. Received: {name}a {type(model).__name__}"
         )
     check_weights(model)
 
