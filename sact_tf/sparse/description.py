@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import numpy as np
+
 from sact_tf.layers import GlobalHaltingBranch, SpatialHaltingBranch
 from sact_tf.sparse.folding import Bottleneck, computes_as, fold_branch, fold_unit
 
@@ -34,9 +36,10 @@ def describe(block):
     """Returns the `Description` of a built `AdaptiveBlock`.
 
     Raises:
-        ValueError: for a block with units or branches that the engine does not know.
+        ValueError: for a block with units or branches that the engine does not know, and weights that are no numbers.
     """
     _check_parts(block)
+    _check_finite(block)
     scales = block.residual_scales(training=False)
     return Description(
         block.name,
@@ -45,6 +48,17 @@ def describe(block):
         [fold_unit(unit, scale) for unit, scale in zip(block.units, scales, strict=True)],
         [fold_branch(branch) for branch in block.halting_branches],
     )
+
+
+def _check_finite(block):
+    """Raises ValueError for weights with NaN or infinity in them: where a ReLU follows, runtimes make zero of NaN."""
+    for variable in block.variables:
+        values = np.asarray(variable)
+        if values.dtype.kind not in "iu" and not np.isfinite(values.astype("float32")).all():
+            raise ValueError(
+                f"Weights of block '{block.name}' have NaN or infinity in them, as after a training that diverged, and "
+                f"an engine would answer with numbers that mean nothing. Load others. Received: {variable.path}"
+            )
 
 
 def _check_parts(block):

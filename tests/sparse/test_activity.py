@@ -176,12 +176,11 @@ def test_units_that_nothing_needs_are_not_executed(blocks, assert_same, kind, mo
     model, forward = blocks(kind, model_type)
     features = features_for(at(outside=UNITS - 1), np.random.default_rng(9))
     expected = forward(features)
-    # Behind the last activation: under oneDNN a ReLU makes zero of what is not a number.
     unit = model.layers[-1].units[-1]
     bias = (unit.conv3 if isinstance(unit, BottleneckUnit) else unit.conv2).bias
     sound = bias.numpy()
-    bias.assign(np.full(bias.shape, np.nan))
+    bias.assign(np.full(bias.shape, 1e30))
     engine = compile_engine(model, kind)
     bias.assign(sound)
     assert_same(engine(features), expected)
-    assert np.isnan(engine(features_for(at(outside=UNITS), np.random.default_rng(9)))["features"]).any()
+    assert np.max(engine(features_for(at(outside=UNITS), np.random.default_rng(9)))["features"]) > 1e20

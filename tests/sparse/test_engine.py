@@ -453,9 +453,18 @@ def model_of(block):
     return keras.Model(images, block(images))
 
 
+def diverged():
+    block = AdaptiveBlock([BottleneckUnit(8, 2)], "vanilla")
+    model = model_of(block)
+    # What would come of it is hidden by a ReLU.
+    block.units[0].norm1.gamma.assign([1.0, np.nan])
+    return model
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (diverged, "NaN or infinity(.|\n)*Received: .*norm1/gamma"),
         (lambda: model_of(keras.layers.Dense(3)), "'functional.*' has none"),
         (lambda: AdaptiveBlock([Keeping()], "sact"), r"keras.Model\(inputs, block\(inputs\)\)"),
         (lambda: model_of(AdaptiveBlock([Keeping()], "sact")), "Keeping"),

@@ -354,6 +354,12 @@ class Negative(keras.layers.MaxPooling2D):
         return -super().call(features)
 
 
+def diverged():
+    model = sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4)
+    model.blocks["block_1"].units[0].norm1.beta.assign([0.0, np.inf, 0.0, 0.0])
+    return model
+
+
 def with_other_halting():
     model = sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4)
     model.blocks["block_1"].halting_branches[0].activation = keras.activations.tanh
@@ -365,6 +371,7 @@ def with_other_halting():
     [
         (with_other_layers, r"networks of this package(.|\n)*tf.saved_model.save"),
         (with_a_stem_of_its_own, "stems as those of this package(.|\n)*relu"),
+        (diverged, "NaN or infinity(.|\n)*Received: .*norm1/beta"),
         (with_other_halting, "activations of this package(.|\n)*tanh"),
         (
             lambda: sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4, dtype="mixed_bfloat16"),
