@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf import checkpoints, export, flops
+from sact_tf import checkpoints, export, flops, sparse
 from sact_tf.config import ExportConfig, ModelConfig
 from sact_tf.data import preprocessing
 from sact_tf.models.build import build_model
@@ -114,6 +114,12 @@ def test_file_prepares_pictures_where_there_is_only_onnx_runtime(model, config_o
     assert_same(read_alone(path, pictures, tmp_path), answers(model, prepared))
     described = json.loads((tmp_path / "out" / "export.json").read_text())
     assert (described["preprocess"], described["image_size"]) == (True, 40)
+
+
+def test_file_is_compared_with_the_model_where_its_path_is_not_utf8(model, tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"caf\xe9.onnx")
+    sparse.compile(model, runtime="onnx").save(os.fsdecode(path))
+    runtime.check_file(os.fsdecode(path), model)
 
 
 def test_size_that_is_too_small_to_prepare_for_leaves_nothing(config_of, tmp_path):

@@ -164,6 +164,10 @@ def difference(ours, theirs):
 
 def runner(model):
     """Function from a dict of inputs to one of outputs, of a file's path or its bytes."""
+    if not isinstance(model, bytes):
+        # ONNX Runtime opens no path that is not UTF-8.
+        with open(model, "rb") as file:
+            model = file.read()
     options = onnxruntime.SessionOptions()
     # What it plans for the second batch of a size lies beside the memory of the first: up to twice as much, no faster.
     options.enable_mem_pattern = False
