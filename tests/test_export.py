@@ -560,6 +560,13 @@ def test_what_a_killed_export_left_is_removed_and_what_a_running_one_writes_is_n
     assert names_in(tmp_path) == [".another.dead.tmp", ".out.alive.tmp", "out"]
 
 
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    name = "ü" * 127
+    for overwrite in (False, True):
+        write_export(tmp_path / name, "model.onnx", overwrite)
+    assert names_in(tmp_path) == [name]
+
+
 def wait_for(condition, process):
     while not condition():
         assert process.poll() is None, process.communicate()

@@ -27,9 +27,7 @@ def write_atomically(path, pieces):
             number in `errno`.
     """
     directory, name = os.path.split(os.path.abspath(path))
-    # A name may have as many bytes as the system allows, and leaves no room for more.
-    short = name if len(os.fsencode(name)) < MAX_NAME else hashlib.sha256(os.fsencode(name)).hexdigest()
-    temporary = os.path.join(directory, f".{short}.{os.getpid()}.tmp")
+    temporary = os.path.join(directory, f".{short(name)}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             for piece in pieces:
@@ -50,6 +48,12 @@ def write_atomically(path, pieces):
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
+
+
+def short(name):
+    """A name for a temporary file of the one of this name: itself, or one that leaves room for more."""
+    # A name may have as many bytes as the system allows.
+    return name if len(os.fsencode(name)) < MAX_NAME else hashlib.sha256(os.fsencode(name)).hexdigest()
 
 
 def in_words(error):

@@ -10,6 +10,8 @@ import shutil
 import uuid
 from fnmatch import fnmatchcase
 
+from sact_tf.data.whole_files import short
+
 # What is in an export besides the format's own files, and tells it from a directory of something else.
 DESCRIPTION_FILE = "export.json"
 # What the formats write; all else in an export's directory was put there by somebody.
@@ -90,6 +92,7 @@ def whole_directory(path, overwrite=False):
     """
     path = check_output_dir(path, overwrite)
     parent, name = os.path.split(path)
+    name = short(name)
     with _advice():
         os.makedirs(parent, exist_ok=True)
         _remove_leftovers(parent, name)
