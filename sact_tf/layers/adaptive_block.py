@@ -11,6 +11,7 @@ from keras import ops
 from sact_tf import halting
 from sact_tf.config import check_model_type
 from sact_tf.layers import running
+from sact_tf.layers.checkpointed import FoundByCheckpoints
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import branches_of
 from sact_tf.layers.parts import knows_its_shape
@@ -42,7 +43,7 @@ def run_blocks_by(runners):
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, keras.layers.Layer):
+class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, FoundByCheckpoints, keras.layers.Layer):
     """Residual units in sequence, with adaptive computation time (Figurnov et al., CVPR 2017, section 3).
 
     Maps features `(batch, height, width, channels)` to a dict:
