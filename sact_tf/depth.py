@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 
 from sact_tf.layers import find_blocks
-from sact_tf.layers.unit_rules import UnitRule, check_entries, distribution_of, ints_of, run_units_by
+from sact_tf.layers.unit_rules import UnitRule, check_entries, distribution_of, ints_of, numbers_of_units, run_units_by
 
 
 class LesionPolicy:
@@ -44,7 +44,7 @@ class Deleted(LesionPolicy):
     """
 
     def __init__(self, units):
-        self.units = {name: _numbers_of_units(name, given) for name, given in _by_block(units, "units").items()}
+        self.units = {name: numbers_of_units(name, given) for name, given in _by_block(units, "units").items()}
 
     def rules(self, blocks):
         _check_names(self.units, blocks)
@@ -217,7 +217,7 @@ def blocks_of(model):
 @contextlib.contextmanager
 def reordered(model, orders):
     """Within this context, units of a model have changed places: their weights have, which no function need be traced
-    for.
+    for. What is trained or loaded within goes with them when they change back.
 
     Args:
         model: built Keras model.
@@ -225,19 +225,23 @@ def reordered(model, orders):
             run. Units of different shapes, such as one that downsamples, or kinds must stay where they are.
 
     Raises:
-        ValueError: for an order that is none of the block's, or units of different shapes or kinds.
+        ValueError: for an order that is none of the block's, units of different shapes or kinds, or in several places.
     """
     blocks = blocks_of(model)
     _check_names(orders, blocks)
     moves = [move for name, order in orders.items() for move in _moves(blocks[name], order)]
-    before = [variable.numpy() for variable, _ in moves]
+    if len({id(variable) for variable, _ in moves}) < len(moves):
+        raise ValueError(f"A unit that stands in several places cannot have the weights of two. Received: {orders}")
+    _assign(moves)
     try:
-        for variable, value in [(variable, source.numpy()) for variable, source in moves]:
-            variable.assign(value)
         yield
     finally:
-        for (variable, _), value in zip(moves, before, strict=True):
-            variable.assign(value)
+        _assign([(source, variable) for variable, source in moves])
+
+
+def _assign(moves):
+    for variable, value in [(variable, source.numpy()) for variable, source in moves]:
+        variable.assign(value)
 
 
 def _moves(block, order):
@@ -253,9 +257,10 @@ def _moves(block, order):
         if target is source:
             continue
         if _kind(target) != _kind(source):
-            who = f"Units {place + 1} and {number} of block '{block.name}' cannot change places"
-            what = "they differ in the shapes of their weights, or in what else they do, which stays"
-            raise ValueError(f"{who}: {what}. Received the order {list(order)}")
+            raise ValueError(
+                f"Units {place + 1} and {number} of block '{block.name}' cannot change places: they differ in the "
+                f"shapes of their weights, or in what else they do, which stays. Received the order {list(order)}"
+            )
         yield from zip(target.variables, source.variables, strict=True)
 
 
@@ -281,14 +286,6 @@ def _by_block(given, argument):
             f"{argument}={given!r}"
         )
     return given
-
-
-def _numbers_of_units(name, units):
-    """Numbers of units of a block as a sorted list of ints, each once."""
-    units = list(units) if hasattr(units, "__iter__") else [units]
-    if not all(isinstance(unit, numbers.Integral) and not isinstance(unit, bool) for unit in units):
-        raise ValueError(f"Units are numbered by ints, from 1 on. Received for block '{name}': {units!r}")
-    return sorted({int(unit) for unit in units})
 
 
 def _check_companions(argument, given, of, blocks):

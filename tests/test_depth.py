@@ -122,6 +122,29 @@ def test_reordered_units_have_changed_places_and_go_back(vanilla, images):
     np.testing.assert_array_equal(vanilla(images)["block_1"], before)
 
 
+def test_what_is_trained_while_units_are_reordered_goes_back_with_them(vanilla):
+    units = vanilla.blocks["block_1"].units
+    second, third = (units[place].conv1.kernel for place in (1, 2))
+    before = second.numpy(), third.numpy()
+    with depth.reordered(vanilla, {"block_1": [1, 3, 2]}):
+        second.assign_add(np.ones(second.shape))  # Unit 3 runs in the second place.
+    np.testing.assert_array_equal(second, before[0])
+    np.testing.assert_allclose(third, before[1] + 1, rtol=1e-6)
+    third.assign(before[1])
+
+
+def test_a_unit_in_several_places_cannot_change_to_two():
+    first, second, third = (BasicUnit(2) for _ in range(3))
+    images = keras.Input((8, 8, 2))
+    block = AdaptiveBlock([first, second, third, first], "vanilla", name="block")
+    model = keras.Model(images, block(images)["features"])
+    with (
+        pytest.raises(ValueError, match="cannot have the weights of two"),
+        depth.reordered(model, {"block": [2, 4, 1, 3]}),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -7,6 +7,7 @@ another rule than "every unit, everywhere", and this is the one place where such
 import contextlib
 import contextvars
 import inspect
+import numbers
 import types
 from typing import NamedTuple
 
@@ -143,6 +144,14 @@ def ints_of(name, num_units, units=None):
         message = f"`num_units` of block '{name}' must be between 0 and its {units} units. Received:"
         num_units = require(num_units, within, message)
     return ops.cast(num_units, "int32")
+
+
+def numbers_of_units(name, units):
+    """Numbers of units of the block `name` as a sorted list of ints, each once; raises ValueError for what is none."""
+    units = list(units) if hasattr(units, "__iter__") else [units]
+    if not all(isinstance(unit, numbers.Integral) and not isinstance(unit, bool) for unit in units):
+        raise ValueError(f"Units are numbered by ints, from 1 on. Received for block '{name}': {units!r}")
+    return sorted({int(unit) for unit in units})
 
 
 def distribution_of(name, distribution, units, num_units):
