@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from sact_tf import halting
 from sact_tf.layers.running import given_picture
+from sact_tf.layers.unit_rules import rule_of
 from sact_tf.sparse import rows as row_sets
 from sact_tf.sparse.branches import GlobalBranch, SpatialBranch, make_spatial_branches, mean_of
 from sact_tf.sparse.description import describe
@@ -49,6 +50,11 @@ def make_runner(block):
             raise ValueError(
                 f"The engine computes inference, and its model calls block '{block.name}' with training=True. Leave "
                 "that to Keras, which hands on the `training` of a call, or run the model itself."
+            )
+        if rule_of(block) is not None:
+            raise ValueError(
+                f"The engine runs the units that block '{block.name}' decides on, and its model calls the block under "
+                "a policy of sact_tf.depth. Run the model itself."
             )
         for unit in block.units:
             given_picture(unit, picture)  # raises for a unit that takes none, as the block itself does

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import sact_tf
-from sact_tf import sparse
+from sact_tf import depth, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
 
@@ -496,16 +496,26 @@ def test_model_of_several_inputs_is_rejected():
         sparse.compile(model)
 
 
-def test_block_that_its_model_trains_always_is_rejected():
-    class Stubborn(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.block = AdaptiveBlock([BottleneckUnit(3, 1)], "vanilla")
+class Stubborn(keras.Model):
+    def __init__(self, call):
+        super().__init__()
+        self.inner, self.call_inner = model_of(AdaptiveBlock([BottleneckUnit(8, 1)], "vanilla", name="block")), call
 
-        def call(self, images, training=None):
-            return self.block(images, training=True)["features"]
+    def call(self, images, training=None):
+        return self.call_inner(self.inner, images)
 
-    model = Stubborn()
-    model(np.zeros((1, 4, 5, 3), "float32"))
-    with pytest.raises(ValueError, match=r"(?s)computes inference.*training=True"):
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, images: model(images, training=True), "computes inference.*training=True"),
+        # It computed all of its units.
+        (lambda model, images: depth.call(model, images, depth.Deleted({"block": [1]})), "a policy of sact_tf.depth"),
+    ],
+    ids=["training", "depth"],
+)
+def test_block_that_its_model_always_calls_in_another_way_is_rejected(call, message):
+    model = Stubborn(call)
+    model(np.zeros((1, 4, 5, 8), "float32"))
+    with pytest.raises(ValueError, match=f"(?s){message}"):
         sparse.compile(model)
