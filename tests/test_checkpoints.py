@@ -456,3 +456,18 @@ def test_anything_but_our_networks_is_not_written(tmp_path):
     somebodys = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match=r"imagenet_resnet(.|\n)*Sequential"):
         sact_tf.save_release_checkpoint(somebodys, tmp_path, 3)
+
+
+def test_lora_which_no_checkpoint_has_is_refused_with_the_way_out(models, tmp_path):
+    model, twin = tiny(), models()
+    convolution = model.blocks["block_1"].units[0].conv1
+    convolution.enable_lora(1)
+    convolution.lora_kernel_b.assign(np.ones(convolution.lora_kernel_b.shape))
+    message = "'block_1/unit_1/conv1' has a LoRA beside it.*save_weights"
+    with pytest.raises(ValueError, match=message):
+        sact_tf.save_release_checkpoint(model, tmp_path, 3)
+    with pytest.raises(ValueError, match=message):
+        sact_tf.initialize_from(model, write(tmp_path / "model.ckpt", values_of(twin)))
+    model.save_weights(tmp_path / "joined.weights.h5")
+    twin.load_weights(tmp_path / "joined.weights.h5")
+    np.testing.assert_array_equal(twin.blocks["block_1"].units[0].conv1.kernel, convolution.kernel)

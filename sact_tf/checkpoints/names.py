@@ -26,7 +26,8 @@ def named_variables(model):
     out: a network is the same whatever would be drawn next, and our own training draws by seed and step.
 
     Raises:
-        ValueError: if two variables have one path, so that a checkpoint could not tell them apart.
+        ValueError: if two variables have one path, so that a checkpoint could not tell them apart, or LoRA was enabled
+            in one of the release's layers.
     """
     backbone = getattr(model, "backbone", model)
     known = _release_names(model, backbone) if isinstance(backbone, (CifarBackbone, ImageNetBackbone)) else {}
@@ -53,7 +54,7 @@ def release_variables(model):
     """Returns a dict from the release's name of every variable of a `Classifier` to the Keras variable.
 
     Raises:
-        ValueError: if the model is not one of the release's networks.
+        ValueError: if the model is not one of the release's networks, or LoRA was enabled in it.
     """
     check_backbone(model)
     if not isinstance(model, Classifier):
@@ -94,6 +95,12 @@ def _scoped(scope, parent, attributes):
 
 def _variables(layer):
     """Yields the release's name and the variable, for every variable that a built layer has."""
+    if getattr(layer, "lora_enabled", False):
+        raise ValueError(
+            f"Checkpoints have one kernel a convolution, and '{layer.path}' has a LoRA beside it. Load a checkpoint "
+            "before `enable_lora`; to write one, `save_weights` joins both to one kernel: load that file into a model "
+            "without."
+        )
     for name, attribute in {**_CONVOLUTION, **_NORMALIZATION}.items():
         if layer is not None and layer.built and getattr(layer, attribute, None) is not None:
             yield name, getattr(layer, attribute)
