@@ -12,7 +12,8 @@ class BlockFlops(keras.layers.Layer):
 
     Maps the dict that the block returned, and the features `(batch, height, width, channels)` that entered it, to int64
     `(batch,)`. Further axes in front, as of a `TimeDistributed` block, stay: `(batch, time)`. It has no weights, and
-    remembers of the block the shapes of its convolutions alone.
+    remembers of the block the shapes of its convolutions alone: what `sact_tf.depth` leaves out for a call is not seen,
+    `count` is told of it.
 
     Args:
         block: built `AdaptiveBlock` of `BottleneckUnit`s, `BasicUnit`s, or layers that list their own convolutions in a
