@@ -176,4 +176,9 @@ def _pair(saliency_map, other, kind=bool):
     other = other != 0 if kind is bool else other.astype(np.float64)
     if not np.isfinite(values).all() or not np.isfinite(other).all():
         raise ValueError("A saliency map and a density must be finite, and one has NaN or infinity in it.")
-    return values, other
+    return _near_one(values), other if kind is bool else _near_one(other)
+
+
+def _near_one(values):
+    """A map whose largest number is from .5 to 1, so that no square of one is lost; to powers of two, thus exactly."""
+    return np.ldexp(values, -np.frexp(np.abs(values).max())[1])

@@ -48,6 +48,15 @@ def test_area_does_not_depend_on_scale_and_fixations_do_not_count_twice():
     assert saliency.auc_judd(VALUES, np.ones((2, 3))) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("scale", [2.0**-1000, 2.0**-600, 2.0**600, 2.0**1000])
+def test_no_metric_depends_on_the_scale_of_its_maps(scale):
+    generator = np.random.default_rng(1)
+    values, density, prior = generator.uniform(size=(3, 4, 5))
+    fixated = np.eye(4, 5, dtype=bool)
+    scores = saliency.score(values, fixated, density, prior)
+    assert saliency.score(scale * values, fixated, scale * density, scale * prior) == scores
+
+
 def test_the_other_metrics_by_hand():
     # Mean 3.5, variance of 1 to 6 with n - 1: 3.5; the fixations have 6 and 4.
     assert saliency.nss(VALUES, FIXATED) == pytest.approx((5 - 3.5) / math.sqrt(3.5))
