@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sact_tf import checkpoints, flops
 from sact_tf.config import CONFIG_FILE, read_config
-from sact_tf.data import pipeline
+from sact_tf.data import pipeline, trained_classes
 from sact_tf.evaluation import advice, inference, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
@@ -56,10 +56,14 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
 
     Raises:
         NotShown: if they were computed and cannot be written.
+        FileNotFoundError, ValueError: as `evaluate`, also of the plain network's run.
     """
     task, model, source = prepare(config, checkpoint, log, strategy)
-    names = class_names_of(task, source, config) or None
-    seen = Record(task, model, names=names)
+    names = class_names_of(task, source, config)
+    if config.report_dir and config.report_vanilla_dir:
+        # Its evaluation comes last, and what it would refuse then is known now.
+        trained_classes.check(config.report_vanilla_dir, names)
+    seen = Record(task, model, names=names or None)
     with pipeline.plain_errors():
         results = evaluate_model(task, model, source, config.batch_size, log, config.skip_bad_records, seen, strategy)
         shown = next(iter(pipeline.evaluation_batches(source, min(config.batch_size, _SHOWN), config.skip_bad_records)))

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sact_tf import checkpoints, evaluation, flops, training
 from sact_tf.config import EvaluationConfig, ModelConfig, default_training_config
+from sact_tf.data import trained_classes
 from sact_tf.evaluation import page as report_page
 from sact_tf.evaluation import showing
 from sact_tf.evaluation.record import Record
@@ -144,6 +145,18 @@ def test_a_run_that_the_report_cannot_compare_with_is_refused_before_anything_is
         with pytest.raises(error, match=r"No checkpoint at|^--report_vanilla_dir must be a run of the plain network"):
             evaluation.evaluate_run(config, lines.append)
     assert not lines and not (directory / "never").exists()
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_plain_run_of_other_classes_is_refused_before_the_network_is_evaluated(trained, monkeypatch):
+    directory, lines = trained[0], []
+    monkeypatch.setattr(showing, "class_names_of", lambda *_: {0: "bear", 1: "cat"})
+    trained_classes.note(str(directory / "plain"), {0: "cat", 1: "bear"})
+    plain = {"report_dir": str(directory / "never"), "report_vanilla_dir": str(directory / "plain")}
+    with pytest.raises(ValueError, match=r"plain was trained on other classes than these, or on .* in another order"):
+        evaluation.evaluate_run(evaluation_of(trained, **plain), lines.append)
+    (directory / "plain" / trained_classes.CLASSES_FILE).unlink()
+    assert not lines
 
 
 def test_the_plain_network_of_a_report_has_the_weights_that_its_own_run_kept(trained):
