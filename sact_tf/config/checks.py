@@ -3,6 +3,9 @@
 import math
 import numbers
 
+# More than thirty years; not every system can wait longer.
+MAX_SECONDS = 10**9
+
 
 def check_counts(**counts):
     """Raises ValueError unless each is an int, at least 1, under its name."""
@@ -38,6 +41,23 @@ def check_norm(momentum, epsilon):
             raise ValueError(f"`{name}` ({wanted}. Received: {name}={value!r}")
 
 
+def check_evaluation(eval_interval_secs, report_dir, report_vanilla_dir):
+    """Raises ValueError for seconds that cannot be waited, and for a plain run without a report that compares with it.
+
+    Other settings of an evaluation are those of a split.
+    """
+    if not 0 <= eval_interval_secs <= MAX_SECONDS:
+        raise ValueError(
+            f"`eval_interval_secs` must be a number of seconds, from 0 to {MAX_SECONDS}. Received: "
+            f"eval_interval_secs={eval_interval_secs!r}"
+        )
+    if report_vanilla_dir and not report_dir:
+        raise ValueError(
+            "`report_vanilla_dir` is the run that a report compares with, and none was asked for. Give --report_dir, "
+            f"or leave out --report_vanilla_dir. Received: report_vanilla_dir={report_vanilla_dir!r}"
+        )
+
+
 def check_skip_bad_records(value):
     """Raises ValueError unless the number of records that may be damaged is an int, at least 0."""
     if not isinstance(value, int) or value < 0:
@@ -53,3 +73,10 @@ def check_choice(name, value, choices):
 def check_positive(config, *names):
     """Raises ValueError unless these attributes of a configuration are ints, at least 1."""
     check_counts(**{name: getattr(config, name) for name in names})
+
+
+def check_given(config, *names):
+    """Raises ValueError if one of these attributes of a configuration, whose flags are called so, is missing."""
+    for name in names:
+        if not getattr(config, name):
+            raise ValueError(f"`{name}` is missing. Give --{name}.")

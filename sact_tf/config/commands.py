@@ -3,7 +3,7 @@
 import dataclasses
 import numbers
 
-from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
+from sact_tf.config.checks import check_choice, check_evaluation, check_given, check_positive, check_skip_bad_records
 from sact_tf.config.models import ModelConfig
 from sact_tf.config.recipes import check_dataset, check_task_settings, refuse_detector
 
@@ -80,6 +80,10 @@ class EvaluationConfig(SplitConfig):
     eval_interval_secs: float = 60
     report_dir: str | None = None
     report_vanilla_dir: str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        check_evaluation(self.eval_interval_secs, self.report_dir, self.report_vanilla_dir)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -219,9 +223,7 @@ class PonderMapConfig(CheckpointConfig):
         _check_has_maps(self.model)
         if self.image_size is not None:
             check_positive(self, "image_size")
-        for name in ("images_pattern", "output_dir"):
-            if not getattr(self, name):
-                raise ValueError(f"`{name}` is missing. Give --{name}.")
+        check_given(self, "images_pattern", "output_dir")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -261,9 +263,7 @@ class DetectConfig(CheckpointConfig):
         check_positive(self, "image_size")
         if not isinstance(self.min_score, numbers.Real) or not 0 <= self.min_score <= 1:
             raise ValueError(f"`min_score` must lie in [0, 1]. Received: min_score={self.min_score!r}")
-        for name in ("images_pattern", "output_dir"):
-            if not getattr(self, name):
-                raise ValueError(f"`{name}` is missing. Give --{name}.")
+        check_given(self, "images_pattern", "output_dir")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

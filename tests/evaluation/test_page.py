@@ -161,13 +161,22 @@ def test_a_plain_run_of_other_classes_is_refused_before_the_network_is_evaluated
 
 def test_the_plain_network_of_a_report_has_the_weights_that_its_own_run_kept(trained):
     directory = trained[0]
-    config = evaluation_of(trained, report_vanilla_dir=str(directory / "plain"), use_moving_average=True)
+    report = {"report_dir": str(directory / "report")}
+    config = evaluation_of(trained, **report, report_vanilla_dir=str(directory / "plain"), use_moving_average=True)
     assert not showing._plain_config(config).use_moving_average
     averaged = default_training_config("cluttered_digits", moving_average_decay=0.9)
     (directory / "averaged").mkdir()
     (directory / "averaged" / "config.json").write_text(averaged.to_json())
-    config = evaluation_of(trained, report_vanilla_dir=str(directory / "averaged"))
+    config = evaluation_of(trained, **report, report_vanilla_dir=str(directory / "averaged"))
     assert showing._plain_config(config).use_moving_average
+
+
+def test_a_plain_run_without_a_report_and_seconds_that_nobody_can_wait_are_refused(trained):
+    with pytest.raises(ValueError, match=r"Give --report_dir, or leave out .* report_vanilla_dir='runs/plain'"):
+        evaluation_of(trained, report_vanilla_dir="runs/plain")
+    for seconds in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=f"from 0 to 1000000000. Received: eval_interval_secs={seconds}"):
+            evaluation_of(trained, eval_interval_secs=seconds)
 
 
 @pytest.mark.usefixtures("without_graphs")
