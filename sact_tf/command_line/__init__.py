@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import warnings
 
 from absl import app, flags, logging
 
@@ -101,6 +102,8 @@ def run(main, writes_to=None):
             sys.exit(128 + signal.SIGINT)
 
     logging.set_verbosity(logging.WARNING)
+    # What it finds besides the pixels of a picture, such as damaged EXIF data, and that it has very many of them.
+    warnings.filterwarnings("ignore", module="PIL")
     app.run(guarded)
 
 

@@ -64,6 +64,10 @@ def read_picture(source):
         return pixels_of(picture)
 
 
+class TooManyPixels(BadPicture):
+    """A picture with more pixels than Pillow opens, whatever else it is."""
+
+
 @contextlib.contextmanager
 def opened(source, formats=FORMATS):
     """The `PIL.Image.Image` of a file whose pixels are not read yet; whatever fails inside becomes a `BadPicture`.
@@ -79,6 +83,10 @@ def opened(source, formats=FORMATS):
         raise
     except UnidentifiedImageError as error:
         raise BadPicture(_unknown(source)) from error
+    except Image.DecompressionBombError as error:
+        # Pillow warns of half as many.
+        most = 2 * Image.MAX_IMAGE_PIXELS
+        raise TooManyPixels(f"it has more than {most:,} pixels, the most that are read. Make it smaller") from error
     except FileNotFoundError as error:
         link = os.path.islink(source) and f"it is a link to {os.readlink(source)}, which does not exist"
         raise BadPicture(link or "there is no such file") from error
@@ -95,6 +103,8 @@ def is_picture(path):
     try:
         with opened(path, _MARKED):
             return True
+    except TooManyPixels:
+        return True
     except BadPicture:
         return False
 

@@ -16,7 +16,6 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE = 1024
 # A classifier's longer edge where nobody asked for one, unless the file's is shorter.
 USUAL_SIDE = 320
-_BOMB = "decompression bomb"
 
 
 class Photograph(NamedTuple):
@@ -67,9 +66,11 @@ def _look(content):
         with pictures.opened(content) as picture:
             width, height = picture.size
             notes = [text for applies, text in _notes(picture) if applies]
-    except pictures.BadPicture as error:
+    except pictures.TooManyPixels as error:
         # Pillow's own bound, which comes before ours.
-        raise BadPhotograph(_too_many("far more") if _BOMB in str(error) else str(error)) from error
+        raise BadPhotograph(_too_many("far more")) from error
+    except pictures.BadPicture as error:
+        raise BadPhotograph(str(error)) from error
     if width * height > MAX_PIXELS:
         raise BadPhotograph(_too_many(f"{height} x {width} pixels"))
     return (min(height, width), max(height, width)), notes

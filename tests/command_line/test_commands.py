@@ -1,6 +1,7 @@
 """The scripts, started as a user starts them."""
 
 import functools
+import io
 import os
 import pathlib
 import re
@@ -8,12 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import absl.flags
 import pytest
+from PIL import Image
 
 from sact_tf import command_line
 from sact_tf.command_line import configurations
+from sact_tf.data import pictures
 from sact_tf.studies import first_run
 
 ROOT = str(pathlib.Path(__file__).resolve().parents[2])
@@ -112,6 +116,19 @@ def test_a_full_disk_ends_a_study_in_a_sentence_with_its_directory(monkeypatch, 
         command_line.run(full, writes_to="run_dir")
     expected = "error: runs/study cannot be written: the disk is full. Make space, or give another --run_dir.\n"
     assert capsys.readouterr().err.endswith(expected)
+
+
+def test_a_command_reads_pictures_of_many_pixels_without_a_warning(monkeypatch):
+    def read():
+        content = io.BytesIO()
+        Image.new("L", (4, 2)).save(content, "PNG")
+        assert pictures.read_picture(content.getvalue()).shape == (2, 4, 3)
+
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    with warnings.catch_warnings(record=True) as caught:
+        command_line.run(read)
+    assert not caught
 
 
 def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):

@@ -215,6 +215,15 @@ def test_what_is_no_picture_says_why(tmp_path, content, reason):
         assert "\n" not in str(error.value) and str(tmp_path) not in str(error.value)
 
 
+def test_a_picture_of_more_pixels_than_are_read_is_no_damage_and_is_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    (tmp_path / "file").write_bytes(encode(Image.fromarray(COLOURS), "PNG"))
+    reason = "^it has more than 10 pixels, the most that are read. Make it smaller$"
+    with pytest.raises(pictures.TooManyPixels, match=reason):
+        pictures.read_picture(tmp_path / "file")
+    assert pictures.is_picture(tmp_path / "file")
+
+
 def test_a_link_to_nothing_a_missing_file_and_a_folder_say_so(tmp_path):
     (tmp_path / "link.jpg").symlink_to("/nowhere/1.jpg")
     for name, reason in (("link.jpg", "a link to /nowhere/1.jpg, which does not exist"), ("no.jpg", "no such file")):
