@@ -16,7 +16,7 @@ from keras.utils import bounding_boxes
 
 from sact_tf.data import detection_files
 from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
-from sact_tf.data.coco_json import WAY_OUT, read_json
+from sact_tf.data.coco_json import WAY_OUT, is_outermost, read_json
 from sact_tf.data.detection import Categories
 from sact_tf.data.directories import nothing_found
 
@@ -261,8 +261,11 @@ def _quick_categories(path):
         place = max(content.rfind(b'"categories"'), 0)
         found = re.match(rb'"categories"\s*:\s*', tail := content[place : place + _WINDOW])
         text = tail[found.end() :] if found else b""
+        before = content[:place] if place <= _WINDOW else b""
     try:
-        listed, _ = json.JSONDecoder().raw_decode(text.decode(errors="replace"))
+        listed, end = json.JSONDecoder().raw_decode(text := text.decode(errors="replace"))
+        if not is_outermost(before, text[end:]):
+            return _categories(path, read_json(path))
         return {category["id"]: str(category["name"]) for category in listed}
     except (ValueError, TypeError, KeyError):
         return _categories(path, read_json(path))

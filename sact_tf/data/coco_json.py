@@ -1,10 +1,12 @@
 """Reading a file of annotations in COCO's form, which may be large: what is kept of it."""
 
 import json
+import re
 
 from sact_tf.data.annotations import named
 
 WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Of an int that is no larger than any float.
 _MAX_DIGITS = 300
 
@@ -26,6 +28,21 @@ def read_json(path):
             f"{', '.join(lists)}; found: {found or 'nothing'}. {WAY_OUT}."
         )
     return content
+
+
+def is_outermost(before, after):
+    """Whether a list that was found in an object stands in it itself, and not in something that it holds.
+
+    Args:
+        before: bytes from the object's beginning to the key of the list; empty where they are too many to look at.
+        after: text behind the list, maybe not to the object's end.
+    """
+    try:
+        json.loads('{"": []' + after)
+        return True
+    except (ValueError, RecursionError):
+        outside = _STRING.sub(b"", before)
+        return outside.count(b"{") + outside.count(b"[") == outside.count(b"}") + outside.count(b"]") + 1
 
 
 def _without_outlines(pairs):

@@ -1,5 +1,6 @@
 """Data in COCO's form as other programs write it, and pictures that only some programs read."""
 
+import json
 import os
 import shutil
 import struct
@@ -38,6 +39,20 @@ def test_a_category_that_no_box_is_of_is_told(coco_directory):
     lines = []
     coco.find_split(str(coco_directory), "train", lines.append)
     assert lines[1:] == ["1 of 3 classes have no box here: cat"]
+
+
+@pytest.mark.parametrize("order", [("categories", "images", "annotations", "info"), ("info", "images", "categories")])
+def test_categories_are_those_of_the_file_and_not_of_something_in_it(coco_directory, order):
+    folder = coco_directory / "annotations"
+    content = json.loads((folder / "instances_train2017.json").read_text())
+    known, content["info"] = coco.categories_of(str(coco_directory)), {"categories": [{"id": 1, "name": "of the tool"}]}
+    other = {"annotations": [], **{key: content[key] for key in order}}
+    (folder / "instances_other.json").write_text(json.dumps(other))
+    assert coco.categories_of(str(coco_directory)) == known
+    content["annotations"][-1]["extra"] = content["info"]
+    lists = {key: content[key] for key in ("categories", "images", "annotations")}
+    (folder / "instances_other.json").write_text(json.dumps(lists))
+    assert coco.categories_of(str(coco_directory)) == known
 
 
 def test_pictures_are_looked_for_where_most_are_so_that_a_lost_one_is_named(coco_directory):
