@@ -132,7 +132,7 @@ class Findings(Detections):
     def __init__(self, num_classes, names=None):
         super().__init__(num_classes)
         self._names = names or {}
-        # Of each class, from 1: boxes that are there, that were missed, and that were found and are not there.
+        # Of each class, from 1: boxes that are to be found, that were missed, and that were found and are not there.
         self.counts = np.zeros((num_classes + 1, 3), int)
         self._shown = []
 
@@ -141,7 +141,8 @@ class Findings(Detections):
         super().add(batch, outputs)
         for number, marks in enumerate(marks_of(batch, outputs, self._names)):
             missed, false = mistakes(marks)
-            kinds = (marks.there_classes, marks.there_classes[missed], marks.found_classes[false])
+            to_find = marks.there_classes[~marks.crowd]
+            kinds = (to_find, marks.there_classes[missed], marks.found_classes[false])
             for column, classes in enumerate(kinds):
                 np.add.at(self.counts[:, column], classes, 1)
             if (missed.any() or false.any()) and len(self._shown) < _SHOWN:

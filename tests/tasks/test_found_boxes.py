@@ -93,6 +93,15 @@ def test_findings_count_mistakes_by_class_and_show_the_first_without_padding(mon
     assert picture.caption.startswith("2 boxes were missed (green), and 1 that") and "ids: 7, 9." in picture.caption
 
 
+def test_boxes_around_many_objects_are_none_that_could_be_missed(monkeypatch):
+    monkeypatch.setattr(found_boxes, "detection_gallery", lambda *arguments: None)
+    findings = detection.findings(detection_stub())
+    findings.add({**batch_of(), "crowd": np.array([[True, False], [False, True]])}, outputs_of())
+    _, table, _ = findings.sections()
+    # The crowds are of class 3, of which nothing else is there, and of class 2.
+    assert [row[-3:] for row in table.rows] == [(1, 0, 0), (0, 0, 0), (0, 0, 0), (0, 0, 1)]
+
+
 def test_classes_are_called_what_the_data_call_them(monkeypatch):
     drawn, names = [], {1: "cup", 3: "tea\\npot", 4: "spoon"}
     source = type("Source", (), {"categories": Categories((5, 7, 9, 90), ("cup", "", "tea\npot", "spoon"))})
