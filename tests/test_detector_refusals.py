@@ -184,6 +184,13 @@ def test_a_detector_starts_from_a_network_of_its_own_shape_alone(runs, tmp_path)
         sact_tf.initialize_from(model, cifar)
 
 
+@pytest.mark.parametrize("skip_logits", [False, True])
+def test_a_classifier_does_not_start_from_a_detector(runs, skip_logits):
+    model = sact_tf.imagenet_resnet("1_1_1_1", "vanilla", 5, base_channels=2)
+    with pytest.raises(ValueError, match=r"does not start from a detector\. Leave .*vanilla, which is of a"):
+        sact_tf.initialize_from(model, str(runs / "vanilla"), skip_logits=skip_logits)
+
+
 def test_a_detector_of_other_classes_says_how_it_starts_from_another(runs):
     model = detection.build_model(dataclasses.replace(NETWORK, num_classes=7))
     start = str(runs / "sact")

@@ -3,6 +3,7 @@
 import re
 
 LOGITS_SCOPE = "/logits/"
+_OF_DETECTORS = "proposal_conv/"
 _UNIT = re.compile(r"resnet_v2/(block\d+)/unit_(\d+)/")
 
 
@@ -26,9 +27,15 @@ def scopes_left_out(model, keys, path, skip_logits):
         list of text.
 
     Raises:
-        ValueError: for a checkpoint that a detector's blocks cannot start from.
+        ValueError: for a checkpoint that a detector's blocks cannot start from, and for a classifier that is to start
+            from a detector's.
     """
     if not hasattr(model, "HEAD_SCOPES"):
+        if any(name.startswith(_OF_DETECTORS) for name in keys):
+            raise ValueError(
+                "A network that classifies does not start from a detector. Leave out --finetune_path, or give that of "
+                f"another network that classifies. Received: {path}, which is of a detector"
+            )
         return [LOGITS_SCOPE] * bool(skip_logits)
     _check_start(model, keys, path)
     if not any(name.startswith(model.HEAD_SCOPES) for name in keys):
