@@ -1,8 +1,10 @@
 """What a detector cannot do, or not yet: each is refused in a sentence that says what does, before any work."""
 
+import contextlib
 import dataclasses
 import functools
 import warnings
+from unittest import mock
 
 import absl.flags
 import keras
@@ -220,6 +222,17 @@ def test_a_start_from_a_detector_of_other_anchors_and_crops_is_noted(runs, tmp_p
         f"Note: {start} was trained with anchor_base_size=64.0 and crop_size=14, here they are 32.0 and 8. What it has "
         "learned of proposals and crops is for those; give the same flags unless others are meant.",
     ]
+
+
+def test_anchors_that_fit_in_no_picture_are_refused_by_training(tmp_path):
+    # .25 times 256 pixels, twice as wide as high: 45 x 91 around multiples of 16, which 64 x 109 have room for.
+    for base, image_size, fits in ((256.0, 64, True), (256.0, 54, False), (90.0, 54, True), (1e6, 600, False)):
+        with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="No anchor lies within a picture"):
+            detection.check_training(mock.Mock(anchor_base_size=base), image_size)
+    network = dataclasses.asdict(dataclasses.replace(NETWORK, num_classes=10, anchor_base_size=600.0))
+    run_config = config.default_training_config("digit_scenes", network, image_size=64, deterministic=False)
+    with pytest.raises(ValueError, match=r"such as --anchor_base_size=32, .* anchor_base_size=600, image_size=64"):
+        training.train(run_config, str(tmp_path), log=lambda line: None)
 
 
 def test_pictures_smaller_than_a_detector_takes_are_refused_where_it_is_built():

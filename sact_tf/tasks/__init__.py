@@ -6,6 +6,7 @@ A task is an object with these functions, as a rule a module of this room; the d
   It maps images to a flat dict, and has a `backbone`, the `blocks` of it, and `tau`.
 - `open_source(dataset, split, image_size, num_examples, dataset_dir, log)`: a `Source` whose batches are dicts of
   `image` and of whatever else the other functions of the task read from a batch.
+- `check_training(model, image_size)`, of a task whose model cannot learn from images of every size: raises ValueError.
 - `loss_terms(model, batch, outputs, tau=None)`: dict of float32 scalars, whose sum is the loss; `tau` replaces the
   model's. A task with `DRAWS = True` is given `draws` too: `(seed, step, images)`, ints and int `(batch,)`, which
   alone decide on what it draws at random, so that a run that resumes draws what it would have drawn.

@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from sact_tf import visualize
 from sact_tf.data import class_names, pipeline
+from sact_tf.data.detection_records import longest_side
+from sact_tf.detection.anchors import SCALES, grid_anchors
+from sact_tf.detection.geometry import inside
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
 from sact_tf.tasks.detect_jpeg import SERVED_INPUTS, facts, known_labels, served_inputs, signatures
@@ -60,6 +63,27 @@ def build_model(config, image_size=None):
             f"--image_size={least} or more. Received: image_size={image_size}"
         )
     return model
+
+
+def check_training(model, image_size):
+    """Raises ValueError if no anchor lies within any picture: region proposals would learn nothing, and none is told.
+
+    Args:
+        model: `FasterRCNN`.
+        image_size: int, pixels of the shorter side of the pictures in training.
+    """
+    # A smaller picture, or one of another aspect, has no anchor that one of the two lacks.
+    longest, base = longest_side(image_size), model.anchor_base_size
+    for size in ((image_size, longest), (longest, image_size)):
+        anchors = grid_anchors(*(-(-side // STRIDE) for side in size), base_size=base)
+        if tf.reduce_any(inside(anchors, size)):
+            return
+    raise ValueError(
+        f"No anchor lies within a picture whose shorter side has {image_size} pixels: the smallest have a side of "
+        f"{SCALES[0] * base:g} pixels, or the same area, and region proposals would learn nothing. Give a smaller "
+        f"--anchor_base_size, such as --anchor_base_size={image_size / 2:g}, or a larger --image_size. Received: "
+        f"anchor_base_size={base:g}, image_size={image_size}"
+    )
 
 
 def read_labels(path, num_classes, dataset, log=None):

@@ -96,6 +96,8 @@ def train(
         if begun:
             trained_classes.check(train_log_dir, names, log)
         trainer = Trainer(config, strategy, kept_units, source.num_examples)
+        if hasattr(task, "check_training"):
+            task.check_training(trainer.model, config.image_size)
         if chief:
             name_latest(train_log_dir, log)
         manager = tf.train.CheckpointManager(
