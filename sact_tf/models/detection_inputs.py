@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from sact_tf.config.checks import check_choice
 from sact_tf.layers.conditions import require
 from sact_tf.models.imagenet_resnet import ImageNetBackbone
 
@@ -170,6 +171,7 @@ def check_crops(backbone, crop_max_pool, crop_size):
         )
     if not isinstance(crop_size, int) or crop_size < 2 or crop_size % 2:
         raise ValueError(f"`crop_size` must be an even int of at least 2. Received: crop_size={crop_size!r}")
+    check_choice("crop_max_pool", crop_max_pool, (False, True))
     wanted = 1 if crop_max_pool else 2
     if backbone.last_stride != wanted:
         raise ValueError(

@@ -2,12 +2,21 @@
 
 import keras
 
+from sact_tf.config.checks import check_choice
 from sact_tf.layers.freezing import parts_of
 from sact_tf.layers.parts import HalvedL2
 
 
-def freeze_norms(model):
-    """Freezes the batch normalization of a detector, all but that of halting branches, which no checkpoint restores."""
+def freeze_norms(model, freeze_batch_norm):
+    """Freezes the batch normalization of a detector, all but that of halting branches, which no checkpoint restores.
+
+    Args:
+        model: `FasterRCNN`.
+        freeze_batch_norm: bool, whether to do so. ValueError for anything else, such as a text.
+    """
+    check_choice("freeze_batch_norm", freeze_batch_norm, (False, True))
+    if not freeze_batch_norm:
+        return
     branches = [branch for block in model.backbone.blocks.values() for branch in block.halting_branches]
     of_branches = {id(part) for branch in branches for _, part, _ in parts_of(branch)}
     for _, part, _ in parts_of(model):

@@ -94,8 +94,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
         self.crop_size = crop_size
         self._make_heads()
         self.sample_seed = keras.random.SeedGenerator(name="sample_seed")
-        if freeze_batch_norm:
-            freeze_norms(self)
+        freeze_norms(self, freeze_batch_norm)
         self._freeze_parts()
         # All parts are; without a call, Keras would warn of a file without weights.
         self.built = True

@@ -131,6 +131,12 @@ def test_numbers_that_count_nothing_are_refused_where_they_are_set(fitted, name)
     assert getattr(fitted[0], name) == before
 
 
+@pytest.mark.parametrize("name", ["crop_max_pool", "freeze_batch_norm"])
+def test_a_text_is_neither_true_nor_false(name):
+    with pytest.raises(ValueError, match=rf"`{name}` must be one of \(False, True\)\. Received: {name}='false'"):
+        make_detector(**{name: "false"})
+
+
 def test_a_detector_is_made_of_no_other_backbone():
     for backbone in (5, sact_tf.cifar_resnet("1", base_channels=2).backbone):
         with pytest.raises(ValueError, match="`backbone` must be an ImageNetBackbone"):
