@@ -60,10 +60,16 @@ def compile(model, image_shape=None, image_dtype=None, runtime="tensorflow", fea
 
     Raises:
         ValueError: if the model is not built, has several inputs and is no detector of ours, has no `AdaptiveBlock`, or
-            one with units or branches that the engine does not know; for ONNX Runtime, if it is not of this package.
+            one with units or branches that the engine does not know; for ONNX Runtime, if it is not of this package;
+            inside of a `tf.function`.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"`runtime` must be one of {RUNTIMES}. Received: runtime={runtime!r}")
+    if not tf.executing_eagerly():
+        raise ValueError(
+            "An engine is made of the values of a model's weights, which there are none of inside of a tf.function, or "
+            "of what Keras or tf.data traces. Compile it before, and call it there."
+        )
     is_detector = isinstance(model, FasterRCNN)
     if part is not None and not (is_detector and runtime == "onnx"):
         raise ValueError(

@@ -281,6 +281,13 @@ def test_engine_under_xla_is_refused_with_the_reason_and_the_way_out(bytes_engin
     np.testing.assert_allclose(traced, engine(photographs)["ponder_cost"], rtol=1e-6)
 
 
+@pytest.mark.parametrize("runtime", ["tensorflow", "onnx"])
+def test_engine_is_compiled_outside_of_graphs(networks, photographs, runtime):
+    model, _ = networks("cifar", "sact")
+    with pytest.raises(ValueError, match="Compile it before, and call it there"):
+        tf.data.Dataset.from_tensors(photographs).map(lambda images: sparse.compile(model, runtime=runtime))
+
+
 def test_engine_is_its_own_copy_and_not_pickled(bytes_engine):
     _, engine = bytes_engine
     assert copy.copy(engine) is engine and copy.deepcopy({"engine": engine})["engine"] is engine
