@@ -20,7 +20,7 @@ import sact_tf
 from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, halting_at
-from sact_tf.models import Backbone
+from sact_tf.models import Backbone, Classifier
 from sact_tf.sparse.onnx import graph, network, rows, sums
 
 NETWORKS = {
@@ -335,6 +335,15 @@ class Doubling(Backbone):
         return {name: 2 * value for name, value in super().call(images, training=training).items()}
 
 
+def doubling():
+    return Doubling([], {"block1": AdaptiveBlock([BottleneckUnit(3, 2)], "vanilla")}, (None, None, 3), 1)
+
+
+class Negated(AdaptiveBlock):
+    def call(self, features, training=None, picture=None):
+        return {"features": -super().call(features, training=training)["features"]}
+
+
 def with_other_layers():
     images = keras.Input((None, None, 3))
     block = AdaptiveBlock([BottleneckUnit(8, 2)] * 2, "sact")
@@ -377,14 +386,11 @@ def with_other_halting():
             lambda: sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4, dtype="mixed_bfloat16"),
             "dtype='float32'(.|\n)*bfloat16",
         ),
+        (doubling, "networks of this package(.|\n)*Doubling"),
+        (lambda: Classifier(doubling(), 4), "networks of this package(.|\n)*a Classifier of a Doubling"),
         (
-            lambda: Doubling(
-                [keras.layers.Conv2D(8, 3, padding="same")],
-                {"block1": AdaptiveBlock([BottleneckUnit(8, 2)], "vanilla")},
-                (None, None, 3),
-                1,
-            ),
-            "networks of this package(.|\n)*Doubling",
+            lambda: Backbone([], {"block1": Negated([BottleneckUnit(3, 2)], "vanilla")}, (None, None, 3), 1),
+            "AdaptiveBlocks as they are(.|\n)*a Negated with its own call",
         ),
         (lambda: None, "networks of this package(.|\n)*Received: a NoneType"),
     ],

@@ -5,14 +5,13 @@ from sact_tf.detection import answers
 from sact_tf.flops.costs import BlockCosts, cost
 from sact_tf.models import FasterRCNN
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE
-from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Normalization
 from sact_tf.sparse.onnx import boxes, flops, maps
 from sact_tf.sparse.onnx.blocks import write_block
 from sact_tf.sparse.onnx.crops import write_crops
 from sact_tf.sparse.onnx.features import Features, Size
 from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64
-from sact_tf.sparse.onnx.network import IMAGES, Writer, check_weights
+from sact_tf.sparse.onnx.network import IMAGES, Writer, check_weights, describe_known
 from sact_tf.sparse.onnx.parts import ceil_divide, squeeze, stop_where
 from sact_tf.sparse.onnx.pictures import Picture, blank_unless_finite, mask, nan_unless
 from sact_tf.sparse.onnx.proposals import write_proposals
@@ -141,7 +140,7 @@ class _DetectorWriter(Writer):
         numbers = squeeze(graph, graph.slice(chosen, 0, 1, axis=1), [1])
         crops = write_crops(graph, features, proposed, numbers, pixels, model.crop_size, model.crop_max_pool)
         block = model.backbone.blocks[HEAD_BLOCK]
-        outcome = write_block(graph, crops, describe(block), self.engine)
+        outcome = write_block(graph, crops, describe_known(block), self.engine)
         after, dense = outcome["features"], (model.class_dense, model.box_dense)
         spent = flops.count_block(graph, BlockCosts.of(block), crops.size, after.size, outcome.get("num_units"))
         spent = graph.op("Add", spent, graph.ints(sum(map(_cost_of, dense))))

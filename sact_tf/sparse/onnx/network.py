@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from sact_tf.flops.costs import BlockCosts
+from sact_tf.layers import AdaptiveBlock
 from sact_tf.models import Backbone, Classifier
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Linear, Normalization
@@ -148,7 +149,7 @@ class Writer:
 
     def _block(self, name, block, before, picture=None):
         """Features after a block, and its FLOPs; its outputs are noted. `picture` is that of `before`, if padded."""
-        graph, description = self.graph, describe(block)
+        graph, description = self.graph, describe_known(block)
         if not isinstance(description.epsilon, numbers.Real):
             raise ValueError(
                 "An ONNX file holds one epsilon, and `halting_at` was given a variable or a tensor, whose value may "
@@ -190,15 +191,27 @@ class Writer:
 
 
 def _check(model):
-    if not isinstance(model, (Classifier, Backbone)) or type(model).call not in (Classifier.call, Backbone.call):
+    backbone = getattr(model, "backbone", model)
+    if not any(_computes_as(model, kind) for kind in (Classifier, Backbone)) or not _computes_as(backbone, Backbone):
         name = f"'{model.name}', " if isinstance(model, keras.layers.Layer) else ""
+        of_backbone = "" if backbone is model else f" of a {type(backbone).__name__}"
         raise ValueError(
             "ONNX files are written of the networks of this package: sact_tf.imagenet_resnet, sact_tf.cifar_resnet, "
             "their backbones, and sact_tf.faster_rcnn. Other layers around the blocks are Keras' own, which this "
             "package does not translate: use sact_tf.sparse.compile(model) and tf.saved_model.save, or give the "
-            f"network inside, such as model.backbone. Received: {name}a {type(model).__name__}"
+            f"network inside, such as model.backbone. Received: {name}a {type(model).__name__}{of_backbone}"
         )
     check_weights(model)
+
+
+def describe_known(block):
+    """The `Description` of a block; raises ValueError for one that computes in its own way, besides as `describe`."""
+    if not _computes_as(block, AdaptiveBlock):
+        raise ValueError(
+            "ONNX files are written of AdaptiveBlocks as they are. Use sact_tf.sparse.compile(model), in TensorFlow. "
+            f"Received: '{block.name}', a {type(block).__name__} with its own call"
+        )
+    return describe(block)
 
 
 def check_weights(model):
@@ -215,7 +228,7 @@ def check_weights(model):
 
 
 def _computes_as(layer, kind):
-    """Whether it is a layer of Keras' class; a subclass may compute something else."""
+    """Whether it is a layer, or model, of a class; a subclass may compute something else."""
     return isinstance(layer, kind) and type(layer).call is kind.call
 
 
