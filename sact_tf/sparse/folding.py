@@ -15,8 +15,8 @@ from sact_tf.layers import BasicUnit, BottleneckUnit
 
 # Scales smaller than this are zero: what they multiply has no influence in float32.
 _TINY = 1e-20
-# Methods of our units and branches by which they compute.
-_COMPUTING = ("call", "global_logit", "_shortcut", "_fold", "_taps", "_gather")
+# Methods by which our units and branches, and convolutions of Keras, compute.
+_COMPUTING = ("call", "convolution_op", "global_logit", "_shortcut", "_fold", "_taps", "_gather")
 # Products of a position with the 3x3 kernel of a halting branch.
 TAPS = 9
 
@@ -30,7 +30,7 @@ class Normalization(NamedTuple):
     @classmethod
     def of(cls, layer):
         """That of a built `keras.layers.BatchNormalization`; raises ValueError for another layer in its place."""
-        if getattr(type(layer), "call", None) is not keras.layers.BatchNormalization.call:
+        if not computes_as(layer, keras.layers.BatchNormalization):
             raise _unknown_part(layer, "batch normalization", f"a {type(layer).__name__}")
         if layer.axis not in (-1, 3):
             raise _unknown_part(layer, "batch normalization of channels, axis=-1", f"axis={layer.axis}")
@@ -99,7 +99,7 @@ class Linear(NamedTuple):
 
         With a `size`, an int, its kernel must have this height and width, and it `stride` and `padding`.
         """
-        if getattr(type(layer), "call", None) is not keras.layers.Conv2D.call:
+        if not computes_as(layer, keras.layers.Conv2D):
             raise _unknown_part(layer, "Conv2D", f"a {type(layer).__name__}")
         plain = {"dilation_rate": (1, 1), "groups": 1, "activation": keras.activations.linear}
         if size is not None:
@@ -228,7 +228,7 @@ def fold_unit(unit, residual_scale=None):
 
 
 def computes_as(layer, kind):
-    """Whether a layer computes what those of a class of ours do: a subclass may, or something else."""
+    """Whether a layer computes what those of a class do: a subclass may, or something else."""
     methods = [(getattr(layer, name, None), getattr(kind, name)) for name in _COMPUTING if hasattr(kind, name)]
     return all(getattr(own, "__func__", None) is method for own, method in methods)
 

@@ -147,9 +147,15 @@ def test_unit_of_another_kind_is_rejected():
         fold_unit(SpatialHaltingBranch())
 
 
+class Centred(keras.layers.Conv2D):
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel - keras.ops.mean(kernel))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda unit: setattr(unit, "conv1", Centred(3, 1)), "is a Conv2D. Received: a Centred"),
         # A network for segmentation may be dilated so.
         (lambda unit: setattr(unit.conv2, "dilation_rate", (2, 2)), r"'conv2' is a Conv2D with dilation.*\(2, 2\)"),
         (lambda unit: setattr(unit.conv3, "activation", keras.activations.relu), r"'conv3'.*=linear.*=relu"),
