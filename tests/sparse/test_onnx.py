@@ -232,6 +232,22 @@ def test_backbone_and_stochastic_depth_are_written_too(make_images, assert_same,
     assert_same(runner(network.write_network(backbone, features=True))(images), answers(backbone, images))
 
 
+class Widening(BottleneckUnit):
+    """A unit whose 3x3 convolution has two channels more than the one before it."""
+
+    def __init__(self, filters, bottleneck_filters):
+        super().__init__(filters, bottleneck_filters)
+        self.conv2.filters += 2
+
+    def build(self, input_shape):
+        wide = (None, None, None, self.conv2.filters)
+        self.norm2.build(wide)
+        self.conv3.build(wide)
+        for layer in (self.norm2, self.conv3):
+            layer.build = lambda shape: None
+        super().build(input_shape)
+
+
 def test_units_of_both_kinds_and_shortcuts_without_weights_are_written(
     make_images, assert_same, randomize, spread_halting
 ):
@@ -245,6 +261,7 @@ def test_units_of_both_kinds_and_shortcuts_without_weights_are_written(
         block("mixed", BasicUnit(8), BottleneckUnit(8, 4), epsilon=0.3),
         block("growing", BottleneckUnit(300, 140), BottleneckUnit(300, 140), epsilon=0.3),
         block("basic_last", BottleneckUnit(300, 4), BasicUnit(300), epsilon=0.3),
+        block("widening", BottleneckUnit(300, 4), Widening(300, 4), epsilon=0.3),
     ]
     stem = [keras.layers.Conv2D(8, 3, padding="same")]
     backbone = Backbone(stem, {each.name: each for each in blocks}, (None, None, 3), 2)

@@ -185,22 +185,22 @@ def _narrow(graph, rows, active, own, grid, unit):
         [FLOAT, INT64],
     )
     reduced = graph.op("Relu", _times(graph, entered, unit.reduce))
-    channels = unit.middle.bias.size
+    read, written = unit.middle.kernel.shape[2:]
     # Once in the file, for both: the kernels of 3x3 convolutions are two fifths of it.
-    kernel = graph.floats(unit.middle.kernel.reshape(TAPS * channels, channels))
+    kernel = graph.floats(unit.middle.kernel.reshape(-1, written))
 
     def everywhere(inner):
         entering = mask(inner, reduced, grid.picture and grid.picture.on_rows(inner))
-        entering = maps_of(inner, entering, grid.size, channels)
+        entering = maps_of(inner, entering, grid.size, read)
         convolved = inner.op("Relu", maps.convolve(inner, entering, unit.middle, stored=kernel))
-        return inner.op("Gather", rows_of(inner, convolved, channels), numbers, axis=0)
+        return inner.op("Gather", rows_of(inner, convolved, written), numbers, axis=0)
 
     def gathered(inner):
-        shape = inner.op("Concat", grid.bordered, inner.ints([channels]), axis=0)
+        shape = inner.op("Concat", grid.bordered, inner.ints([read]), axis=0)
         empty = inner.op("Expand", inner.floats([[0.0]]), shape)
         bordered = inner.op("ScatterND", empty, inner.op("Gather", grid.inside, near, axis=0), reduced)
         table = inner.op("Add", inner.op("Gather", grid.inside, own, axis=0), grid.offsets)
-        neighbours = inner.reshape(inner.op("Gather", bordered, table, axis=0), -1, TAPS * channels)
+        neighbours = inner.reshape(inner.op("Gather", bordered, table, axis=0), -1, TAPS * read)
         return inner.op("Relu", inner.op("Gemm", neighbours, kernel, inner.floats(unit.middle.bias)))
 
     return graph.choose(dense, everywhere, gathered)
