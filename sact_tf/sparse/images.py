@@ -55,8 +55,11 @@ class ImageInput:
         try:
             images = tf.convert_to_tensor(images)
         except (TypeError, ValueError) as error:
-            received = f"a dict with the keys {list(images)}" if isinstance(images, dict) else type(images).__name__
-            raise ValueError(f"{self._taken()}. Received: {received}, which is no tensor of numbers") from error
+            received, key = type(images).__name__, ""
+            if isinstance(images, dict):
+                received = f"a dict with the keys {list(images)}"
+                key = f", by themselves or as {{{self._key!r}: images}}" if self._key else ", by themselves"
+            raise ValueError(f"{self._taken()}{key}. Received: {received}, which is no tensor of numbers") from error
         if not (self._has_a_shape_that_fits(images) and self._dtype_fits(images.dtype)):
             raise ValueError(self._complaint(images))
         if self._as_they_come and not images.dtype.is_floating:

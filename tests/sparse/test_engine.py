@@ -230,6 +230,8 @@ def test_images_come_in_the_forms_that_keras_takes(networks, make_images, assert
     (model, engine), images = networks("cifar", "sact"), make_images(2, 9, 14)
     for given in ({"images": images}, [images], (tf.constant(images),)):
         assert_same(engine(given), model(given, training=False))
+    with pytest.raises(ValueError, match=r"themselves or as \{'images': images\}"):
+        engine({"x": images})
     for given, received in (({"x": images}, r"a dict with the keys \['x'\]"), (None, "NoneType")):
         with pytest.raises(ValueError, match=rf"takes floating point images(.|\n)*Received: {received}"):
             engine(given)
