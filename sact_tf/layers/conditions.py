@@ -1,5 +1,6 @@
 """Units that are executed only if somebody needs them."""
 
+import keras
 import tensorflow as tf
 from keras import ops
 
@@ -13,9 +14,33 @@ def run_if(condition, execute, skip, differentiated=True):
         skip: function of the same structure.
         differentiated: bool, whether gradients may go through it.
     """
-    if differentiated and tf.is_tensor(condition) and not tf.executing_eagerly():
-        execute = _as_one_node(execute)
-    return ops.cond(condition, execute, skip)
+    if not tf.is_tensor(condition) or tf.executing_eagerly():
+        return ops.cond(condition, execute, skip)
+    with keras.StatelessScope(initialize_variables=False) as inner:
+        outer = inner.original_scope
+    if outer is None:
+        return ops.cond(condition, _as_one_node(execute) if differentiated else execute, skip)
+    return _run_stateless(condition, execute, skip, differentiated, outer)
+
+
+def _run_stateless(condition, execute, skip, differentiated, scope):
+    """The same within a `keras.StatelessScope`, as of `stateless_call`: what variables become is a result, too."""
+    changed = []
+
+    def execute_apart():
+        with keras.StatelessScope(collect_losses=scope.collect_losses, initialize_variables=False) as apart:
+            apart.state_mapping, apart.losses = dict(scope.state_mapping), scope.losses
+            result = execute()
+        before = scope.state_mapping
+        changed[:] = [key for key in before if apart.state_mapping[key] is not before[key]]
+        return result, [apart.state_mapping[key] for key in changed]
+
+    def skip_apart():
+        return skip(), [scope.state_mapping[key] for key in changed]
+
+    result, values = ops.cond(condition, _as_one_node(execute_apart) if differentiated else execute_apart, skip_apart)
+    scope.state_mapping.update(zip(changed, values, strict=True))
+    return result
 
 
 def _as_one_node(function):

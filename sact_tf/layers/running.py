@@ -125,7 +125,7 @@ def _halt(block, index, features, state, kept, training, picture):
     if kept is None:
         return decide()
     if len(kept.shape) == 0:
-        return ops.cond(kept, decide, pass_by)
+        return run_if(kept, decide, pass_by, differentiated=False)
     (ran, weight), (passed, left) = decide(), pass_by()
     # As in the mask of an image that every one of its positions has.
     state = halting.HaltingState(*(ops.where(kept, a, b) for a, b in zip(ran, passed, strict=True)))

@@ -2,10 +2,13 @@
 
 import dataclasses
 
+import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from sact_tf import config
+from sact_tf.layers import AdaptiveBlock, BasicUnit
 from sact_tf.layers.conditions import run_if
 from sact_tf.models.build import build_model
 from sact_tf.studies.lesion_resnet import fine_tuning
@@ -55,3 +58,25 @@ def test_one_of_two_is_executed_and_differentiated():
     assert int(calls) == 2
     assert float(run_if(tf.constant(True), execute, skip)["features"]) == 25.0
     assert int(calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kwargs"), [("act_early_stopping", {}), ("vanilla", {"survival_probabilities": [1.0, 0.5]})]
+)
+def test_statistics_of_units_that_may_not_run_are_among_what_a_stateless_call_returns(model_type, kwargs):
+    features = keras.Input((3, 5, 2))
+    block = AdaptiveBlock([BasicUnit(2), BasicUnit(2)], model_type, **kwargs)
+    model = keras.Model(features, block(features)["features"])
+    trainable = [variable.value for variable in model.trainable_variables]
+    others = [variable.value for variable in model.non_trainable_variables]
+    batch = tf.constant(np.random.default_rng(0).normal(size=(4, 3, 5, 2)).astype("float32"))
+
+    def call(others):
+        return model.stateless_call(trainable, others, batch, training=True)
+
+    traced = tf.function(call, autograph=False)
+    for _ in range(3):  # With the seeds of stochastic depth, some step leaves the second unit out.
+        (expected, updated), (ours, others) = call(others), traced(others)
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+        for variable, value, theirs in zip(model.non_trainable_variables, others, updated, strict=True):
+            np.testing.assert_allclose(value, theirs, rtol=1e-5, atol=1e-5, err_msg=variable.path)
