@@ -173,10 +173,9 @@ def _pair(saliency_map, other, kind=bool):
             "A saliency map and what it is compared with must be of one size, (height, width). Enlarge the smaller one "
             f"first. Received: shapes {values.shape} and {other.shape}"
         )
-    other = other != 0 if kind is bool else other.astype(np.float64)
     if not np.isfinite(values).all() or not np.isfinite(other).all():
-        raise ValueError("A saliency map and a density must be finite, and one has NaN or infinity in it.")
-    return _near_one(values), other if kind is bool else _near_one(other)
+        raise ValueError("A saliency map and what it is compared with must be finite; one has NaN or infinity in it.")
+    return _near_one(values), other != 0 if kind is bool else _near_one(other.astype(np.float64))
 
 
 def _near_one(values):

@@ -83,8 +83,11 @@ def test_what_cannot_be_said_is_nan():
 def test_maps_of_other_sizes_and_without_numbers_are_refused(metric):
     with pytest.raises(ValueError, match=r"must be of one size.*\(2, 3\) and \(3, 2\)"):
         metric(VALUES, FIXATED.T)
-    with pytest.raises(ValueError, match="must be finite, and one has NaN"):
+    with pytest.raises(ValueError, match="must be finite; one has NaN"):
         metric(np.where(VALUES == 2, np.nan, VALUES), FIXATED)
+    # NaN was taken for fixated: of maps of nothing else the area was 1.
+    with pytest.raises(ValueError, match="must be finite; one has NaN"):
+        metric(VALUES, np.where(VALUES == 2, np.nan, FIXATED))
 
 
 @pytest.mark.parametrize("name", ["synthetic", "osie_five"])
