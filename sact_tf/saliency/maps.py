@@ -1,5 +1,7 @@
 """The maps that metrics compare: of fixations, of predictions, and of what is known without a network."""
 
+import numbers
+
 import numpy as np
 
 # Of a Gaussian, in standard deviations: SciPy's own default, and that of the reference figures.
@@ -23,8 +25,9 @@ def fixation_map(points, height, width):
         number is outside as well.
 
     Raises:
-        ValueError: if points are not pairs, such as those of OSIE, which end in a time.
+        ValueError: if points are not pairs, such as those of OSIE, which end in a time; for a size that is none.
     """
+    _check_size(height, width)
     points = np.asarray(points, np.float64)
     if points.size and (points.ndim != 2 or points.shape[1] != 2):
         raise ValueError(
@@ -108,8 +111,9 @@ def centre_prior(height, width, sigma=None):
         float64 `(height, width)`, at most 1.
 
     Raises:
-        ValueError: for another sigma.
+        ValueError: for another sigma, or a size that is none.
     """
+    _check_size(height, width)
     sigma = height / 4 if sigma is None else sigma
     _check_sigma(sigma, above=True)
     rows, columns = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
@@ -174,10 +178,10 @@ def reduce_map(values, height, width):
         ValueError: for another size.
     """
     values = _map(values)
-    if not (1 <= height <= values.shape[0] and 1 <= width <= values.shape[1]):
+    _check_size(height, width)
+    if height > values.shape[0] or width > values.shape[1]:
         raise ValueError(
-            f"A map of {values.shape} is reduced to at most its own size, at least a pixel. Received: height={height}, "
-            f"width={width}"
+            f"A map of {values.shape} is reduced to at most its own size. Received: height={height}, width={width}"
         )
     for axis, length in ((0, height), (1, width)):
         edges = np.arange(length + 1) * values.shape[axis] // length
@@ -200,3 +204,8 @@ def _check_sigma(sigma, above=False):
     if not 0 <= sigma < float("inf") or (above and sigma == 0):
         least = "above 0" if above else "from 0 on"
         raise ValueError(f"`sigma` must be a number of pixels {least}. Received: sigma={sigma!r}")
+
+
+def _check_size(*size):
+    if not all(isinstance(side, numbers.Integral) and side >= 1 for side in size):
+        raise ValueError(f"A size must be ints, height and width in pixels, at least 1. Received: {size}")

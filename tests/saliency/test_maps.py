@@ -102,6 +102,9 @@ NAN = np.array([[0.0, np.nan], [1.0, 0.5]])
         (lambda: saliency.mix(np.eye(2), np.eye(2), float("nan")), r"`centre_weight` must be in \[0, 1\]"),
         (lambda: saliency.contrast(np.ones((2, 4, 5, 3))), r"`image` must be \(height, width, 3\)"),
         (lambda: saliency.reduce_map(np.ones((4, 5)), 8, 5), r"at most its own size.*height=8, width=5"),
+        (lambda: saliency.reduce_map(np.ones((4, 5)), 0, 5), r"must be ints.*Received: \(0, 5\)"),
+        (lambda: saliency.fixation_map([(1, 1)], 3.5, 4), r"must be ints.*Received: \(3.5, 4\)"),
+        (lambda: saliency.centre_prior(4, -5), r"must be ints.*Received: \(4, -5\)"),
         (lambda: saliency.auc_judd(np.eye(2), np.stack([np.eye(2), NAN])), "Fixation maps must be finite"),
     ],
 )
