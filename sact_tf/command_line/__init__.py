@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import warnings
+from logging import getLogger
 
 from absl import app, flags, logging
 
@@ -104,7 +105,13 @@ def run(main, writes_to=None):
     logging.set_verbosity(logging.WARNING)
     # What it finds besides the pixels of a picture, such as damaged EXIF data, and that it has very many of them.
     warnings.filterwarnings("ignore", module="PIL")
+    getLogger("tensorflow").addFilter(_is_for_users)
     app.run(guarded)
+
+
+def _is_for_users(record):
+    """Leaves out advice to whoever wrote a `tf.function`: a study traces one for each of its networks."""
+    return "triggered tf.function retracing" not in record.getMessage()
 
 
 def _sentence(error):

@@ -13,6 +13,7 @@ import warnings
 
 import absl.flags
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from sact_tf import command_line
@@ -129,6 +130,18 @@ def test_a_command_reads_pictures_of_many_pixels_without_a_warning(monkeypatch):
     with warnings.catch_warnings(record=True) as caught:
         command_line.run(read)
     assert not caught
+
+
+def test_a_command_of_several_networks_says_nothing_of_their_traces(monkeypatch, caplog):
+    def trace():
+        for _ in range(6):
+            tf.function(lambda: 1, autograph=False)()
+        tf.get_logger().warning("Something else.")
+
+    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    caplog.set_level("WARNING", logger="tensorflow")
+    command_line.run(trace)
+    assert caplog.messages == ["Something else."]
 
 
 def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
