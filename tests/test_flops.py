@@ -232,6 +232,24 @@ def test_kept_of_another_map_is_refused():
 
 
 @pytest.mark.parametrize(
+    ("model_type", "shape", "message"),
+    [
+        ("vanilla", (3, 1), r"as many images(.|\n)*Received: \(3, 1, 1\)"),
+        ("act", (3, 1), r"as many images(.|\n)*Received: \(3, 1, 1\)"),
+        ("act", (2, 8, 8, 1), "halts whole images"),
+        ("sact", (2, 4, 4, 1), r"size of its output(.|\n)*Received: \(2, 4, 4\)"),
+        # It counted the positions of the smaller map.
+        ("vanilla", (2, 4, 4, 1), r"kept of the shape \(2, 4, 4, 1\), and features of the size \(8, 8\)"),
+    ],
+)
+def test_kept_of_other_images_is_refused(model_type, shape, message):
+    model = sact_tf.cifar_resnet("1", model_type, base_channels=2, image_shape=(8, 8, 3))
+    outputs = model(np.zeros((2, 8, 8, 3), "float32"))
+    with pytest.raises(ValueError, match=message):
+        flops.count(model, outputs, kept={"block_1": np.ones(shape, bool)})
+
+
+@pytest.mark.parametrize(
     ("num_units", "message"),
     [
         (np.full((2, 32, 32), 3), r"has 2 units, must be between 0 and that(.|\n)*numbers from 3 to 3"),

@@ -7,6 +7,8 @@ The mask of unit l is `num_units >= l`, so nothing has to be counted while the n
 among the outputs of a model of your own. What a block costs is in `costs`, where blocks stand in a model in `placing`.
 """
 
+import math
+
 import keras
 import numpy as np
 from keras import ops, tree
@@ -14,7 +16,7 @@ from keras import ops, tree
 from sact_tf.flops.costs import BlockCosts, Convolution, check_num_units, cost
 from sact_tf.flops.layers import BlockFlops, ModelFlops
 from sact_tf.flops.placing import blocks_of, follows_its_backbone, image_size_of, input_sizes, num_units_of
-from sact_tf.layers.unit_rules import check_kept
+from sact_tf.layers.unit_rules import check_fits, check_kept
 
 __all__ = ["BlockFlops", "Convolution", "ModelFlops", "count", "count_block", "count_most"]
 
@@ -53,7 +55,7 @@ def count(model, outputs, image_size=None, kept=None):
             check_num_units(name, costs, needed[f"{name}/num_units"], frames=not ours)
     if ours:
         _check_batch(needed)
-    needed = {**needed, **_checked_kept(kept or {}, counter.block_costs)}
+    needed = {**needed, **_checked_kept(kept or {}, counter.block_costs, needed)}
     if any(isinstance(value, keras.KerasTensor) for value in needed.values()):
         return counter(needed)
     return counter.call({key: ops.convert_to_tensor(value) for key, value in needed.items()})
@@ -66,17 +68,27 @@ def _check_batch(outputs):
         raise ValueError(f"FLOPs are counted of the outputs of one call. Received, by output, of images: {numbers}")
 
 
-def _checked_kept(kept, costs):
+def _checked_kept(kept, costs, outputs):
     """What `ModelFlops` is called on of a `kept`."""
     unknown = sorted(set(kept) - set(costs))
     if unknown:
         raise ValueError(f"`kept` must be of the blocks {list(costs)}. Received: kept={unknown}")
-    return {
-        f"{name}/kept": value
-        if isinstance(value, keras.KerasTensor)
-        else check_kept(value, len(costs[name].units), name)
-        for name, value in kept.items()
-    }
+    return {f"{name}/kept": _kept_of_block(name, value, costs[name], outputs) for name, value in kept.items()}
+
+
+def _kept_of_block(name, kept, costs, outputs):
+    if isinstance(kept, keras.KerasTensor):
+        return kept
+    kept = check_kept(kept, len(costs.units), name, whole_images=costs.model_type.startswith("act"))
+    shape = tuple(outputs.get(f"{name}/num_units", next(iter(outputs.values()))).shape)
+    # Of a block that does not halt, `BlockCosts` knows the size of the maps.
+    frames, maps = {"sact": (shape[:-2], shape[-2:]), "vanilla": (shape[:1], (None, None))}.get(
+        costs.model_type, (shape, (1, 1))
+    )
+    if len(kept.shape) > 1:
+        number = None if None in frames else math.prod(frames)
+        check_fits("kept", kept if len(kept.shape) == 4 else kept[:, None, None], (number, *maps), name)
+    return kept
 
 
 def count_most(model, outputs):

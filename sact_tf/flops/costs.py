@@ -1,9 +1,11 @@
 """What a block costs, as plain figures of its architecture, and the count of what ran."""
 
 import math
+import operator
 from typing import NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch
@@ -174,14 +176,20 @@ def check_num_units(name, costs, num_units, frames=False):
 
 
 def _check_maps(name, maps, input_size, output_size):
-    """Raises ValueError for maps of another size than a block returns of features of this size, if both are known."""
-    if len(maps.shape) < 3 or len(output_size.shape) != 1:
+    """Raises ValueError for maps of another size than a block returns of features of this size, if both are known.
+
+    Where images have sizes of their own, maps are padded, and must be large enough for all of them.
+    """
+    if len(maps.shape) < 3:
         return
+    padded = len(output_size.shape) == 2
     try:
-        entering, expected = (tuple(ops.convert_to_numpy(size).tolist()) for size in (input_size, output_size))
+        sizes = [np.atleast_2d(ops.convert_to_numpy(size)).max(axis=0, initial=0) for size in (input_size, output_size)]
     except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
         return
-    if any(None not in pair and pair[0] != pair[1] for pair in zip(maps.shape[1:3], expected, strict=True)):
+    entering, expected = (tuple(size.tolist()) for size in sizes)
+    wrong = operator.lt if padded else operator.ne
+    if any(None not in pair and wrong(*pair) for pair in zip(maps.shape[1:3], expected, strict=True)):
         raise ValueError(
             "FLOPs depend on the size of what was computed, and these are not of one computation. Give the size of the "
             f"images (`image_size`), or of the features that entered the block, that the outputs are of. Received: "
