@@ -158,7 +158,11 @@ def mean_ponder_costs(outputs):
             f"dict that a network or an AdaptiveBlock returned. Received: a {type(outputs).__name__}"
         )
     names = [("/".join(map(str, path)).rpartition("/"), value) for path, value in flat]
-    return {block or "block": ops.mean(cost) for (block, _, figure), cost in names if figure == "ponder_cost"}
+    return {
+        block or "block": ops.mean(ops.cast(cost, "float32"))
+        for (block, _, figure), cost in names
+        if figure == "ponder_cost"
+    }
 
 
 def ponder_loss(outputs, tau):

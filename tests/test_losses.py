@@ -46,6 +46,11 @@ def test_ponder_loss_finds_the_costs_of_somebodys_model_and_of_a_block():
     assert float(losses.ponder_loss({"features": LOGITS, "ponder_cost": costs[0]}, 0.5)) == 1.5
 
 
+def test_ponder_loss_takes_costs_of_any_dtype():
+    costs = {"left": {"ponder_cost": np.array([1.0, 2.0])}, "right": {"ponder_cost": np.array([3, 4])}}
+    assert float(losses.ponder_loss(costs, 0.5)) == 0.5 * (1.5 + 3.5)
+
+
 def test_ponder_loss_refuses_outputs_without_names_and_prices_that_are_none():
     for outputs in (LOGITS, [LOGITS, np.ones(2)]):
         with pytest.raises(ValueError, match=r"found by its name(.|\n)*Received: a (ndarray|list)"):
