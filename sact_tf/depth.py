@@ -228,7 +228,7 @@ def reordered(model, orders):
         ValueError: for an order that is none of the block's, units of different shapes or kinds, or in several places.
     """
     blocks = blocks_of(model)
-    _check_names(orders, blocks)
+    _check_names(_by_block(orders, "orders"), blocks)
     moves = [move for name, order in orders.items() for move in _moves(blocks[name], order)]
     if len({id(variable) for variable, _ in moves}) < len(moves):
         raise ValueError(f"A unit that stands in several places cannot have the weights of two. Received: {orders}")
@@ -247,7 +247,8 @@ def _assign(moves):
 def _moves(block, order):
     """Pairs of variables: one, and the one whose value it is to have."""
     units = block.units
-    if not hasattr(order, "__iter__") or sorted(order) != list(range(1, len(units) + 1)):
+    numbered = numbers_of_units(block.name, order)
+    if not hasattr(order, "__iter__") or len(order) != len(units) or numbered != list(range(1, len(units) + 1)):
         raise ValueError(
             f"An order of the units of block '{block.name}' must hold each of the numbers 1 to {len(units)} once. "
             f"Received: {order!r}"

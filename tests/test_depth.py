@@ -231,10 +231,16 @@ def test_a_block_that_halts_needs_the_distribution_as_well(images):
         ([1, 1, 2], "each of the numbers 1 to 3 once"),
         (2, "each of the numbers 1 to 3 once. Received: 2"),
         ([2, 1, 3], "cannot change places: they differ in the shapes"),
+        ([1.0, 3.0, 2.0], r"numbered by ints.*'block_2': \[1.0, 3.0, 2.0\]"),
     ],
 )
 def test_orders_that_cannot_be_are_refused(vanilla, order, message):
     with pytest.raises(ValueError, match=message), depth.reordered(vanilla, {"block_2": order}):
+        pass
+
+
+def test_orders_of_no_blocks_are_refused(vanilla):
+    with pytest.raises(ValueError, match="`orders` must be a dict"), depth.reordered(vanilla, [1, 3, 2]):
         pass
 
 
