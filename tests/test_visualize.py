@@ -28,6 +28,18 @@ def test_the_size_of_a_map_may_be_said_as_people_have_it():
         np.testing.assert_array_equal(visualize.ponder_map(outputs, given), expected)
     in_graph = tf.function(lambda images: visualize.ponder_map(outputs, tf.shape(images)), autograph=False)
     np.testing.assert_array_equal(in_graph(images), expected)
+    signature = [tf.TensorSpec((None, None, None, 4))]
+    of_any_size = tf.function(lambda images: visualize.ponder_map(outputs, images), signature, autograph=False)
+    np.testing.assert_array_equal(of_any_size(images), expected)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(64, "must be the height and width(.|\n)*=64"), ("x", "height and width"), ((None, 6), "must be known")],
+)
+def test_what_is_no_size_of_a_map_is_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.ponder_map({"block_1/ponder_cost": np.zeros((2, 2, 3), "float32")}, given)
 
 
 def test_a_figure_that_there_is_none_of_is_named():

@@ -14,12 +14,28 @@ def enlarge(values, height, width):
 
 
 def size_of(image_shape):
-    """Height and width of a shape `(height, width, ...)`, of one with a batch before it, or of images themselves."""
+    """Height and width of a shape `(height, width, ...)`, of one with a batch before it, or of images themselves.
+
+    Raises:
+        ValueError: if it is none of these, or the size is not known.
+    """
     if len(getattr(image_shape, "shape", ())) > 1:
-        image_shape = image_shape.shape
+        known = not tf.is_tensor(image_shape) or None not in tuple(image_shape.shape)[-3:-1]
+        image_shape = image_shape.shape if known else tf.shape(image_shape)
     if tf.is_tensor(image_shape):
         image_shape = tf.unstack(image_shape)
-    return image_shape[-3:-1] if len(image_shape) > 3 else image_shape[:2]
+    if isinstance(image_shape, str) or not hasattr(image_shape, "__len__") or len(image_shape) < 2:
+        raise ValueError(
+            "`image_shape` must be the height and width of a map, (height, width), the shape of images, or images. "
+            f"Received: image_shape={image_shape!r}"
+        )
+    size = image_shape[-3:-1] if len(image_shape) > 3 else image_shape[:2]
+    if any(side is None for side in size):
+        raise ValueError(
+            "The height and width of a map must be known: give the images themselves, ponder_map(outputs, images). "
+            f"Received: image_shape={tuple(image_shape)}"
+        )
+    return size
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
@@ -41,11 +57,6 @@ class Enlarge(keras.layers.Layer):
         if isinstance(image_shape, keras.KerasTensor):
             return cls()
         height, width = size_of(image_shape)
-        if height is None or width is None:
-            raise ValueError(
-                "The height and width of a map must be known: give the images themselves, ponder_map(outputs, images). "
-                f"Received: image_shape={tuple(image_shape)}"
-            )
         return cls([int(height), int(width)])
 
     def call(self, maps, images=None):
