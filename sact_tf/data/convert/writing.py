@@ -2,12 +2,13 @@
 
 import concurrent.futures
 import os
+import tempfile
 import threading
 import time
 
 from sact_tf.data.directory_lock import directory_lock
 from sact_tf.data.pictures import BadPicture
-from sact_tf.data.whole_files import write_atomically
+from sact_tf.data.whole_files import FULL_DISK, write_atomically
 from sact_tf.progress import Timer, duration, one_line
 
 SECONDS_BETWEEN_MESSAGES = 2
@@ -18,8 +19,18 @@ def alone_in(output_dir, log):
 
     Raises:
         DirectoryInUse: an OSError, if one does. Two would remove each other's files as none of theirs.
+        OSError: if no file can be made there.
     """
-    os.makedirs(output_dir, exist_ok=True)
+    try:
+        os.makedirs(output_dir, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output_dir):
+            pass
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise OSError(
+            f"{one_line(output_dir)} cannot be written: {error.strerror}. Give another --output_dir."
+        ) from error
     return directory_lock(output_dir, "converted into", "output_dir", "start no second conversion into it", log)
 
 

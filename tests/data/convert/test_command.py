@@ -153,7 +153,10 @@ def test_mistakes_end_in_a_sentence(run_command, folder, tmp_path):
     assert status == 1 and errors == "error: `skip_bad` must be an int, at least 0. Received: skip_bad=-1\n"
     (tmp_path / "file").write_bytes(b"")
     status, _, errors = run_command(f"--output_dir={tmp_path / 'file' / 'data'}")
-    assert status == 1 and errors == f"error: {tmp_path}/file/data cannot be used: Not a directory.\n"
+    assert (
+        status == 1
+        and errors == f"error: {tmp_path}/file/data cannot be written: Not a directory. Give another --output_dir.\n"
+    )
 
 
 def test_the_command_leaves_out_bad_pictures_and_prints_names_that_are_no_text(run_command, folder, tmp_path):
