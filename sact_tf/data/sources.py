@@ -213,7 +213,10 @@ class _Damage:
         for candidate in candidates:
             if explain_damage(self.source, int(candidate)) is None:
                 return np.array([self.source.fetch(int(candidate))], dtype=object)
-        raise BadRecord(f"{self.source.locate(int(index))}: so are {MAX_REPLACEMENTS} others that could replace it.")
+        raise BadRecord(
+            f"{self.source.locate(int(index))} is damaged, and so are {MAX_REPLACEMENTS} others that could replace it. "
+            "Make the file again."
+        )
 
     def leave_out(self, index):
         """An empty list."""

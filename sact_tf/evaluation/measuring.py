@@ -57,7 +57,7 @@ def prepare(config, checkpoint, log, strategy=None):
 def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0, record=None, strategy=None):
     """Evaluates a model on a `Source`, without its damaged records if that is allowed; see `evaluate`.
 
-    A `Record` is given every batch too.
+    A `Record` is given every batch too. ValueError if no image is left.
     """
     moments = {}
 
@@ -87,6 +87,10 @@ def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0
         done += len(batch["image"])
         if log and (done == source.num_examples or timer.is_due()):
             log(f"evaluated {done}/{source.num_examples} images")
+    if not done:
+        raise ValueError("All images were damaged and left out; there is nothing to measure.")
+    if log and done < source.num_examples:
+        log(f"evaluated {done}/{source.num_examples} images, {source.num_examples - done} damaged ones left out")
     metrics = _metrics(task, model, {name: _as_floats(each.result()) for name, each in moments.items()})
     return metrics if collected is None else {**collected.metrics(), **metrics}
 

@@ -1,6 +1,7 @@
 """Evaluation: the release's metric names, with figures over the whole set."""
 
 import contextlib
+import types
 
 import numpy as np
 import pytest
@@ -113,6 +114,24 @@ def test_batches_without_a_pixel_in_a_box_or_beside_it_count_where_they_have_som
         assert metrics["Ponder Cost/inside box"] == pytest.approx(cost[1].mean(), rel=1e-5)
         none = source_of(images[:1], [0], [(0, 0, 0, 0)])
         assert "Ponder Cost/inside box" not in evaluation.evaluate_model(classification, sact_model, none, 1)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_images_that_are_left_out_as_damaged_are_said_and_some_have_to_be_left(images, count, eagerly):
+    def of_whole_ones(batch_size, skip_bad_records, log, first):
+        indices = tf.data.Dataset.range(first, count).batch(batch_size)
+        return indices.map(source.read)
+
+    source, lines = source_of(images, range(5)), []
+    damaged = types.SimpleNamespace(num_examples=5, evaluation_examples=of_whole_ones)
+    model = cifar_resnet("1", "vanilla", base_channels=2, image_shape=(None, None, 3))
+    with eagerly():
+        if count:
+            evaluation.evaluate_model(classification, model, damaged, 2, lines.append)
+            assert lines == ["evaluated 3/5 images, 2 damaged ones left out"]
+        else:
+            with pytest.raises(ValueError, match=r"^All images were damaged and left out"):
+                evaluation.evaluate_model(classification, model, damaged, 2, lines.append)
 
 
 def test_a_vanilla_network_has_flops_without_deviation_and_no_ponder_cost(images):
