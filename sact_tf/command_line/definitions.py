@@ -68,7 +68,9 @@ def define_evaluation_flags():
     _define_strategy_flag()
     define_path("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
     flags.DEFINE_string("split_name", None, "Split to evaluate on.")
-    flags.DEFINE_integer("num_examples", None, "Number of images.")
+    flags.DEFINE_integer(
+        "num_examples", None, "Number of images; by default as many as the original data set holds out."
+    )
     flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
     flags.DEFINE_alias("batch_size", "eval_batch_size")
     flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
@@ -159,7 +161,9 @@ def define_map_export_flags():
     _define_strategy_flag()
     define_path("export_path", None, "HDF5 file to write.")
     flags.DEFINE_string("split_name", None, "Split to compute.")
-    flags.DEFINE_integer("num_examples", None, "Number of images; any number.")
+    flags.DEFINE_integer(
+        "num_examples", None, "Number of images; by default as many as the original data set holds out."
+    )
     flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
     flags.DEFINE_alias("batch_size", "eval_batch_size")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
@@ -170,7 +174,9 @@ def define_split_flags():
     """Flags of commands that read a checkpoint and a split of its data set, and write no file of their own kind."""
     _define_checkpoint_flags()
     flags.DEFINE_string("split_name", None, "Split to measure on.")
-    flags.DEFINE_integer("num_examples", None, "Number of images.")
+    flags.DEFINE_integer(
+        "num_examples", None, "Number of images; by default as many as the original data set holds out."
+    )
     flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
     flags.DEFINE_alias("batch_size", "eval_batch_size")
 

@@ -40,7 +40,11 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
     defaults = check_dataset(dataset)
     if dataset in _ON_DISK:
         source = _ON_DISK[dataset].open_split(dataset_dir, split, image_size, log)
-        return source._replace(num_examples=min(num_examples or source.num_examples, source.num_examples))
+        there = source.num_examples
+        # Nobody asked for fewer, if it is what the original data set has held out.
+        if log and num_examples == defaults["num_examples"] < there:
+            log(f"Note: the first {num_examples} of the {there} images of {split}; --num_examples={there} takes all")
+        return source._replace(num_examples=min(num_examples or there, there))
     if dataset_dir:
         raise ValueError(
             f"`dataset_dir` means nothing for {dataset}, which lies on no disk. Leave it out, or say what is in it: "

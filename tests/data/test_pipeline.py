@@ -21,6 +21,18 @@ def labels(batches, count):
     return [batch["label"].numpy().tolist() for batch in itertools.islice(batches, count)]
 
 
+def test_a_split_of_more_images_than_are_taken_unasked_is_not_cut_in_silence(cifar_directories, monkeypatch):
+    monkeypatch.setattr(pipeline, "check_dataset", lambda dataset: {"num_examples": 2})
+    lines, directory = [], cifar_directories["tfrecord"]
+    there = pipeline.open_source("cifar10", "test", 32, None, directory, lines.append).num_examples
+    assert there > 2 and not [line for line in lines if line.startswith("Note")]
+    assert pipeline.open_source("cifar10", "test", 32, 2, directory, lines.append).num_examples == 2
+    assert lines[-1] == f"Note: the first 2 of the {there} images of test; --num_examples={there} takes all"
+    assert pipeline.open_source("cifar10", "test", 32, 1, directory, lines.append).num_examples == 1
+    assert pipeline.open_source("cifar10", "test", 32, there, directory, lines.append).num_examples == there
+    assert len([line for line in lines if line.startswith("Note")]) == 1
+
+
 def test_every_epoch_has_every_example_once_in_another_order():
     rows = labels(pipeline.training_batches(counting_source(7), 7, seed=3, first_step=0), 3)
     assert [sorted(row) for row in rows] == [list(range(7))] * 3
