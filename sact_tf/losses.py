@@ -118,7 +118,16 @@ def cross_entropy(labels, logits, label_smoothing=0.0, sample_weight=None):
     each = ops.categorical_crossentropy(targets, logits, from_logits=True)
     if sample_weight is not None:
         each = each * _weights(sample_weight, logits)
-    return ops.mean(ops.where(valid, each, float("nan")))
+    return ops.mean(nan_unless(valid, each))
+
+
+def nan_unless(valid, values):
+    """Values, with NaN wherever `valid`, bool of a shape that broadcasts to theirs, is False.
+
+    No operation has NaN in it where all are valid: `tf.debugging.enable_check_numerics` looks at constants too.
+    """
+    # The square root of minus zero is minus zero, which changes no number.
+    return values + ops.sqrt(-ops.cast(ops.logical_not(valid), values.dtype))
 
 
 def _weights(sample_weight, logits):

@@ -143,3 +143,10 @@ def test_weights_by_output_are_refused():
 def test_ponder_weight_that_is_none_is_named(value):
     with pytest.raises(ValueError, match=f"`ponder_weight`(.|\n)*ponder_weight={value!r}"):
         sact_tf.AdaptiveBlock([keras.layers.Identity()], "vanilla", ponder_weight=value)
+
+
+def test_what_is_valid_stays_to_the_bit_and_all_else_is_nan():
+    values = np.array([[0.0, -0.0, 3e38], [np.inf, 1.0, -1e-45]], "float32")
+    of_images = losses.nan_unless(np.array([[True], [False]]), values)
+    np.testing.assert_array_equal(of_images, [values[0], [np.nan] * 3])
+    assert np.signbit(losses.nan_unless(np.array(True), values)).tolist() == np.signbit(values).tolist()

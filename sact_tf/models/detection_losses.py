@@ -52,7 +52,7 @@ def loss_terms(model, truth, outputs, draws, tau, training=True):
         "region_localization": first[0],
         "region_objectness": first[1],
         "box_localization": second[0],
-        "box_classification": tf.where(right, second[1], float("nan")),
+        "box_classification": losses.nan_unless(right, second[1]),
         "ponder": losses.price_of(tau) * sum(mean_ponder_costs(outputs).values(), start=tf.zeros(())),
         "regularization": losses.regularization_loss(model),
     }

@@ -6,6 +6,8 @@ is as of a blank image, so that all runtimes agree on it.
 
 from keras import ops
 
+from sact_tf import losses
+
 
 def blank_unless_finite(images):
     """Replaces images that are not finite.
@@ -26,5 +28,4 @@ def blank_unless_finite(images):
 
 def nan_unless(finite, values):
     """Values `(batch, ...)` of images that are `finite`, bool `(batch,)`, and NaN for the others."""
-    finite = ops.reshape(finite, (-1, *(1 for _ in values.shape[1:])))
-    return ops.where(finite, values, ops.cast(float("nan"), values.dtype))
+    return losses.nan_unless(ops.reshape(finite, (-1, *(1 for _ in values.shape[1:]))), values)

@@ -215,6 +215,17 @@ def test_labels_that_are_no_classes_give_nan_under_xla(images):
     assert np.isnan(model.evaluate(images, np.array([0, 1, 3, 2]), verbose=0)[0])
 
 
+def test_where_all_is_finite_no_operation_of_a_graph_has_nan(frozen, images):
+    loss = tf.function(lambda images: sact_tf.losses.cross_entropy(LABELS, frozen[0](images)["logits"]))
+    tf.debugging.enable_check_numerics()
+    try:
+        assert np.isfinite(loss(tf.constant(images)))
+        with pytest.raises(tf.errors.InvalidArgumentError, match="NaN"):
+            loss(tf.where(images > 0.5, np.nan, images))
+    finally:
+        tf.debugging.disable_check_numerics()
+
+
 def test_replicas_refuse_labels_take_one_hot_and_weigh(images):
     weights = np.array([1.0, 0.0, 2.0, 5.0])
     with two_replicas().scope():
