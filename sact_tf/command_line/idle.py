@@ -19,11 +19,15 @@ def refuse_idle_model_flags(flags, model, task):
 
 
 def refuse_idle_training_flags(flags, config):
-    """Raises ValueError for flags of another schedule or strategy than those of a `TrainingConfig`."""
+    """Raises ValueError for flags of another schedule, network or strategy than those of a `TrainingConfig`."""
     for name, schedules in OF_SCHEDULES.items():
         if config.learning_rate_schedule not in schedules:
             wanted = " or ".join(f"--learning_rate_schedule={schedule}" for schedule in schedules)
             _refuse(flags, name, f"{wanted}, and the schedule here is {config.learning_rate_schedule}")
+    halts = config.model.model_type != "vanilla"
+    if config.tau_warmup_steps and not (halts and config.model.tau):
+        here = f"{config.model.model_type}, tau {config.model.tau}"
+        _refuse(flags, "tau_warmup_steps", f"networks that halt, by a tau above 0, and the network here is {here}")
     if flags.strategy != "tpu":
         _refuse(flags, "tpu", f"--strategy=tpu, and the strategy here is {flags.strategy}")
 

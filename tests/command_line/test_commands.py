@@ -217,6 +217,8 @@ def test_an_export_that_takes_images_of_any_size_refuses_one(flags, monkeypatch)
         ("--crop_size=6", (), "detectors"),
         ("--freeze_batch_norm=True", ("--dataset=cifar10",), "detectors"),
         ("--learning_rate_boundaries=5,7", (), "--learning_rate_schedule=piecewise"),
+        ("--tau_warmup_steps=5", ("--model_type=vanilla",), "networks that halt, by a tau above 0"),
+        ("--tau_warmup_steps=5", ("--model_type=sact", "--tau=0"), "networks that halt, by a tau above 0"),
         ("--learning_rate_decay_factor=0.5", ("--learning_rate_schedule=constant",), ".*=piecewise or .*=exponential"),
         ("--num_epochs_per_decay=2.0", ("--dataset=cifar10",), "--learning_rate_schedule=exponential"),
         ("--tpu=local", ("--strategy=mirrored",), "--strategy=tpu"),
