@@ -68,8 +68,9 @@ def detect(config, log=print_line):
         return [{"image_id": each["image_id"], "file_name": file_name, **each} for each in boxes], text
 
     done, skipped = photographs.draw_each(names, draw, log)
-    _write_boxes(config.output_dir, [box for boxes in done.values() for box in boxes])
-    log(f"Boxes of {len(done)} photographs: {os.path.join(config.output_dir, BOXES_FILE)}")
+    if done:  # else the next start would be asked whether it may replace boxes of nothing
+        _write_boxes(config.output_dir, [box for boxes in done.values() for box in boxes])
+        log(f"Boxes of {len(done)} photographs: {os.path.join(config.output_dir, BOXES_FILE)}")
     return done, skipped
 
 

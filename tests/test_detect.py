@@ -155,6 +155,11 @@ def test_the_best_boxes_are_drawn_with_their_names_and_all_are_written(small, wo
     assert small[1][0][1] == ["3 0.90", "1 0.50"]
 
 
+def test_nothing_is_written_where_no_photograph_could_be_looked_at(small, work, tmp_path):
+    done, skipped = detect.detect(config_of(work, tmp_path, images_pattern=str(work / "photos" / "text.png")), print)
+    assert not done and len(skipped) == 1 and not os.listdir(tmp_path)
+
+
 def test_classes_have_the_names_of_the_data_set_that_the_network_was_trained_on(work, tmp_path):
     ten = dataclasses.replace(config_of(work, tmp_path), model=dataclasses.replace(NETWORK, num_classes=10))
     lines = []
