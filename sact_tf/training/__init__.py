@@ -18,6 +18,7 @@ from sact_tf.data import pipeline, trained_classes
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import class_names_of, task_of
+from sact_tf.training.determinism import compute_deterministically
 from sact_tf.training.environment import note_environment
 from sact_tf.training.latest import CHECKPOINT_NAME, check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
@@ -84,7 +85,7 @@ def train(
     chief = is_chief(strategy)
     log = log if chief else lambda text: None
     if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
+        compute_deterministically()
     keras.utils.set_random_seed(config.seed)
     with run_lock(train_log_dir, log) if chief else contextlib.nullcontext():
         # A run that just ended may have left its checkpoints since the first look.

@@ -14,6 +14,8 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.eager import context
 
 from sact_tf import checkpoints, config, training
 from sact_tf.data import pipeline
@@ -21,6 +23,7 @@ from sact_tf.models.build import build_model
 from sact_tf.progress import print_line
 from sact_tf.tasks import classification
 from sact_tf.training import session
+from sact_tf.training.determinism import compute_deterministically
 from sact_tf.training.optimizers import learning_rate_schedule
 from sact_tf.training.trainer import Trainer
 
@@ -122,6 +125,26 @@ def test_a_run_killed_and_then_terminated_ends_in_the_bits_of_the_run_that_never
 
 
 @pytest.mark.usefixtures("without_graphs")
+def test_what_is_traced_adds_gradients_up_in_one_order():
+    compute_deterministically()
+    traced_by = config_pb2.ConfigProto.FromString(context.context().function_call_options.config_proto_serialized)
+    options = traced_by.graph_options.rewrite_options
+    assert options.memory_optimization == options.NO_MEM_OPT
+
+
+# TensorFlow's memory optimizer looks at steps that take more than about 200 MB.
+@pytest.mark.slow
+def test_a_large_step_is_the_same_to_the_bit_in_every_run(start, tmp_path):
+    flags = ("--batch_size=64", "--base_channels=16", "--image_size=64", "--model=5", "--max_number_of_steps=12")
+    runs = [str(tmp_path / name) for name in ("one", "other")]
+    for process in [start(run, *flags) for run in runs]:
+        finish(process)
+    one, other = (tf.train.load_checkpoint(tf.train.latest_checkpoint(run)) for run in runs)
+    names = [name for name in one.get_variable_to_shape_map() if name.startswith("variables/")]
+    assert len(names) > 100
+    assert [name for name in names if not np.array_equal(one.get_tensor(name), other.get_tensor(name))] == []
+
+
 def test_a_signal_does_not_stop_the_last_save(tmp_path, monkeypatch):
     save = tf.train.CheckpointManager.save
 
