@@ -8,10 +8,9 @@ from tensorflow.python.eager import context
 def compute_deterministically():
     """Has operations, and the sums of gradients between them, give the same bits in every run, in this process.
 
-    `enable_op_determinism` is about single operations. Where TensorFlow believes that a step takes more than four
-    fifths of a CPU's memory, for which it takes 256 MB, its memory optimizer also has gradients that come from several
-    places added up in the order in which they are ready, which is another one each time. No public function of
-    TensorFlow 2.21 turns that off.
+    `enable_op_determinism` is about single operations. In steps that TensorFlow takes for large, such as one of 64
+    images of 64 x 64 pixels, its memory optimizer makes the sums of gradients that come from several places other ones
+    in each run, where operations run beside each other. No public function of TensorFlow 2.21 turns it off.
     """
     tf.config.experimental.enable_op_determinism()
     here = context.context()

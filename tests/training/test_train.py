@@ -132,7 +132,7 @@ def test_what_is_traced_adds_gradients_up_in_one_order():
     assert options.memory_optimization == options.NO_MEM_OPT
 
 
-# TensorFlow's memory optimizer looks at steps that take more than about 200 MB.
+# TensorFlow's memory optimizer leaves the small steps of the other tests alone.
 @pytest.mark.slow
 def test_a_large_step_is_the_same_to_the_bit_in_every_run(start, tmp_path):
     flags = ("--batch_size=64", "--base_channels=16", "--image_size=64", "--model=5", "--max_number_of_steps=12")
