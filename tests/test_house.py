@@ -3,6 +3,8 @@
 import ast
 import pathlib
 import re
+import shutil
+import subprocess
 
 import pytest
 
@@ -55,6 +57,25 @@ def parse(path):
 @pytest.fixture(params=MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def source(request):
     return request.param
+
+
+# What stands beside the source, and the pictures of docs: results of trials are not committed.
+TOP_LEVEL = {
+    *(".ci", ".gitignore", "CHANGELOG.md", "Makefile", "README.md", "benchmarks", "docs", "eval.py", "pyproject.toml"),
+    *("requirements.txt", "sact_tf", "tests", "train.py"),
+}
+KINDS = {".py", ".md", ".png", ".html", ".js", ".css"}
+
+
+def test_nothing_but_the_house_is_committed():
+    git = shutil.which("git") or pytest.skip("git is not installed")
+    listed = subprocess.run([git, "ls-files"], cwd=PACKAGE.parent, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    paths = [pathlib.PurePosixPath(line) for line in listed.stdout.splitlines()]
+    assert {path.parts[0] for path in paths} == TOP_LEVEL
+    below = [path for path in paths if len(path.parts) > 1 and path.parts[0] != ".ci"]
+    assert [path for path in below if path.suffix not in KINDS] == []
 
 
 def test_every_module_has_a_room():
