@@ -35,10 +35,11 @@ from sact_tf.data import cifar10, class_names, imagenet
 from sact_tf.data.annotations import named
 from sact_tf.data.convert import box_files, class_folders, example_files, plan
 from sact_tf.data.convert.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
-from sact_tf.data.convert.writing import Conversion, alone_in
+from sact_tf.data.convert.writing import Contents, Conversion, Unreadable, alone_in
+from sact_tf.data.pictures import BadPicture
 from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import in_words
-from sact_tf.progress import print_line
+from sact_tf.progress import one_line, print_line
 
 __all__ = ["FORMATS", "SPLITS", "convert", "list_examples", "main", "read_cifar", "read_jpeg"]
 
@@ -97,7 +98,8 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     planned = plan.Plan(output_dir, dataset, split, classes, folder.path, to, parts)
     paths = [os.path.join(output_dir, name) for name in names]
     with alone_in(output_dir, log):
-        Conversion(planned, example_files.FORMATS[dataset][to], threads, skip_bad, log).run()
+        contents = _contents(planned, example_files.FORMATS[dataset][to])
+        Conversion(output_dir, contents, planned.begin(log), threads, skip_bad, log).run()
         if to == "tfds":
             example_files.write_tfds_metadata(os.path.dirname(paths[0]), dataset, classes)
     return paths
@@ -165,6 +167,22 @@ def _shuffled_parts(examples, names):
         raise ValueError(f"{len(examples)} pictures cannot fill {len(names)} files. {advice}.")
     random.Random(SHUFFLE_SEED).shuffle(examples)
     return {name: examples[number :: len(names)] for number, name in enumerate(names)}
+
+
+def _contents(planned, form):
+    """`Contents` of files in a `Format`; entries are paths with the numbers of their classes."""
+
+    def encode(example):
+        path, label = example
+        try:
+            return form.encode(path, label, planned.classes[label])
+        except BadPicture as error:
+            raise Unreadable(f"{one_line(path)} cannot be read as a picture: {error}.") from error
+
+    def noted(example):
+        return os.path.relpath(example[0], planned.from_folder)
+
+    return Contents(planned.parts, encode, form.assemble, noted, "Remove or replace it")
 
 
 def _file_names(to, dataset, split, num_shards):

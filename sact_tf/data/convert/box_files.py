@@ -4,28 +4,26 @@ Records are read at any place and from few files, which network disks like bette
 beside them has the categories' numbers and names.
 """
 
-import concurrent.futures
+import functools
 import hashlib
 import json
 import os
 import random
-import threading
 
 import tensorflow as tf
 
 from sact_tf.data import annotations as annotated
 from sact_tf.data import coco, label_maps, preprocessing, voc
 from sact_tf.data.convert.plan import Record
-from sact_tf.data.convert.writing import alone_in
+from sact_tf.data.convert.writing import Contents, Conversion, Unreadable, alone_in
 from sact_tf.data.detection_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.records import SHARD_NAME, BadRecord, frame
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import Timer, one_line
+from sact_tf.progress import one_line
 
 DATASETS = {"coco": coco, "voc": voc}
 SHUFFLE_SEED = 12301
-SECONDS_BETWEEN_MESSAGES = 2
 MAX_MESSAGE = 200
 
 
@@ -51,7 +49,8 @@ def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, 
     with alone_in(output_dir, log):
         _write_label_map(output_dir, categories)
         record = _begin(output_dir, dataset, split, _plan(annotations, categories, shards), log)
-        _Writer(annotations, categories, output_dir, record, skip_bad, log).write(shards, threads)
+        contents = _contents(annotations, categories, shards)
+        Conversion(output_dir, contents, record, threads, skip_bad, log).run()
     return [os.path.join(output_dir, name) for name in shards]
 
 
@@ -131,81 +130,23 @@ def _read_plan(path):
     return {"boxes": None, "files": {}, "skipped": {}}
 
 
-class _Writer:
-    """Writes shards, several at a time, and counts what is left out."""
+def _contents(annotations, categories, shards):
+    """`Contents` of the files; entries are the numbers of pictures."""
 
-    def __init__(self, annotations, categories, output_dir, record, skip_bad, log):
-        self.annotations, self.categories, self.output_dir = annotations, categories, output_dir
-        self.record, self.skip_bad, self.log = record, skip_bad, log
-        self.num_done, self.num_skipped = 0, len(record.skipped)
-        self.lock, self.stopped = threading.Lock(), threading.Event()
-        self.timer = Timer(SECONDS_BETWEEN_MESSAGES)
-
-    def write(self, shards, threads):
-        missing = [name for name in shards if name not in self.record.finished]
-        if len(missing) < len(shards):
-            self.log(f"{len(shards) - len(missing)} of {len(shards)} files are there already")
-            self.num_done = sum(len(shards[name]) for name in self.record.finished)
-        with concurrent.futures.ThreadPoolExecutor(threads) as executor:
-            futures = [executor.submit(self._write_shard, name, shards[name]) for name in missing]
-            try:
-                for future in concurrent.futures.as_completed(futures):
-                    future.result()
-            except BaseException:
-                self.stopped.set()
-                executor.shutdown(cancel_futures=True)
-                raise
-        if self.num_skipped:
-            self.log(f"Pictures left out that cannot be read: {self.num_skipped}")
-
-    def _write_shard(self, name, numbers):
-        write_atomically(os.path.join(self.output_dir, name), self._framed(name, numbers))
-
-    def _framed(self, name, numbers):
-        skipped = []
-        for number in numbers:
-            if self.stopped.is_set():
-                raise InterruptedError("Another file could not be written.")
-            record = self._record(number)
-            if record is not None:
-                yield frame(record)
-            else:
-                skipped.append(self.annotations.source_ids[number])
-        if len(skipped) == len(numbers):
-            raise OSError(f"None of the pictures of {name} can be read. Give a lower --num_shards, or replace them.")
-        if skipped:
-            self.record.skip(name, skipped)
-
-    def _record(self, number):
-        """The record of a picture, None if it cannot be read and may be left out."""
+    def encode(number):
         try:
-            encoded = annotated.picture_of(self.annotations, number)
-            self._check_decodes(encoded, self.annotations.paths[number])
-            record = annotated.make_record(self.annotations, self.categories, number, encoded)
+            encoded = annotated.picture_of(annotations, number)
+            _check_decodes(encoded, annotations.paths[number])
+            return annotated.make_record(annotations, categories, number, encoded)
         except BadRecord as error:
-            self._skip(error)
-            record = None
-        with self.lock:
-            self.num_done += 1
-            if self.timer.is_due():
-                self.log(f"{self.num_done}/{len(self.annotations.paths)} pictures")
-        return record
+            raise Unreadable(str(error)) from error
 
-    def _check_decodes(self, encoded, path):
-        try:
-            preprocessing.decode_image(encoded)
-        except tf.errors.OpError as error:
-            reason = ascii(preprocessing.reason_of(error.message)[:MAX_MESSAGE])[1:-1]
-            raise BadRecord(f"{one_line(path)}: it is damaged, or cannot be decoded: {reason}.") from error
+    return Contents(shards, encode, functools.partial(map, frame), annotations.source_ids.__getitem__, "Replace it")
 
-    def _skip(self, error):
-        with self.lock:
-            self.num_skipped += 1
-            rank = self.num_skipped
-        if rank > self.skip_bad:
-            now = f", now {self.skip_bad}" if self.skip_bad else ""
-            raise OSError(
-                f"{error} Replace it and convert again, which goes on, or leave out up to N such pictures with "
-                f"--skip_bad=N{now}."
-            ) from error
-        self.log(f"Left out {rank} of at most {self.skip_bad}: {error}")
+
+def _check_decodes(encoded, path):
+    try:
+        preprocessing.decode_image(encoded)
+    except tf.errors.OpError as error:
+        reason = ascii(preprocessing.reason_of(error.message)[:MAX_MESSAGE])[1:-1]
+        raise BadRecord(f"{one_line(path)}: it is damaged, or cannot be decoded: {reason}.") from error

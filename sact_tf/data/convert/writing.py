@@ -5,9 +5,9 @@ import os
 import tempfile
 import threading
 import time
+from typing import NamedTuple
 
 from sact_tf.data.directory_lock import directory_lock
-from sact_tf.data.pictures import BadPicture
 from sact_tf.data.whole_files import FULL_DISK, write_atomically
 from sact_tf.progress import Timer, duration, one_line
 
@@ -34,29 +34,52 @@ def alone_in(output_dir, log):
     return directory_lock(output_dir, "converted into", "output_dir", "start no second conversion into it", log)
 
 
+class Unreadable(ValueError):
+    """A picture cannot be read; the message is a sentence that names it."""
+
+
+class Contents(NamedTuple):
+    """What the files of a conversion are made of.
+
+    Attributes:
+        parts: dict from the name of each file, below the directory, to its entries in order.
+        encode: function from an entry to one example; raises `Unreadable`.
+        assemble: function from an iterable of examples to one of the pieces of the file, bytes.
+        noted: function from an entry to the text by which a `Record` knows it, where it is left out.
+        way_out: what to do about a picture that cannot be read, the beginning of a sentence.
+    """
+
+    parts: dict
+    encode: callable
+    assemble: callable
+    noted: callable
+    way_out: str
+
+
 class Conversion:
-    """Writes what a plan lacks.
+    """Writes the files that are not there yet.
 
     Args:
-        plan: `Plan`.
-        form: `Format` of the files.
+        output_dir: directory.
+        contents: `Contents`.
+        record: `Record` of what is there.
         threads: int, files that are made at the same time.
         skip_bad: int, pictures that may be left out because they cannot be read.
         log: called with lines of text.
     """
 
-    def __init__(self, plan, form, threads, skip_bad, log):
-        self.plan, self.form, self.threads, self.skip_bad, self.log = plan, form, threads, skip_bad, log
-        self.record = plan.begin(log)
-        self.num_skipped = len(self.record.skipped)
-        self.total = sum(map(len, plan.parts.values()))
-        self.done = self.before = sum(len(plan.parts[name]) for name in self.record.finished)
+    def __init__(self, output_dir, contents, record, threads, skip_bad, log):
+        self.output_dir, self.contents, self.record = output_dir, contents, record
+        self.threads, self.skip_bad, self.log = threads, skip_bad, log
+        self.num_skipped = len(record.skipped)
+        self.total = sum(map(len, contents.parts.values()))
+        self.done = self.before = sum(len(contents.parts[name]) for name in record.finished)
         self.started, self.timer = time.monotonic(), Timer(SECONDS_BETWEEN_MESSAGES)
         self.lock, self.stopped = threading.Lock(), threading.Event()
 
     def run(self):
         """Writes the files; raises OSError, and stops, at the first picture that may not be left out."""
-        names, finished = list(self.plan.parts), len(self.record.finished)
+        names, finished = list(self.contents.parts), len(self.record.finished)
         missing = [name for name in names if name not in set(self.record.finished)]
         if finished:
             self.log(f"{finished} of {len(names)} files are there already")
@@ -74,46 +97,43 @@ class Conversion:
             self.log(f"Pictures left out that cannot be read: {self.num_skipped}")
 
     def _write(self, name):
-        path = os.path.join(self.plan.output_dir, name)
+        path = os.path.join(self.output_dir, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomically(path, self._pieces(name))
 
     def _pieces(self, name):
         """The pieces of a file; what it lacks is noted before it is whole."""
         skipped = []
-        yield from self.form.assemble(self._examples(name, skipped))
+        yield from self.contents.assemble(self._examples(name, skipped))
         if skipped:
             self.record.skip(name, skipped)
 
     def _examples(self, name, skipped):
-        number = 0
-        for path, label in self.plan.parts[name]:
+        entries = self.contents.parts[name]
+        for entry in entries:
             if self.stopped.is_set():
                 raise InterruptedError("Another file could not be written.")
             try:
-                example = self.form.encode(path, label, self.plan.classes[label])
-                number += 1
-                yield example
-            except BadPicture as error:
-                self._skip(path, error)
-                skipped.append(os.path.relpath(path, self.plan.from_folder))
+                yield self.contents.encode(entry)
+            except Unreadable as error:
+                self._skip(error)
+                skipped.append(self.contents.noted(entry))
             self._count()
-        if not number:
+        if len(skipped) == len(entries):
             raise OSError(f"None of the pictures of {name} can be read. Give a lower --num_shards, or replace them.")
 
-    def _skip(self, path, error):
+    def _skip(self, error):
         """Counts a picture that cannot be read; raises if there may be no more of them."""
         with self.lock:
             self.num_skipped += 1
             rank = self.num_skipped
-        text = f"{one_line(path)} cannot be read as a picture: {error}."
         if rank > self.skip_bad:
             now = f", now {self.skip_bad}" if self.skip_bad else ""
             raise OSError(
-                f"{text} Remove or replace it and convert again, which goes on, or leave out up to N such pictures "
+                f"{error} {self.contents.way_out} and convert again, which goes on, or leave out up to N such pictures "
                 f"with --skip_bad=N{now}."
             ) from error
-        self.log(f"Left out {rank} of at most {self.skip_bad}: {text}")
+        self.log(f"Left out {rank} of at most {self.skip_bad}: {error}")
 
     def _count(self):
         with self.lock:

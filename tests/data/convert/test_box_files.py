@@ -85,7 +85,8 @@ def test_a_picture_that_cannot_be_read_stops_the_conversion_or_is_left_out(coco_
         write(coco_directory, tmp_path / "out", num_shards=1)
     lines = []
     write(coco_directory, tmp_path / "out", lines.append, num_shards=1, skip_bad=1)
-    assert lines[-2].startswith(f"Left out 1 of at most 1: {path}: it is damaged, or") and "{{" not in lines[-2]
+    assert lines[-3].startswith(f"Left out 1 of at most 1: {path}: it is damaged, or") and "{{" not in lines[-3]
+    assert lines[-2] == "1/1 files written"
     assert lines[-1] == "Pictures left out that cannot be read: 1"
     assert coco.open_split(str(tmp_path / "out"), "train", 30).num_examples == 2
 
@@ -112,7 +113,7 @@ def test_a_picture_that_was_replaced_is_converted_where_the_first_conversion_sto
     path.write_bytes(whole)
     lines = []
     paths = write(coco_directory, tmp_path / "out", lines.append, threads=1)
-    assert lines[2:] == ["1 of 2 files are there already"] and all(map(os.path.exists, paths))
+    assert lines[2:] == ["1 of 2 files are there already", "2/2 files written"] and all(map(os.path.exists, paths))
     path.write_bytes(whole + b"\0")
     write(coco_directory, tmp_path / "out", lines.append, threads=1)
     assert "1 of 2 files that are there are made again: their pictures have changed" in lines
