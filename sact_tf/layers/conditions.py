@@ -4,8 +4,10 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from sact_tf.layers.freezing import parts_of
 
-def run_if(condition, execute, skip, differentiated=True):
+
+def run_if(condition, execute, skip, differentiated=True, layers=()):
     """The result of `execute` where a condition holds, else of `skip`; the other one is not executed.
 
     Args:
@@ -13,34 +15,57 @@ def run_if(condition, execute, skip, differentiated=True):
         execute: function without arguments, of tensors in any structure.
         skip: function of the same structure.
         differentiated: bool, whether gradients may go through it.
+        layers: that `execute` calls. What they and their parts give to `add_loss` there is a loss of the first of them,
+            zero where it is skipped.
     """
     if not tf.is_tensor(condition) or tf.executing_eagerly():
         return ops.cond(condition, execute, skip)
     with keras.StatelessScope(initialize_variables=False) as inner:
-        outer = inner.original_scope
-    if outer is None:
-        return ops.cond(condition, _as_one_node(execute) if differentiated else execute, skip)
-    return _run_stateless(condition, execute, skip, differentiated, outer)
-
-
-def _run_stateless(condition, execute, skip, differentiated, scope):
-    """The same within a `keras.StatelessScope`, as of `stateless_call`: what variables become is a result, too."""
-    changed = []
+        scope = inner.original_scope
+    dtypes, changed = [], []
 
     def execute_apart():
-        with keras.StatelessScope(collect_losses=scope.collect_losses, initialize_variables=False) as apart:
-            apart.state_mapping, apart.losses = dict(scope.state_mapping), scope.losses
-            result = execute()
-        before = scope.state_mapping
-        changed[:] = [key for key in before if apart.state_mapping[key] is not before[key]]
-        return result, [apart.state_mapping[key] for key in changed]
+        result, losses, values = _run_apart(execute, layers, scope)
+        dtypes[:], changed[:] = [loss.dtype for loss in losses], values
+        return result, [ops.sum(loss) for loss in losses], list(values.values())
 
     def skip_apart():
-        return skip(), [scope.state_mapping[key] for key in changed]
+        return skip(), [ops.zeros((), dtype) for dtype in dtypes], [scope.state_mapping[key] for key in changed]
 
-    result, values = ops.cond(condition, _as_one_node(execute_apart) if differentiated else execute_apart, skip_apart)
-    scope.state_mapping.update(zip(changed, values, strict=True))
+    execute_apart = _as_one_node(execute_apart) if differentiated else execute_apart
+    result, losses, values = ops.cond(condition, execute_apart, skip_apart)
+    if changed:
+        scope.state_mapping.update(zip(changed, values, strict=True))
+    if losses:
+        layers[0].add_loss(losses)
     return result
+
+
+def _run_apart(execute, layers, scope):
+    """`(result, losses, values)`: with what is left behind in a branch, where nothing outside of it may read it.
+
+    Losses are a list of what layers added. Values are a dict of what variables became within a `keras.StatelessScope`,
+    as of `stateless_call`; with `None` as scope there are none, as variables themselves change.
+    """
+    parts = [part for layer in layers for part in (layer, *(below for _, below, _ in parts_of(layer)))]
+    if scope is None:
+        numbers = [len(part._losses) for part in parts]
+        result, losses = execute(), []
+        for part, number in zip(parts, numbers, strict=True):
+            losses += part._losses[number:]
+            del part._losses[number:]
+        return result, losses, {}
+    with keras.StatelessScope(collect_losses=scope.collect_losses, initialize_variables=False) as apart:
+        apart.state_mapping = dict(scope.state_mapping)
+        result = execute()
+    for part in parts:
+        part._loss_ids.difference_update(map(id, apart.losses))
+    before = scope.state_mapping
+    return (
+        result,
+        apart.losses,
+        {key: apart.state_mapping[key] for key in before if apart.state_mapping[key] is not before[key]},
+    )
 
 
 def _as_one_node(function):

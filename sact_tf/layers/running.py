@@ -103,7 +103,9 @@ def _continue(block, index, features, state, output, training, rule, picture):
 
     if block.model_type != "act_early_stopping":
         return execute()
-    return run_if(ops.any(halting.is_active(state, block.epsilon)), execute, skip, differentiated=bool(training))
+    layers = (block.units[index], *block.halting_branches[index : index + 1])
+    still = ops.any(halting.is_active(state, block.epsilon))
+    return run_if(still, execute, skip, differentiated=bool(training), layers=layers)
 
 
 def _halt(block, index, features, state, kept, training, picture):
@@ -125,7 +127,7 @@ def _halt(block, index, features, state, kept, training, picture):
     if kept is None:
         return decide()
     if len(kept.shape) == 0:
-        return run_if(kept, decide, pass_by, differentiated=False)
+        return run_if(kept, decide, pass_by, differentiated=False, layers=block.halting_branches[index : index + 1])
     (ran, weight), (passed, left) = decide(), pass_by()
     # As in the mask of an image that every one of its positions has.
     state = halting.HaltingState(*(ops.where(kept, a, b) for a, b in zip(ran, passed, strict=True)))

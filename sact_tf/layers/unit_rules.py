@@ -233,7 +233,11 @@ def run_unit(
 
     if kept is None:
         return execute()
-    return run_if(ops.any(kept), execute, lambda: ops.cast(skip_unit(unit, features, training), features.dtype))
+
+    def skip():
+        return ops.cast(skip_unit(unit, features, training), features.dtype)
+
+    return run_if(ops.any(kept), execute, skip, layers=(unit,))
 
 
 def _constant_unless(differentiated, features):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import ops
 
 from sact_tf import config
 from sact_tf.layers import AdaptiveBlock, BasicUnit
@@ -80,3 +81,40 @@ def test_statistics_of_units_that_may_not_run_are_among_what_a_stateless_call_re
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
         for variable, value, theirs in zip(model.non_trainable_variables, others, updated, strict=True):
             np.testing.assert_allclose(value, theirs, rtol=1e-5, atol=1e-5, err_msg=variable.path)
+
+
+class UnitWithALoss(keras.layers.Layer):
+    """Adds one to its features, and their mean before that to the losses."""
+
+    def call(self, features):
+        self.add_loss(ops.mean(features))
+        return features + 1
+
+
+class HaltsAtThree(keras.layers.Layer):
+    def call(self, features, training=None):
+        return ops.clip(ops.mean(features, axis=(1, 2, 3), keepdims=True) - 2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kwargs"),
+    [
+        ("act_early_stopping", {"halting_branches": [HaltsAtThree(), HaltsAtThree()]}),
+        # The last unit survives no step.
+        ("vanilla", {"survival_probabilities": [1.0, 1.0, 1e-9]}),
+    ],
+)
+def test_what_units_that_may_not_run_add_to_the_losses_reaches_the_model(model_type, kwargs):
+    features = keras.Input((2, 3, 4))
+    block = AdaptiveBlock([UnitWithALoss() for _ in range(3)], model_type, **kwargs)
+    model = keras.Model(features, block(features)["features"])
+    state = [variable.value for variable in model.non_trainable_variables]
+
+    @tf.function(autograph=False)
+    def losses(batch):
+        model(batch, training=True)
+        stateful = sum(model.losses)
+        *_, stateless = model.stateless_call([], state, batch, training=True, return_losses=True)
+        return stateful, sum(stateless)
+
+    np.testing.assert_allclose(losses(tf.ones((2, 2, 3, 4))), 1.0 + 2.0)
