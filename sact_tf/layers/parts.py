@@ -32,8 +32,11 @@ class HalvedL2(keras.regularizers.L2):
         return ops.cast(super().__call__(x), keras.config.floatx())
 
 
-def convolution(filters, kernel_size, weight_decay, dtype, name, **kwargs):
-    """A `Conv2D` with the release's initializer and `weight_decay * sum(kernel ** 2) / 2` as its loss."""
+def convolution(filters, kernel_size, weight_decay, dtype, name, kind=keras.layers.Conv2D, **kwargs):
+    """A `Conv2D` with the release's initializer and `weight_decay * sum(kernel ** 2) / 2` as its loss.
+
+    It is of the class `kind`.
+    """
     check_weight_decay(weight_decay)
     policy = keras.dtype_policies.get(dtype)
     if not str(policy.compute_dtype).startswith(("float", "bfloat")):
@@ -41,7 +44,7 @@ def convolution(filters, kernel_size, weight_decay, dtype, name, **kwargs):
             "`dtype` must be a floating point type, such as 'float32', or a policy, such as 'mixed_float16'. Received: "
             f"dtype={policy.name!r}"
         )
-    return keras.layers.Conv2D(
+    return kind(
         filters,
         kernel_size,
         data_format="channels_last",

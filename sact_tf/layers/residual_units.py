@@ -22,6 +22,15 @@ from sact_tf.layers.parts import (
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
+class MaybeUnbuilt(keras.layers.Conv2D):
+    """A convolution that its unit may do without: `quantize` of a whole model, which wants all built, passes it by."""
+
+    def _check_quantize_args(self, mode, compute_dtype):
+        if self.built:
+            super()._check_quantize_args(mode, compute_dtype)
+
+
+@keras.saving.register_keras_serializable(package="sact_tf")
 class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
     """1x1, 3x3 and 1x1 convolutions: the unit of the ImageNet networks.
 
@@ -54,7 +63,7 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
         self.norm_momentum = norm_momentum
         self.norm_epsilon = norm_epsilon
         self.preact = self._norm("preact")
-        self.shortcut = self._conv(filters, 1, "shortcut", strides=stride)
+        self.shortcut = self._conv(filters, 1, "shortcut", strides=stride, kind=MaybeUnbuilt)
         self.conv1 = self._conv(bottleneck_filters, 1, "conv1", use_bias=False)
         self.norm1 = self._norm("norm1")
         padding = "same" if stride == 1 else "valid"

@@ -194,3 +194,14 @@ def test_shape_of_a_unit_is_known_before_it_runs(make, stride):
     for name, value in block(features).items():
         assert promised[name].shape == (None, *value.shape[1:]), name
         assert promised[name].dtype == keras.backend.standardize_dtype(value.dtype), name
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_model_is_quantized_around_a_unit_without_a_shortcut_of_its_own(make_images):
+    features = keras.Input((9, 6, 8))
+    block = AdaptiveBlock([BottleneckUnit(8, 2)], "vanilla")
+    model = keras.Model(features, keras.layers.Dense(3, name="head")(block(features)["features"]))
+    before = np.array(model(make_images(2, 9, 6, channels=8)))
+    model.quantize("int8")
+    assert keras.backend.standardize_dtype(model.get_layer("head").kernel.dtype) == "int8"
+    np.testing.assert_allclose(model(make_images(2, 9, 6, channels=8)), before, atol=0.05 * np.abs(before).max())
