@@ -133,13 +133,17 @@ class Engine(tf.Module):
         read = _read_outside(model, blocks)
         values = [(variable, tf.constant(variable.numpy())) for variable in model.variables if id(variable) in read]
 
-        def run(inputs):
-            with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
-                return _without_empty_batches(functools.partial(model, training=False), inputs)
-
         @functools.cache
         def function_of(kind):
-            return tf.function(run, input_signature=[self._input.signature(kind)], autograph=False)
+            def run(inputs):
+                if tf.executing_eagerly():
+                    # As `tf.config.run_functions_eagerly` has it; but which outputs are of images, a graph alone says.
+                    return function.get_concrete_function()(inputs)
+                with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
+                    return _without_empty_batches(functools.partial(model, training=False), inputs)
+
+            function = tf.function(run, input_signature=[self._input.signature(kind)], autograph=False)
+            return function
 
         self._function_of = function_of
         self.serve = function_of(self._input.kind)

@@ -114,12 +114,14 @@ def test_engine_returns_what_the_release_returned(reference, monkeypatch, name, 
 
 
 @pytest.mark.parametrize("model_type", ["sact", "act"])
-def test_empty_batch_gives_empty_outputs(networks, make_images, assert_same, model_type):
+def test_empty_batch_gives_empty_outputs(networks, make_images, assert_same, eagerly, model_type):
     model, engine = networks("cifar", model_type)
     images = make_images(3, 9, 6)
     # Where oneDNN is on, as on processors with AVX-512, TensorFlow's convolutions fail for no images: not the model.
     expected = {name: value[:0] for name, value in model(images, training=False).items()}
     assert_same(engine(images[:0]), expected)
+    with eagerly():
+        assert_same(engine(images[:0]), expected)
 
 
 def test_engine_keeps_the_weights_that_it_was_compiled_with(make_images, assert_same, randomize, spread_halting):
