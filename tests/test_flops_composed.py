@@ -151,6 +151,21 @@ def test_subclassed_model_is_counted_afterwards_with_its_head(images, subclassed
         flops.count(model, alone, image_size=(HEIGHT, WIDTH))
 
 
+class TakesImagesAlone(keras.Model):
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def call(self, images):
+        return self.block(images)
+
+
+def test_model_whose_call_takes_no_training_is_counted(images):
+    model = TakesImagesAlone(AdaptiveBlock([BasicUnit(4)], "sact"))
+    ours = flops.count(model, model(images), (HEIGHT, WIDTH))["flops"]
+    assert ours.numpy().tolist() == [2 * 2 * 3 * 3 * 4 * 4 * HEIGHT * WIDTH] * 2
+
+
 class BackboneAndMore(keras.Model):
     """Names that our networks have, for other things; a backbone of ours, and a block besides."""
 

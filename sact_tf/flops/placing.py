@@ -7,6 +7,7 @@ from keras import ops, tree
 
 from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
+from sact_tf.layers.unit_rules import takes
 
 _WITHIN = "FLOPs may be counted within the model too, for images of any size: sact_tf.flops.BlockFlops(block)."
 # Sizes that were found, by model, and by size of its images and names of its blocks.
@@ -85,7 +86,7 @@ def _trace(model, blocks, image_size):
     images = keras.KerasTensor((1, *frames, *shape[-3:]), dtype=_dtype_of_images(model))
     with run_blocks_by({id(block): watch(name, block) for name, block in blocks.items()}):
         # Of the base class: that of a functional model may know its outputs without running anything.
-        keras.Operation.compute_output_spec(model, images, training=False)
+        keras.Operation.compute_output_spec(model, images, **({"training": False} if takes(model, "training") else {}))
     for name in blocks:
         found = entered.get(name, [])
         if len(found) != 1 or None in found[0]:
