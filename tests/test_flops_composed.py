@@ -166,6 +166,30 @@ def test_model_whose_call_takes_no_training_is_counted(images):
     assert ours.numpy().tolist() == [2 * 2 * 3 * 3 * 4 * 4 * HEIGHT * WIDTH] * 2
 
 
+class Lesioned(keras.Model):
+    """Calls a model under a policy."""
+
+    def __init__(self, inner, policy):
+        super().__init__()
+        self.inner, self.policy = inner, policy
+
+    def call(self, images):
+        return sact_tf.depth.call(self.inner, images, self.policy)
+
+
+@pytest.mark.parametrize("model_type", ["vanilla", "act"])
+def test_model_that_calls_its_blocks_under_a_policy_is_counted_with_what_it_kept(images, model_type):
+    inner = TakesImagesAlone(AdaptiveBlock([BasicUnit(4), BasicUnit(4)], model_type, name="block"))
+    inner(images)
+    model = Lesioned(inner, sact_tf.depth.Deleted({"block": [1]}))
+    outputs = model(images)
+    with pytest.raises(ValueError, match=r"calls its blocks \['block'\] under a policy .* `kept=policy.kept"):
+        flops.count(model, outputs, (HEIGHT, WIDTH))
+    counted = flops.count(model, outputs, (HEIGHT, WIDTH), kept=model.policy.kept(model))["flops"]
+    # Two convolutions of 3x3, two FLOPs a product.
+    assert counted.numpy().tolist() == [2 * 2 * 3 * 3 * 4 * 4 * HEIGHT * WIDTH] * 2
+
+
 class BackboneAndMore(keras.Model):
     """Names that our networks have, for other things; a backbone of ours, and a block besides."""
 

@@ -46,10 +46,12 @@ def count(model, outputs, image_size=None, kept=None):
         ValueError: if an output is missing or cannot be this model's, a unit is of a kind whose convolutions are not
             known, or the sizes of another model's images are not known; `BlockFlops` within such a model needs no
             sizes. For an `image_size` that is not that of the outputs, and a `kept` of other blocks, maps or numbers of
-            units than the model has.
+            units than the model has, or none where another model calls blocks under a policy of `sact_tf.depth`.
     """
     ours = follows_its_backbone(model)
-    counter, needed = (_of_ours if ours else _of_others)(model, outputs, image_size)
+    counter, needed = (
+        _of_ours(model, outputs, image_size) if ours else _of_others(model, outputs, image_size, kept or ())
+    )
     for name, costs in counter.block_costs.items():
         if f"{name}/num_units" in needed:
             check_num_units(name, costs, needed[f"{name}/num_units"], frames=not ours)
@@ -163,11 +165,11 @@ def _of_ours(model, outputs, image_size):
     return counter, needed or _something_of_every_image(outputs, model)
 
 
-def _of_others(model, outputs, image_size):
+def _of_others(model, outputs, image_size, kept):
     """The same for any other Keras model that has blocks."""
     blocks = blocks_of(model)
     num_units = num_units_of(model, blocks, outputs)
-    sizes = input_sizes(model, blocks, image_size_of(model, outputs, image_size))
+    sizes = input_sizes(model, blocks, image_size_of(model, outputs, image_size), kept)
     needed = {f"{name}/num_units": value for name, value in num_units.items() if value is not None}
     costs = {name: BlockCosts.of(blocks[name]) for name in sizes}
     counter = ModelFlops(costs, input_sizes=sizes, fixed=_fixed_cost(model))

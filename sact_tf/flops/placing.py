@@ -7,7 +7,7 @@ from keras import ops, tree
 
 from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
-from sact_tf.layers.unit_rules import takes
+from sact_tf.layers.unit_rules import rule_of, takes
 
 _WITHIN = "FLOPs may be counted within the model too, for images of any size: sact_tf.flops.BlockFlops(block)."
 # Sizes that were found, by model, and by size of its images and names of its blocks.
@@ -44,7 +44,7 @@ def blocks_of(model):
     return dict(zip(names, blocks, strict=True))
 
 
-def input_sizes(model, blocks, image_size):
+def input_sizes(model, blocks, image_size, kept=()):
     """Dict from a block's name, in the order of execution, to `[height, width, times]`: what enters it for one image.
 
     `times` is how many such maps an image has: 1, or the frames of a sequence.
@@ -53,19 +53,31 @@ def input_sizes(model, blocks, image_size):
         model: built Keras model of one input.
         blocks: dict from names to its blocks.
         image_size: `(height, width)`.
+        kept: names of blocks of which it is known which units run.
+
+    Raises:
+        ValueError: if other blocks are called under a policy that leaves units out, or sizes cannot be known.
     """
-    sizes = _known.setdefault(model, {})
+    known = _known.setdefault(model, {})
     key = tuple(image_size), tuple(blocks)
-    if key not in sizes:
-        sizes[key] = _trace(model, blocks, key[0])
-    return sizes[key]
+    if key not in known:
+        known[key] = _trace(model, blocks, key[0])
+    sizes, lesioned = known[key]
+    if set(lesioned) - set(kept):
+        raise ValueError(
+            f"'{model.name}' calls its blocks {lesioned} under a policy of sact_tf.depth, and its outputs do not say "
+            "which of their units ran. Give `kept=policy.kept(model)`."
+        )
+    return sizes
 
 
 def _trace(model, blocks, image_size):
-    entered = {}
+    entered, lesioned = {}, []
 
     def watch(name, block):
         def run(features, training=None):
+            if _leaves_units_out(block):
+                lesioned.append(name)
             times, height, width, _ = features.shape
             entered.setdefault(name, []).append([height, width, times])
             with run_blocks_by({}):  # by itself
@@ -94,7 +106,15 @@ def _trace(model, blocks, image_size):
                 f"Block '{name}' of '{model.name}' must run once, on features of a known size, for its FLOPs to be "
                 f"counted afterwards. Received: sizes (height, width, times) {found}. {_WITHIN}"
             )
-    return {name: found[0] for name, found in entered.items()}
+    return {name: found[0] for name, found in entered.items()}, lesioned
+
+
+def _leaves_units_out(block):
+    """Whether a rule holds for a block at the moment by which other units run than the first `num_units`."""
+    rule = rule_of(block)
+    if rule is None or rule.kept is None:
+        return False
+    return block.model_type == "vanilla" or rule.halting_distribution is None
 
 
 def _shape_of_one_image(model, image_size):
