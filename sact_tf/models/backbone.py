@@ -10,6 +10,8 @@ from sact_tf.models.cloning import RefusesOtherLayers
 
 # Key of the config: at which epsilon each block halts.
 EPSILONS = "epsilons"
+# Names of what goes into networks and comes out of them besides blocks; a block would take their place.
+_TAKEN = ("images", "image_size", "logits", "predictions", "flops")
 
 
 class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
@@ -30,7 +32,8 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
 
     Args:
         stem: list of layers that come before the first block.
-        blocks: dict from a block's name to its `AdaptiveBlock`, in the order of execution.
+        blocks: dict from a block's name, which no other output and no input has, to its `AdaptiveBlock`, in the order
+            of execution.
         image_shape: `(height, width, 3)`; `None` stands for any height or width.
         minimum_size: int, smallest height and width in pixels.
         dtype: dtype policy that stem and blocks were made with.
@@ -54,6 +57,12 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     )
 
     def __init__(self, stem, blocks, image_shape, minimum_size, dtype=None, **kwargs):
+        taken = [name for name in (*blocks, *(block.name for block in blocks.values())) if name in _TAKEN]
+        if taken:
+            raise ValueError(
+                f"A block is an output under its name, and {_TAKEN} are inputs and outputs of their own. Give it "
+                f"another name, such as 'block1'. Received: {taken[0]!r}"
+            )
         images = keras.Input(check_image_shape(image_shape, minimum_size), name="images", dtype="float32")
         features = images
         for layer in stem:

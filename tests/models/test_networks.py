@@ -8,8 +8,8 @@ import tensorflow as tf
 import sact_tf
 import sact_tf.losses
 from sact_tf.config import MODEL_TYPES
-from sact_tf.layers import BasicUnit, BottleneckUnit
-from sact_tf.models import CifarBackbone, Classifier
+from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
+from sact_tf.models import Backbone, CifarBackbone, Classifier
 
 imagenet = functools.partial(sact_tf.imagenet_resnet, "2_1_1_1", num_classes=5, base_channels=2)
 cifar = functools.partial(sact_tf.cifar_resnet, "2_1_1", num_classes=5, base_channels=2, image_shape=(None, None, 3))
@@ -46,6 +46,13 @@ def test_outputs_have_the_documented_names_shapes_and_dtypes(
     assert got == expected
     np.testing.assert_array_equal(outputs["image_size"], [size, size])
     np.testing.assert_allclose(outputs["predictions"], keras.ops.softmax(outputs["logits"]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("key", "name"), [("image_size", None), ("logits", "one"), ("one", "images")])
+def test_block_that_would_take_the_place_of_another_output_is_rejected(key, name):
+    block = AdaptiveBlock([BasicUnit(3)], "vanilla", name=name)
+    with pytest.raises(ValueError, match=f"Give it another name, such as 'block1'. Received: '({key}|{name})'"):
+        Backbone([], {key: block}, (None, None, 3), 1)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "cifar"])
