@@ -206,6 +206,11 @@ def test_overlay_has_no_colour_at_its_minimum_and_below():
     np.testing.assert_allclose(picture[..., 1:], 0.2, rtol=1e-6)
 
 
+def test_overlay_of_a_map_that_is_below_its_minimum_everywhere_has_no_colour():
+    picture = visualize.overlay(np.full((1, 2, 3), 0.4), [[1.0, 2.0]], 0.5, minimum=3)
+    np.testing.assert_allclose(picture, np.full((1, 2, 3), 0.2))
+
+
 def test_overlay_of_a_colour_map_runs_from_its_first_to_its_last_colour():
     picture = visualize.overlay(np.zeros((1, 3, 3)), [[1.0, 2.0, 5.0]], 1.0, 5, 1, "viridis").numpy()[0]
     first, last = matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]
@@ -226,6 +231,8 @@ MISTAKES = {
     "no colours": (dict(image=np.zeros((2, 3))), "same height and width"),
     "two channels": (dict(image=np.zeros((2, 3, 2))), "same height and width"),
     "too opaque": (dict(alpha=75), r"`alpha`.*\[0, 1\].*75"),
+    "no maximum": (dict(maximum=float("nan")), "`maximum` .* finite number. Received: maximum=nan"),
+    "no minimum": (dict(minimum=float("-inf"), colour_map="viridis"), "`minimum` .* Received: minimum=-inf"),
     "no colour map": (dict(colour_map="veridis"), "'viridis'.*'veridis'"),
 }
 

@@ -1,6 +1,8 @@
 """Maps of computation, as arrays at the resolution of the images."""
 
 import functools
+import math
+import numbers
 
 import keras
 import tensorflow as tf
@@ -105,13 +107,13 @@ def colour(values, minimum, maximum, colour_map="viridis"):
     Args:
         values: float of any shape `(...)`.
         minimum: float, what has the first colour, and so has everything below.
-        maximum: float, what has the last colour; equal to `minimum` for a map without any contrast.
+        maximum: float, what has the last colour; not above `minimum` for a map without any contrast.
         colour_map: name of one of Matplotlib's colour maps.
 
     Returns:
         float32 tensor `(..., 3)` in [0, 1]: red, green, blue.
     """
-    share = tf.math.divide_no_nan(tf.cast(values, tf.float32) - minimum, tf.cast(maximum, tf.float32) - minimum)
+    share = _share(values, minimum, maximum)
     table = tf.constant(_colours(colour_map))
     count = tf.shape(table)[0]
     # Compared before it becomes an int, whose range a float may exceed.
@@ -150,7 +152,7 @@ def overlay(image, ponder_map, alpha=0.75, maximum=None, minimum=0.0, colour_map
         float32 tensor of the shape of `image`; in [0, 1] if the image is, and no value is above the maximum.
 
     Raises:
-        ValueError: if image and map are not of the same height and width.
+        ValueError: if image and map are not of the same height and width, or a minimum or maximum is not finite.
     """
     image, ponder_map = _unit_range(image), tf.cast(ponder_map, tf.float32)
     if not image.shape[:-1].is_compatible_with(ponder_map.shape) or image.shape[-1] not in (3, None):
@@ -165,9 +167,18 @@ def overlay(image, ponder_map, alpha=0.75, maximum=None, minimum=0.0, colour_map
         maximum = tf.reduce_max(ponder_map, axis=(-2, -1), keepdims=True)
     if colour_map is not None:
         return image * (1 - alpha) + colour(ponder_map, minimum, maximum, colour_map) * alpha
-    share = tf.math.divide_no_nan(ponder_map - minimum, tf.cast(maximum, tf.float32) - minimum)
     # Below the minimum there is no colour either.
-    return image * (1 - alpha) + tf.maximum(share, 0.0)[..., None] * tf.constant([alpha, 0.0, 0.0])
+    share = tf.maximum(_share(ponder_map, minimum, maximum), 0.0)
+    return image * (1 - alpha) + share[..., None] * tf.constant([alpha, 0.0, 0.0])
+
+
+def _share(values, minimum, maximum):
+    """How far values are on the way from `minimum` to `maximum`; 0 where there is no way."""
+    for name, value in (("minimum", minimum), ("maximum", maximum)):
+        if isinstance(value, numbers.Real) and not math.isfinite(value):
+            raise ValueError(f"`{name}` of the colours must be a finite number. Received: {name}={value!r}")
+    minimum, maximum = (tf.cast(value, tf.float32) for value in (minimum, maximum))
+    return tf.math.divide_no_nan(tf.cast(values, tf.float32) - minimum, tf.maximum(maximum - minimum, 0.0))
 
 
 def heat_map(images, outputs, figure="ponder_cost", num_images=5, alpha=0.75, border=5, normalize=True):
