@@ -505,8 +505,13 @@ def test_what_somebody_put_beside_an_export_is_never_lost(tmp_path):
         "model.ckpt-7.index",
     ):
         (tmp_path / "1" / name).touch()
-    for name in ("variables", "assets"):
-        (tmp_path / "1" / name).mkdir()
+    for name in ("variables/variables.index", "assets/labels.txt"):
+        (tmp_path / "1" / name).parent.mkdir()
+        (tmp_path / "1" / name).touch()
+    (tmp_path / "1" / "assets" / "vocabulary.txt").touch()
+    with pytest.raises(FileExistsError, match=r"no export wrote: assets/vocabulary\.txt\. It would be lost"):
+        write_export(tmp_path / "1", "model.onnx", overwrite=True)
+    (tmp_path / "1" / "assets" / "vocabulary.txt").unlink()
     write_export(tmp_path / "1", "model.onnx", overwrite=True)
     assert names_in(tmp_path) == ["1", "page"] and (out / "index.html").read_text() == "a day's work"
 

@@ -19,8 +19,8 @@ _WRITTEN = (
     DESCRIPTION_FILE,
     "saved_model.pb",
     "fingerprint.pb",
-    "variables",
-    "assets",
+    "variables/variables.*",
+    "assets/labels.txt",
     "model.onnx",
     "model.keras",
     "model.weights.h5",
@@ -65,7 +65,7 @@ def check_output_dir(path, overwrite):
         raise FileExistsError(
             f"{path} holds an export already. Give --overwrite to replace it, or another --output_dir."
         )
-    others = [name for name in sorted(os.listdir(resolved)) if not any(fnmatchcase(name, each) for each in _WRITTEN)]
+    others = [name for name in _names_in(resolved) if not any(fnmatchcase(name, each) for each in _WRITTEN)]
     if others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         raise FileExistsError(
@@ -73,6 +73,18 @@ def check_output_dir(path, overwrite):
             "Move it elsewhere, or give another --output_dir."
         )
     return resolved
+
+
+def _names_in(directory):
+    """What is in an export's directory, sorted, and in those that a SavedModel has in it: `assets/labels.txt`."""
+    names = []
+    for name in sorted(os.listdir(directory)):
+        within = os.path.join(directory, name)
+        if any(each.startswith(f"{name}/") for each in _WRITTEN) and os.path.isdir(within):
+            names += [f"{name}/{each}" for each in sorted(os.listdir(within))]
+        else:
+            names.append(name)
+    return names
 
 
 @contextlib.contextmanager
