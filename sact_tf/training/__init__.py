@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from sact_tf import checkpoints
 from sact_tf import config as configs
-from sact_tf.data import pipeline, trained_classes
+from sact_tf.data import pipeline, trained_classes, trained_records
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 from sact_tf.tasks import class_names_of, task_of
@@ -42,8 +42,8 @@ def train(
 
     Args:
         config: `TrainingConfig`.
-        train_log_dir: directory of the run: `config.json`, `environment.json`, `classes.json`, checkpoints
-            `model.ckpt-<step>`, TensorBoard events.
+        train_log_dir: directory of the run: `config.json`, `environment.json`, `classes.json`, `records.json`,
+            checkpoints `model.ckpt-<step>`, TensorBoard events.
         save_interval_secs: seconds between checkpoints; one more is written at the end.
         save_summaries_secs: seconds between TensorBoard summaries.
         max_to_keep: int, checkpoints that are kept.
@@ -105,9 +105,10 @@ def train(
             trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
         )
         _start(trainer, begun, config, names, log)
-        # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over.
-        if chief:
-            _note(train_log_dir, config, names, begun, log)
+        # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over. What is
+        # complete learns nothing more, whatever data are named now.
+        if chief and trainer.steps_done() < config.max_number_of_steps:
+            _note(train_log_dir, config, source, names, begun, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():
             return session.run(source)
@@ -135,11 +136,14 @@ def _check_directory(config, train_log_dir):
         ) from error
 
 
-def _note(train_log_dir, config, names, begun, log):
-    """Writes beside the checkpoints what the run is, and of which classes unless it has begun already."""
+def _note(train_log_dir, config, source, names, begun, log):
+    """Writes beside the checkpoints what the run is, and what it learns from unless it has begun already."""
     write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
-    if not begun:
+    if begun:
+        trained_records.compare(train_log_dir, source, log)
+    else:
         trained_classes.note(train_log_dir, names)
+        trained_records.note(train_log_dir, source)
     note_environment(train_log_dir, log)
 
 
