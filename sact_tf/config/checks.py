@@ -7,6 +7,11 @@ import numbers
 MAX_SECONDS = 10**9
 
 
+def is_number(value):
+    """Whether a value is a real number, and no bool."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def check_counts(**counts):
     """Raises ValueError unless each is an int, at least 1, under its name."""
     for name, value in counts.items():
@@ -16,15 +21,14 @@ def check_counts(**counts):
 
 def check_anchor_base_size(size):
     """Returns the size as a float; raises ValueError unless it is a positive number of pixels."""
-    if not isinstance(size, numbers.Real) or isinstance(size, bool) or not (math.isfinite(size) and size > 0):
+    if not (is_number(size) and math.isfinite(size) and size > 0):
         raise ValueError(f"`anchor_base_size` must be a positive number of pixels. Received: anchor_base_size={size!r}")
     return float(size)
 
 
 def check_weight_decay(weight_decay):
     """Raises ValueError unless the weight of L2 is a finite number >= 0, or `None` for none."""
-    number = isinstance(weight_decay, numbers.Real) and not isinstance(weight_decay, bool)
-    if weight_decay is not None and not (number and math.isfinite(weight_decay) and weight_decay >= 0):
+    if weight_decay is not None and not (is_number(weight_decay) and math.isfinite(weight_decay) and weight_decay >= 0):
         raise ValueError(
             "`weight_decay` (L2 of the kernels) must be a finite number >= 0; 0 leaves it out. Received: "
             f"weight_decay={weight_decay!r}"
@@ -37,7 +41,7 @@ def check_norm(momentum, epsilon):
         ("norm_momentum", momentum, 1.0, "decay of the moving averages) must be a number in [0, 1]"),
         ("norm_epsilon", epsilon, math.inf, "added to the variance) must be a number >= 0"),
     ):
-        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0.0 <= value <= most:
+        if not (is_number(value) and 0.0 <= value <= most):
             raise ValueError(f"`{name}` ({wanted}. Received: {name}={value!r}")
 
 

@@ -6,7 +6,8 @@ import math
 import os
 import re
 
-from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records
+from sact_tf.config import json_files
+from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records, is_number
 from sact_tf.config.idle import idle_settings
 from sact_tf.config.models import ModelConfig, check_train_effective
 from sact_tf.config.recipes import check_dataset, check_task_settings
@@ -110,11 +111,11 @@ class TrainingConfig:
             raise ValueError(f"`seed` must be an int from 0 to 2**32 - 1. Received: seed={self.seed!r}")
         for name in _POSITIVE:
             value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
+            if value is not None and not (is_number(value) and math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}")
         for name in ("momentum", "moving_average_decay"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
+            if value is not None and not (is_number(value) and 0 <= value < 1):
                 raise ValueError(f"`{name}` must lie in [0, 1). Received: {name}={value!r}")
         boundaries = list(self.learning_rate_boundaries)
         if boundaries != sorted(set(boundaries)) or any(not isinstance(step, int) or step < 1 for step in boundaries):
@@ -131,12 +132,18 @@ class TrainingConfig:
     def from_json(cls, text):
         """Reads what `to_json` wrote; ValueError for anything else."""
         try:
-            fields = json.loads(text)
-            model = ModelConfig(**fields.pop("model"))
-            boundaries = tuple(fields.pop("learning_rate_boundaries"))
-            return cls(model=model, learning_rate_boundaries=boundaries, **fields)
-        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            return cls._of(json_files.parse_object(text))
+        except ValueError as error:
             raise ValueError(f"This is not the configuration of a sact_tf training run: {error}") from error
+
+    @classmethod
+    def _of(cls, fields):
+        """The configuration of a dict of JSON; ValueError, a part of a sentence, if it is of something else."""
+        model, boundaries = fields.get("model"), fields.get("learning_rate_boundaries", [])
+        if not isinstance(model, dict) or not isinstance(boundaries, list):
+            raise ValueError("it lacks the network, `model`, or the steps of `learning_rate_boundaries`")
+        network = json_files.settings(ModelConfig, model)
+        return json_files.settings(cls, {**fields, "model": network, "learning_rate_boundaries": tuple(boundaries)})
 
 
 def check_compiles(config, what):
@@ -182,11 +189,13 @@ def read_config(train_log_dir):
     path = os.path.join(train_log_dir, CONFIG_FILE)
     if not os.path.exists(path):
         raise FileNotFoundError(f"{train_log_dir} holds no training run: there is no {CONFIG_FILE} in it.")
-    with open(path, encoding="utf-8") as file:
-        try:
-            return TrainingConfig.from_json(file.read())
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+    try:
+        return TrainingConfig._of(json_files.read_object(path))
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: This is not the configuration of a sact_tf training run: {str(error).removesuffix('.')}. Bring "
+            "it back from a copy, or take the one that the run's command writes into another --train_log_dir."
+        ) from error
 
 
 def differences(config, other):

@@ -6,7 +6,9 @@ network's. A run that began before there was such a note has none, and data are 
 
 import json
 import os
+import re
 
+from sact_tf.config import json_files
 from sact_tf.data.annotations import named
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import one_line
@@ -38,11 +40,13 @@ def read(checkpoint):
     """
     path = os.path.join(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint), CLASSES_FILE)
     try:
-        with open(path, encoding="utf-8") as file:
-            return {int(number): str(name) for number, name in json.load(file).items()}
+        names = json_files.read_object(path)
+        if not all(re.fullmatch(r"\d+", number) and isinstance(name, str) for number, name in names.items()):
+            raise ValueError("it has other things than names by numbers")
+        return {int(number): name for number, name in names.items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (ValueError, AttributeError) as error:
+    except ValueError as error:
         raise ValueError(
             f"{one_line(path)} is damaged: {error}. It has the names of the run's classes, by their numbers. Remove "
             "it: then nothing tells data of other classes from the run's own."

@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 
+from sact_tf.config import json_files
 from sact_tf.data.records import BadRecord
 from sact_tf.data.whole_files import write_atomically
 
@@ -76,8 +77,7 @@ def _facts(source):
 def _read(train_log_dir):
     """What a run noted; an empty dict where there is nothing, or it is damaged."""
     try:
-        with open(os.path.join(train_log_dir, RECORDS_FILE), encoding="utf-8") as file:
-            facts = json.load(file)
+        facts = json_files.read_object(os.path.join(train_log_dir, RECORDS_FILE))
         return {"records": int(facts["records"]), "checksums": dict(facts["checksums"])}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import shutil
 
@@ -173,3 +174,33 @@ def test_what_xla_cannot_compile_to_the_bit_is_refused_where_a_run_is_configured
         config.default_training_config(dataset, jit_compile=True)
     assert config.default_training_config(dataset, jit_compile=True, deterministic=False).jit_compile
     assert config.default_training_config("cifar10", jit_compile=True).deterministic
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: "", "it is empty"),
+        (lambda text: "\0" * 500, "it is empty"),
+        (lambda text: text[:200], r"it is cut short, or no JSON \(line 1\d\)"),
+        (lambda text: "[]", "it has no names with values"),
+        (lambda text: "[" * 100_000, "it is no JSON"),
+        (lambda text: text.encode("utf-16"), "it is no text in UTF-8"),
+        (lambda text: text.replace('"dataset"', '"data"'), "it lacks dataset"),
+        (lambda text: text.replace('"seed"', '"sed"'), "this version of sact_tf knows no sed, which it has"),
+        (lambda text: text.replace('"model": {', '"other": {'), "it lacks the network"),
+        (lambda text: text.replace('"learning_rate": 0.1', '"learning_rate": "high"'), "`learning_rate` must be a pos"),
+        (lambda text: text.replace('"momentum": 0.9', '"momentum": true'), r"`momentum` must lie in \[0, 1\)"),
+    ],
+)
+def test_what_is_wrong_with_a_run_s_configuration_is_said_in_words(tmp_path, change, said):
+    changed = change(config.default_training_config("cluttered_digits").to_json())
+    (tmp_path / config.CONFIG_FILE).write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+    with pytest.raises(ValueError, match=rf"config\.json: This is not .*: {said}.* Bring it back from a copy, or take"):
+        config.read_config(str(tmp_path))
+
+
+def test_a_run_s_configuration_that_an_editor_saved_is_read(tmp_path):
+    begun = config.default_training_config("cluttered_digits", learning_rate_boundaries=(1, 2))
+    text = "\ufeff" + json.dumps(json.loads(begun.to_json())).replace(", ", ",\r\n")
+    (tmp_path / config.CONFIG_FILE).write_bytes(text.encode())
+    assert config.read_config(str(tmp_path)) == begun

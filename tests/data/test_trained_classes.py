@@ -45,11 +45,20 @@ def test_a_run_without_the_note_is_taken_as_it_comes(run):
     trained_classes.check(run, {1: "dog"}, pytest.fail)
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"one": "apple"}'])
-def test_a_damaged_note_is_named(run, text):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "it is empty"),
+        ("{", r"it is cut short, or no JSON \(line 1\)"),
+        ("[1]", "it has no names with values"),
+        ('{"one": "apple"}', "it has other things than names by numbers"),
+        ('{"1": ["apple"]}', "it has other things than names by numbers"),
+    ],
+)
+def test_a_damaged_note_is_named(run, text, said):
     with open(os.path.join(run, trained_classes.CLASSES_FILE), "w", encoding="utf-8") as file:
         file.write(text)
-    with pytest.raises(ValueError, match=r"classes\.json is damaged: .* Remove it"):
+    with pytest.raises(ValueError, match=rf"classes\.json is damaged: {said}.* Remove it"):
         trained_classes.read(run)
 
 
