@@ -220,8 +220,8 @@ def define_training_flags():
     flags.DEFINE_boolean("jit_compile", None, "Compile the step with XLA.")
     flags.DEFINE_enum("strategy", "one", list(STRATEGIES), "Devices: one, all of this machine, several machines, TPU.")
     flags.DEFINE_string("tpu", "", "Name or address of the TPU.")
-    flags.DEFINE_integer("save_interval_secs", 600, "Seconds between checkpoints; one more is written at the end.")
-    flags.DEFINE_integer("save_summaries_secs", 60, "Seconds between TensorBoard summaries.")
+    flags.DEFINE_integer("save_interval_secs", 600, "Seconds between checkpoints, 0: each step; one more at the end.")
+    flags.DEFINE_integer("save_summaries_secs", 60, "Seconds between TensorBoard summaries, 0: each step.")
 
 
 def _published():

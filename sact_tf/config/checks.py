@@ -45,16 +45,21 @@ def check_norm(momentum, epsilon):
             raise ValueError(f"`{name}` ({wanted}. Received: {name}={value!r}")
 
 
+def check_seconds(**seconds):
+    """Raises ValueError unless each is a number of seconds that can be waited, under its name."""
+    for name, value in seconds.items():
+        if not (is_number(value) and 0 <= value <= MAX_SECONDS):
+            raise ValueError(
+                f"`{name}` must be a number of seconds, from 0 to {MAX_SECONDS}. Received: {name}={value!r}"
+            )
+
+
 def check_evaluation(eval_interval_secs, report_dir, report_vanilla_dir):
     """Raises ValueError for seconds that cannot be waited, and for a plain run without a report that compares with it.
 
     Other settings of an evaluation are those of a split.
     """
-    if not 0 <= eval_interval_secs <= MAX_SECONDS:
-        raise ValueError(
-            f"`eval_interval_secs` must be a number of seconds, from 0 to {MAX_SECONDS}. Received: "
-            f"eval_interval_secs={eval_interval_secs!r}"
-        )
+    check_seconds(eval_interval_secs=eval_interval_secs)
     if report_vanilla_dir and not report_dir:
         raise ValueError(
             "`report_vanilla_dir` is the run that a report compares with, and none was asked for. Give --report_dir, "

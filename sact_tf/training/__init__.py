@@ -44,8 +44,8 @@ def train(
         config: `TrainingConfig`.
         train_log_dir: directory of the run: `config.json`, `environment.json`, `classes.json`, `records.json`,
             checkpoints `model.ckpt-<step>`, TensorBoard events.
-        save_interval_secs: seconds between checkpoints; one more is written at the end.
-        save_summaries_secs: seconds between TensorBoard summaries.
+        save_interval_secs: seconds between checkpoints, 0 for one after each step; one more is written at the end.
+        save_summaries_secs: seconds between TensorBoard summaries, 0 for each step.
         max_to_keep: int, checkpoints that are kept.
         strategy: where to compute, see `strategies.make_strategy`. Of several workers the first writes the
             run's files; all of them read its checkpoints, so the directory is one that they share.
@@ -60,9 +60,9 @@ def train(
         `accuracy`, ... (none if the run was complete already).
 
     Raises:
-        ValueError: if the directory's name cannot be that of a run, if it holds a run of another configuration, of
-            other classes or a damaged checkpoint, if `finetune_path` does not fit, or if another worker was
-            started with other settings.
+        ValueError: for seconds that cannot be waited, if the directory's name cannot be that of a run, if it holds a
+            run of another configuration, of other classes or a damaged checkpoint, if `finetune_path` does not fit, or
+            if another worker was started with other settings.
         OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
             another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
@@ -76,6 +76,7 @@ def train(
             "`config.depth_rule`: give both or none. A run of a study is gone on with by the study. Received: "
             f"kept_units={kept_units!r}, depth_rule={config.depth_rule!r}"
         )
+    configs.check_seconds(save_interval_secs=save_interval_secs, save_summaries_secs=save_summaries_secs)
     if strategy == "tpu":
         configs.check_compiles(config, "A TPU")
     _check_directory(config, train_log_dir)

@@ -285,6 +285,14 @@ def test_a_directory_with_checkpoints_of_something_else_is_refused(tmp_path):
         training.train(small_config(), str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["save_interval_secs", "save_summaries_secs"])
+@pytest.mark.parametrize("seconds", [-1, float("nan"), None])
+def test_seconds_that_cannot_be_waited_are_refused(tmp_path, name, seconds):
+    with pytest.raises(ValueError, match=f"`{name}` must be a number of seconds, from 0 .* Received: {name}={seconds}"):
+        training.train(small_config(), str(tmp_path / "run"), **{name: seconds})
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"cannot be written.*file"):
