@@ -17,7 +17,8 @@ ENVIRONMENT_FILE = "environment.json"
 _SCRIPTS = ("train.py", "eval.py")
 # Commands that compute gradients; what else they do takes less time.
 _TRAINING = ("train.py", "studies")
-_WORDS = {"0": "off", "1": "on"}
+# All that TensorFlow takes there, in capital letters too; anything else it takes for its own choice.
+_WORDS = {"0": "off", "false": "off", "1": "on", "true": "on"}
 
 # One line on what was chosen, and why; empty in programs that are none of our commands.
 choice = ""
@@ -27,7 +28,8 @@ def choose_onednn():
     """Sets the environment's switch for oneDNN if this process is one of our commands; `choice` says which and why.
 
     Must come before TensorFlow is imported. What the environment says already is left alone; a run that is resumed
-    goes on as it began; else it is on for training, and off for what only computes outputs.
+    goes on as it began; else it is on for training, and off for what only computes outputs. An environment that says
+    something else than on or off ends the process with a sentence.
     """
     global choice
     program = getattr(sys.modules.get("__main__"), "__file__", None)
@@ -35,9 +37,14 @@ def choose_onednn():
     if command is None:
         return
     setting, reason = wanted(os.environ, sys.orig_argv, command in _TRAINING, facts())
-    if setting is not None:
-        os.environ[SWITCH] = setting
-        choice = f"oneDNN {_WORDS.get(setting, setting)}: {reason}"
+    if setting is None:
+        return
+    if setting.lower() not in _WORDS:
+        sys.exit(
+            f"error: {SWITCH} in the environment must be 0 or 1, for oneDNN off or on. Received: {SWITCH}={setting}"
+        )
+    os.environ[SWITCH] = setting
+    choice = f"oneDNN {_WORDS[setting.lower()]}: {reason}"
 
 
 def run_keras_on_tensorflow():

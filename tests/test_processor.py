@@ -133,6 +133,24 @@ def test_a_command_refuses_another_backend_of_keras_in_a_sentence(monkeypatch, c
     assert os.environ == {"KERAS_BACKEND": "jax"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"), [("0", "off"), ("False", "off"), ("TRUE", "on"), ("abc", None), ("off", None), (" ", None)]
+)
+def test_a_switch_that_tensorflow_would_pass_over_is_refused_in_a_sentence(monkeypatch, asked, said):
+    monkeypatch.setattr(processor, "command_of", lambda *words: "train.py")
+    monkeypatch.setattr(processor, "choice", "")
+    monkeypatch.setenv(processor.SWITCH, asked)
+    expected = contextlib.nullcontext()
+    if said is None:
+        expected = pytest.raises(
+            SystemExit, match=rf"^error: .* must be 0 or 1, .* Received: {processor.SWITCH}={asked}$"
+        )
+    with expected:
+        processor.choose_onednn()
+    assert processor.choice == (f"oneDNN {said}: the environment has {processor.SWITCH}={asked}" if said else "")
+    assert os.environ[processor.SWITCH] == asked
+
+
 def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs(tmp_path, monkeypatch):
     lines = []
     note_environment(str(tmp_path), lines.append)
