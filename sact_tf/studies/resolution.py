@@ -13,6 +13,7 @@ from absl import flags
 
 from sact_tf import checkpoints, command_line
 from sact_tf import config as configs
+from sact_tf.data import cifar10
 from sact_tf.evaluation import measuring
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
@@ -70,8 +71,7 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
             if collapsed(config.model.units, _units(metrics)):
                 log(
                     f"At {size} x {size} the network hardly ever runs more than the first unit of a block, and so "
-                    f"decides nothing. It learned from {config.image_size} x {config.image_size}; give images of "
-                    "sizes nearer to that, or fine-tune it on these."
+                    f"decides nothing. {_way_out(config, size)}"
                 )
             runs.write_table(f"{path}.csv", rows)
             runs.save_figure(charts.resolution(rows, list(rows[0])[-1]), path)
@@ -91,6 +91,12 @@ def _stored(run_dir, number, size):
 
 def _check_sizes(directory, config, sizes):
     """Raises ValueError where a network, or its data set, has no images as small, or as large."""
+    if config.dataset == "cifar10" and {*sizes} - {cifar10.IMAGE_SIZE}:
+        raise ValueError(
+            f"{directory} was trained on cifar10, whose images are all {cifar10.IMAGE_SIZE} x {cifar10.IMAGE_SIZE}, so "
+            "there is no other size to evaluate it at. Leave it out of --checkpoint_dirs, or give "
+            f"--image_sizes={cifar10.IMAGE_SIZE}."
+        )
     for size in sorted({min(sizes), max(sizes)} if sizes else ()):
         try:
             measuring.prepare(runs.evaluation_of(config, directory, 1, size), directory, None)
@@ -103,6 +109,16 @@ def _check_sizes(directory, config, sizes):
 def _units(metrics):
     """Mean units of each block, in order; none of a network that does not halt."""
     return [metrics[name] for name in sorted(metrics) if name.endswith(_UNITS)]
+
+
+def _way_out(config, size):
+    """What to do about a network that has collapsed at a size, a sentence."""
+    if size == config.image_size:
+        return f"It learned from these; train it with a lower --tau (now {config.model.tau:g}), or from a plain one."
+    return (
+        f"It learned from {config.image_size} x {config.image_size}; give images of sizes nearer to that, or fine-tune "
+        "it on these."
+    )
 
 
 def collapsed(units, means):

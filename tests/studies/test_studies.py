@@ -314,6 +314,20 @@ def test_resolution_refuses_a_size_that_is_none_before_it_evaluates_anything(tra
     assert not lines and not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("sizes", [None, [32, 48]])
+def test_resolution_says_that_cifar10_has_one_size(tmp_path, monkeypatch, sizes):
+    (tmp_path / "config.json").write_text(default_training_config("cifar10").to_json())
+    monkeypatch.setattr(resolution.checkpoints, "checkpoint_prefix", str)
+    with pytest.raises(ValueError, match=r"images are all 32 x 32, .* or give --image_sizes=32\.$"):
+        resolution.run([str(tmp_path)], sizes, str(tmp_path / "new"), log=pytest.fail)
+
+
+def test_the_way_out_of_a_collapse_depends_on_the_size():
+    learned = default_training_config("cluttered_digits")
+    assert "nearer to that" in resolution._way_out(learned, 48)
+    assert resolution._way_out(learned, 64).startswith("It learned from these; train it with a lower --tau (now 0.04)")
+
+
 def test_depths_of_another_network_are_refused_by_their_flag(tmp_path):
     with pytest.raises(ValueError, match=r"--vanilla_models=1,2,3,5 is not for the imagenet network; give others\."):
         tradeoff.run(str(tmp_path / "study"), dataset="imagenet")
