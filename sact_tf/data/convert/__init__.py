@@ -92,6 +92,8 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     alike = collections.Counter(name.casefold() for name in folder.pictures)
     if twice := [name for name in folder.pictures if alike[name.casefold()] > 1]:
         log(f"Note: {named(twice)} differ in capital letters alone, and each is a class of its own")
+    for names in folder.shared:
+        log(f"Note: {named(names)} have a folder in common, by a link, and its pictures are of each of them")
     classes = _numbered_classes(folder, dataset, output_dir, log)
     names = _file_names(to, dataset, split, num_shards)
     parts = _shuffled_parts(_examples(folder, classes), names)

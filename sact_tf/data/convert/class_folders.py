@@ -16,7 +16,7 @@ SYSTEM_NAMES = {
 }
 BESIDE, HIDDEN, NO_PICTURE = "beside the class folders", "hidden or of a system", "no picture"
 EMPTY, ABOVE, NO_FILE = "class folder without pictures", "link to a folder above", "neither file nor folder"
-OUTPUT = "the folder that is written to"
+OUTPUT, NOTHING = "the folder that is written to", "link to nothing"
 MAX_NAMED = 3
 
 
@@ -27,11 +27,13 @@ class Folder(NamedTuple):
         path: of the folder.
         pictures: dict from the sorted names of the classes to the paths of their pictures, at any depth.
         left_out: dict from a reason to the paths of what is no example for it.
+        shared: list of the sorted names of classes that have a folder in common, by a link.
     """
 
     path: str
     pictures: dict
     left_out: dict
+    shared: list
 
     def __str__(self):
         """One line: how many pictures and classes, and what was left out."""
@@ -67,12 +69,13 @@ def read_folder(path, output_dir=None, log=None):
     path, found = str(path), {}
     for entry in reader.entries(path, (path,)):
         if not _is(entry.is_dir):
-            reader.leave_out(BESIDE, entry)
+            reader.leave_out(BESIDE if os.path.exists(entry.path) else NOTHING, entry)
         elif paths := list(reader.pictures_below(entry.path, (path, entry.path))):
             found.setdefault(composed(entry.name), []).extend(paths)
         else:
             reader.leave_out(EMPTY, entry)
-    return Folder(path, dict(sorted(found.items())), reader.left_out)
+    shared = {tuple(sorted(classes)) for classes in reader.classes.values() if len(classes) > 1}
+    return Folder(path, dict(sorted(found.items())), reader.left_out, sorted(shared))
 
 
 class _Reader:
@@ -81,6 +84,8 @@ class _Reader:
     def __init__(self, output_dir, log):
         self.output_dir, self.log = output_dir and os.path.realpath(output_dir), log
         self.left_out, self.found, self.timer = {}, 0, Timer(SECONDS_BETWEEN_MESSAGES)
+        # From where a folder really is to the names of the classes whose pictures it holds.
+        self.classes = {}
 
     def leave_out(self, reason, entry):
         self.left_out.setdefault(reason, []).append(entry.path)
@@ -103,6 +108,7 @@ class _Reader:
 
     def pictures_below(self, folder, way):
         """Paths of the pictures in a folder and in those below."""
+        self.classes.setdefault(os.path.realpath(folder), set()).add(composed(os.path.basename(way[1])))
         for entry in self.entries(folder, way):
             if _is(entry.is_dir):
                 yield from self.pictures_below(entry.path, (*way, entry.path))

@@ -83,7 +83,7 @@ def test_a_link_that_leads_to_itself_is_a_picture_that_cannot_be_read(tmp_path):
         (tmp_path / name).symlink_to(tmp_path / name)
     folder = class_folders.read_folder(tmp_path, tmp_path / "data")
     assert below(tmp_path, folder.pictures["a"]) == ["a/1.jpg", "a/round.jpg"]
-    assert below(tmp_path, folder.left_out[class_folders.BESIDE]) == ["round"]
+    assert below(tmp_path, folder.left_out[class_folders.NOTHING]) == ["round"]
 
 
 def test_the_folder_that_is_written_to_is_no_class(tmp_path):
@@ -149,3 +149,14 @@ def test_classes_that_differ_in_capital_letters_alone_are_told(folder, tmp_path)
     shutil.copytree(mine / "cup", mine / "Cup")
     convert.convert(mine, "tfrecord", "imagenet", tmp_path / "out", log=lines.append)
     assert lines[1] == "Note: Cup, cup differ in capital letters alone, and each is a class of its own"
+
+
+def test_classes_that_are_one_folder_by_a_link_are_told_and_so_is_a_link_to_nothing(folder, tmp_path):
+    mine, lines = shutil.copytree(folder, tmp_path / "mine"), []
+    (mine / "mug").symlink_to("cup")
+    (mine / "pear").symlink_to("nowhere")
+    (mine / "bear" / "more").symlink_to(mine / "apple")
+    convert.convert(mine, "tfrecord", "imagenet", tmp_path / "out", log=lines.append)
+    assert "link to nothing 1 (pear)" in lines[0]
+    said = "have a folder in common, by a link, and its pictures are of each of them"
+    assert lines[1:3] == [f"Note: apple, bear {said}", f"Note: cup, mug {said}"]
