@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 
+BACKGROUND = "background"
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 _ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|[nrt\\])")
 
@@ -37,6 +38,11 @@ def lines(names):
 def composed(name):
     """A name with each letter and its accent as one character: Macs write them as two, and they are the same class."""
     return unicodedata.normalize("NFC", name)
+
+
+def is_background(name):
+    """Whether a name is that of what is nothing else, as programs write it."""
+    return name.strip("_ ").lower() == BACKGROUND
 
 
 def escaped(name):

@@ -16,7 +16,8 @@ from keras.utils import bounding_boxes
 
 from sact_tf.data import detection_files
 from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
-from sact_tf.data.coco_json import WAY_OUT, is_outermost, read_json
+from sact_tf.data.class_names import is_background
+from sact_tf.data.coco_json import MAX_SIDE, WAY_OUT, check_boxes, is_outermost, read_json
 from sact_tf.data.detection import Categories
 from sact_tf.data.directories import nothing_found
 
@@ -29,9 +30,8 @@ _AMONG_PICTURES, _OTHER_NAMES = "_annotations.coco.json", {"val": "valid"}
 _TRIED = 20
 # Bytes within which a list of categories is looked for before the whole file is read.
 _WINDOW = 1 << 22
-# What records hold as int64, and sizes as int32.
-_MAX_NUMBER, _MAX_SIDE = 2**63 - 1, 2**31 - 1
-_MAX_AREA = _MAX_SIDE**2
+# What records hold as int64.
+_MAX_NUMBER = 2**63 - 1
 
 
 def open_split(directory, split, image_size, log=None):
@@ -111,12 +111,13 @@ def read_split(directory, path, log=None):
     content = read_json(path)
     images, boxes = content["images"], content["annotations"]
     others = {other: _quick_categories(other) for other in _all_annotations(directory) if other != path}
-    categories = _merged({path: _categories(path, content), **others})
+    own = _categories(path, content)
+    categories = _merged({path: own, **others})
     if log:
         log(f"Reading {path}: {len(images)} pictures, {len(boxes)} boxes, {len(categories)} classes")
     numbers = _numbers(path, "images", images, ("id", "file_name", "height", "width"))
     _numbers(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
-    _check_crowds_and_areas(path, boxes)
+    check_boxes(path, boxes, own)
     classes = {number: place for place, number in enumerate(categories.numbers, 1)}
     for key, known, kind in (("image_id", numbers, "pictures"), ("category_id", classes, "categories")):
         # As they are written: the text "1" is not the number 1. A list is no id, and no key of a dict.
@@ -187,26 +188,12 @@ def _numbers(path, kind, entries, needed):
     return numbers
 
 
-def _check_crowds_and_areas(path, boxes):
-    for place, box in enumerate(boxes):
-        # Written so that NaN fails.
-        if not isinstance(area := box.get("area") or 0, (int, float)) or not abs(area) <= _MAX_AREA:
-            raise ValueError(
-                f"{path}: the area of annotations[{place}] must be a number, in square pixels, or left out. Received: "
-                f"{str(area)[:100]!r}. {WAY_OUT}."
-            )
-        if (crowd := box.get("iscrowd", 0)) not in (0, 1, None):
-            raise ValueError(
-                f"{path}: iscrowd of annotations[{place}] must be 0 or 1, a number. Received: {crowd!r}. {WAY_OUT}."
-            )
-
-
 def _check_sizes(path, images):
     for place, image in enumerate(images):
         size = image["height"], image["width"]
-        if not all(isinstance(side, int) and 0 < side <= _MAX_SIDE for side in size):
+        if not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
             raise ValueError(
-                f"{path}: height and width of images[{place}] must be ints, from 1 to {_MAX_SIDE}. Received: "
+                f"{path}: height and width of images[{place}] must be ints, from 1 to {MAX_SIDE}. Received: "
                 f"{str(size)[:100]}. {WAY_OUT}."
             )
 
@@ -285,5 +272,6 @@ def _merged(categories):
                     f"Category {number} is {names[number][0]!r} in {names[number][1]} and {name!r} in {path}. Splits "
                     "of one directory must agree; put them in two."
                 )
-    numbers = tuple(sorted(names))
+    # As in label maps: what is no object has this number, and is no class.
+    numbers = tuple(number for number in sorted(names) if number or not is_background(names[0][0]))
     return Categories(numbers, tuple(names[number][0] for number in numbers))

@@ -4,9 +4,12 @@ import json
 import re
 
 from sact_tf.data.annotations import named
+from sact_tf.data.class_names import is_background
 
 WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Sizes are int32.
+MAX_SIDE = 2**31 - 1
 # Of an int that is no larger than any float.
 _MAX_DIGITS = 300
 
@@ -53,3 +56,30 @@ def _without_outlines(pairs):
 def _parsed_int(text):
     # Larger than any float: infinity, which is told with the other boxes and sides that are no finite numbers.
     return int(text) if len(text) <= _MAX_DIGITS else float(text)
+
+
+def check_boxes(path, boxes, names):
+    """Raises ValueError for areas and marks of crowds that are none, and for boxes of what is no object.
+
+    Args:
+        path: of the file.
+        boxes: list of dicts, its annotations.
+        names: dict from the numbers of its categories to their names.
+    """
+    for place, box in enumerate(boxes):
+        # Written so that NaN fails.
+        if not isinstance(area := box.get("area") or 0, (int, float)) or not abs(area) <= MAX_SIDE**2:
+            raise ValueError(
+                f"{path}: the area of annotations[{place}] must be a number, in square pixels, or left out. Received: "
+                f"{str(area)[:100]!r}. {WAY_OUT}."
+            )
+        if (crowd := box.get("iscrowd", 0)) not in (0, 1, None):
+            raise ValueError(
+                f"{path}: iscrowd of annotations[{place}] must be 0 or 1, a number. Received: {crowd!r}. {WAY_OUT}."
+            )
+    count = sum(box["category_id"] == 0 for box in boxes)
+    if count and is_background(names.get(0, "")):
+        raise ValueError(
+            f"{path}: {count} boxes are of category 0, {names[0]!r}, which stands for what is no object, and is no "
+            "class. Give it another name or number if it is one, or remove them."
+        )

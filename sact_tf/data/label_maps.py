@@ -2,6 +2,7 @@
 
 import re
 
+from sact_tf.data.class_names import is_background
 from sact_tf.data.detection import Categories
 
 # Labels in records are int64.
@@ -32,6 +33,9 @@ def parse(text):
             name = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
             if int(fields["id"]) > _LARGEST:
                 raise ValueError(f"id {fields['id']} is more than 2^63 - 1")
+            # Its number is kept for it, and it is no class.
+            if int(fields["id"]) == 0 and is_background(name):
+                continue
             if found.setdefault(int(fields["id"]), name) != name:
                 raise ValueError(f"id {fields['id']} is both {found[int(fields['id'])]!r} and {name!r}")
     numbers = tuple(sorted(found))

@@ -2,9 +2,7 @@
 
 import os
 
-from sact_tf.data.class_names import escaped
-
-BACKGROUND = "background"
+from sact_tf.data.class_names import BACKGROUND, escaped, is_background
 
 
 def read_labels(path, num_classes, dataset, log=None):
@@ -72,8 +70,8 @@ def check_named(lines, path):
 
 
 def begins_with_background(lines):
-    """Whether the first line of a list is the class of what is nothing else, as programs write it."""
-    return bool(lines) and lines[0].strip("_ ").lower() == BACKGROUND
+    """Whether the first line of a list is the class of what is nothing else."""
+    return bool(lines) and is_background(lines[0])
 
 
 def _wrong_number(path, lines, num_classes, first, converted):

@@ -41,6 +41,19 @@ def test_a_category_that_no_box_is_of_is_told(coco_directory):
     assert lines[1:] == ["1 of 3 classes have no box here: cat"]
 
 
+def test_a_background_of_number_0_is_no_class(coco_directory):
+    path = coco_directory / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["categories"].insert(0, {"id": 0, "name": "_background_"})
+    path.write_text(json.dumps(content))
+    assert coco.find_split(str(coco_directory), "train")[1].names == ("car", "cat", "brush")
+    assert coco.num_classes_of(str(coco_directory)) == 3
+    content["annotations"][0]["category_id"] = 0
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r": 1 boxes are of category 0, '_background_', .* Give it another name"):
+        coco.find_split(str(coco_directory), "train")
+
+
 @pytest.mark.parametrize("order", [("categories", "images", "annotations", "info"), ("info", "images", "categories")])
 def test_categories_are_those_of_the_file_and_not_of_something_in_it(coco_directory, order):
     folder = coco_directory / "annotations"

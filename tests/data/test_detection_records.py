@@ -179,6 +179,13 @@ def test_a_label_map_is_read_as_it_was_written():
     assert label_maps.parse("nothing") is None and detection_files.label_map("/nowhere") is None
 
 
+def test_the_background_of_a_label_map_is_no_class(write):
+    labels = f"item {{ id: 0 name: '__Background__' }} {LABELS}"
+    assert coco.open_split(write(WHOLE, labels), "train", 60).categories == Categories((3, 90), ("car", "brush"))
+    # Another name is one that somebody gave.
+    assert label_maps.parse("item { id: 0 name: 'person' }") == Categories((0,), ("person",))
+
+
 def test_of_a_label_map_comments_and_what_lies_in_an_item_are_no_items():
     text = """# item { id: 9 name: "not this" }, it isn't there
     item: { id: 1 name: "caf\\303\\251 # {1}" keypoints { id: 0 label: "nose" } keypoints: { id: 7 } }
