@@ -23,6 +23,8 @@ DEFAULT_DIRECTORY = "~/tensorflow/data/voc"
 SIDES = ("ymin", "xmin", "ymax", "xmax")
 # Behind a name, in lists that are of one class: there, not there, or hard to tell. A name may have spaces.
 _MARK = re.compile(r"\s+(?:1|-1|0)$")
+# Words that stand for 0 and 1 where an object is hard to find.
+_EASY, _DIFFICULT = ("", "false", "no", "n", "unspecified"), ("true", "yes", "y")
 # Sizes are int32.
 _MAX_SIDE = 2**31 - 1
 _WAY_OUT = "Correct the file, or take the picture out of the list of its split"
@@ -215,8 +217,21 @@ def _objects(path, tree):
                 f"{path}: object {number} must have a name, and a bndbox with {', '.join(SIDES)} in pixels. Received: "
                 f"name={name!r}, {', '.join(map(repr, texts))}. {_WAY_OUT}."
             )
-        found.append((name, thing.findtext("difficult", "0").strip().lower() in ("1", "true"), sides))
+        found.append((name, _is_difficult(path, number, thing), sides))
     return found
+
+
+def _is_difficult(path, number, thing):
+    text = thing.findtext("difficult", "").strip().lower()
+    try:
+        return bool(int(text))
+    except ValueError:
+        if text in _EASY + _DIFFICULT:
+            return text in _DIFFICULT
+    raise ValueError(
+        f"{path}: difficult of object {number} must be 0 or 1, a number, or be left out. Received: {text[:100]!r}. "
+        f"{_WAY_OUT}."
+    )
 
 
 def _has_annotations(folder):

@@ -50,10 +50,11 @@ def test_a_split_comes_with_its_boxes_and_classes(directory):
     assert lines == [f"Reading {directory}/ImageSets/Main/train.txt: 3 pictures, 3 classes: cat, sheep, tram"]
 
 
-def test_difficult_may_be_a_word(directory):
+@pytest.mark.parametrize("word, difficult", [("True", True), ("yes", True), (" 2 ", True), ("No", False), ("", False)])
+def test_difficult_may_be_a_word_or_another_number(directory, word, difficult):
     path = directory / "Annotations" / "000005.xml"
-    path.write_text(path.read_text().replace("<difficult>1<", "<difficult>True<"))
-    assert voc.read_split(str(directory), "train")[0].crowd.tolist() == [False, True, False]
+    path.write_text(path.read_text().replace("<difficult>1<", f"<difficult>{word}<"))
+    assert voc.read_split(str(directory), "train")[0].crowd.tolist() == [False, difficult, False]
 
 
 def test_names_of_elements_may_have_a_namespace(directory):
@@ -146,6 +147,11 @@ MISTAKES = {
     ),
     "no name": ("Annotations/empty.xml", "<a><object/></a>", r"empty\.xml: object 0 must have a name, and a bndbox"),
     "text": ("Annotations/empty.xml", f"<a>{thing('cat', 'x', 1, 2, 3)}</a>", "'1', 'x', '3', '2'"),
+    "difficult": (
+        "Annotations/empty.xml",
+        f"<a>{thing('cat', 1, 1, 2, 3, difficult='maybe')}</a>",
+        r"empty\.xml: difficult of object 0 must be 0 or 1, a number, or be left out\. Received: 'maybe'",
+    ),
     "NaN": ("Annotations/empty.xml", f"<a>{thing('cat', 'nan', 1, 2, 3)}</a>", "no finite numbers, .* empty. A box"),
     "twice": ("ImageSets/Main/train.txt", "empty\nempty\n", r"train\.txt lists pictures twice: empty\."),
     "folders": (
