@@ -19,13 +19,13 @@ from sact_tf.data.annotations import Annotations, check_files, checked, named, s
 from sact_tf.data.class_names import is_background
 from sact_tf.data.coco_json import MAX_SIDE, WAY_OUT, check_boxes, is_outermost, read_json
 from sact_tf.data.detection import Categories
-from sact_tf.data.directories import nothing_found
+from sact_tf.data.directories import folders_of_split, nothing_found
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
 # What an entry of the lists may be called, and its picture.
 _TEXTS = {"id": (int, float, str), "file_name": str}
-# Annotations among the pictures of their split, and what splits are called there besides their names.
-_AMONG_PICTURES, _OTHER_NAMES = "_annotations.coco.json", {"val": "valid"}
+# Annotations among the pictures of their split.
+_AMONG_PICTURES = "_annotations.coco.json"
 # Pictures that are looked for in each folder that they may be in.
 _TRIED = 20
 # Bytes within which a list of categories is looked for before the whole file is read.
@@ -84,7 +84,7 @@ def looked_for(directory, split):
     """Dict from what `find_split` looks for to its path."""
     return {
         "annotations of COCO": os.path.join(directory, "annotations", f"instances_{split}NNNN.json"),
-        "annotations of Roboflow": os.path.join(directory, _OTHER_NAMES.get(split, split), _AMONG_PICTURES),
+        "annotations of Roboflow": os.path.join(directory, folders_of_split(split)[-1], _AMONG_PICTURES),
     }
 
 
@@ -92,7 +92,7 @@ def find_split(directory, split, log=None):
     """`read_split` of the annotations of a split, of the latest year; None if there are none."""
     name = re.compile(rf"instances_{re.escape(split)}\d*\.json")
     paths = _all_annotations(directory)
-    among = {os.path.join(directory, each, _AMONG_PICTURES) for each in (split, _OTHER_NAMES.get(split, split))}
+    among = {os.path.join(directory, each, _AMONG_PICTURES) for each in folders_of_split(split)}
     found = [path for path in paths if name.fullmatch(os.path.basename(path))] or sorted(among & {*paths})
     return read_split(directory, found[-1], log) if found else None
 

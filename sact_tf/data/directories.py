@@ -41,6 +41,11 @@ def latest_version(directory, name, is_whole=lambda place: True, log=None):
     return chosen
 
 
+def folders_of_split(split):
+    """Names that the folder of a split may have, a list: its own, and last what Roboflow calls it."""
+    return [split, "valid" if split == "val" else split]
+
+
 def _of_one_split(directory, entries):
     """What to do about a folder of one split, as programs that mark objects export them; an empty text for others."""
     if any(entry.startswith("_annotations.") for entry in entries):

@@ -1,33 +1,28 @@
 """Pascal VOC, and other data sets in its form: an XML for each picture, lists of the pictures of each split.
 
-`ImageSets/Main/<split>.txt`, `Annotations/*.xml`, `JPEGImages/*`; or TFRecords. Classes are counted from 1 in the order
-of their names, over all annotations of the directory, so that they mean the same in each split. Coordinates are taken
-as they are, as the TF Object Detection API does it: VOC itself counts pixels from 1, most programs that write its form
-count from 0, and a pixel is what they differ by. What is marked as difficult counts as a crowd: neither to be found nor
-a mistake.
+`ImageSets/Main/<split>.txt`, `Annotations/*.xml`, `JPEGImages/*`; or TFRecords; or, as Roboflow exports data, a folder
+of each split with the XML files among its pictures. Classes are counted from 1 in the order of their names, over all
+annotations of the directory, so that they mean the same in each split. Coordinates are taken as they are, as the TF
+Object Detection API does it: VOC itself counts pixels from 1, most programs that write its form count from 0, and a
+pixel is what they differ by. What is marked as difficult counts as a crowd: neither to be found nor a mistake.
 """
 
 import collections
 import os
 import re
-from xml.etree import ElementTree
+from typing import NamedTuple
 
 import numpy as np
 
 from sact_tf.data import detection_files, pictures
 from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
 from sact_tf.data.detection import Categories, areas
-from sact_tf.data.directories import nothing_found
+from sact_tf.data.directories import folders_of_split, nothing_found
+from sact_tf.data.voc_xml import objects_of, read_all, size_of
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/voc"
-SIDES = ("ymin", "xmin", "ymax", "xmax")
 # Behind a name, in lists that are of one class: there, not there, or hard to tell. A name may have spaces.
 _MARK = re.compile(r"\s+(?:1|-1|0)$")
-# Words that stand for 0 and 1 where an object is hard to find.
-_EASY, _DIFFICULT = ("", "false", "no", "n", "unspecified"), ("true", "yes", "y")
-# Sizes are int32.
-_MAX_SIDE = 2**31 - 1
-_WAY_OUT = "Correct the file, or take the picture out of the list of its split"
 
 
 def open_split(directory, split, image_size, log=None):
@@ -54,10 +49,10 @@ def open_split(directory, split, image_size, log=None):
     error = nothing_found(directory, {**looked_for(directory, split), **records}, splits=splits_of(directory))
     if os.path.isdir(os.path.join(directory, "annotations")):
         error = FileNotFoundError(f"{error} If these are the folders of COCO, give --dataset=coco.")
-    elif any(_has_annotations(place) for place in (directory, os.path.join(directory, split))):
+    elif _has(directory, ".xml"):
         error = FileNotFoundError(
-            f"{error} XML files that lie beside their pictures are not read, since nothing lists the splits: export "
-            "the data as COCO's JSON (--dataset=coco), or sort them into Annotations, JPEGImages and ImageSets/Main."
+            f"{error} XML files that lie beside their pictures are read where they lie in a folder of their split, "
+            "train, val or test: give the folder above that one, or sort files and pictures into such folders."
         )
     raise error
 
@@ -72,31 +67,40 @@ def categories_of(directory):
     """`Categories` of the data in a directory, of all splits together; None if there is nothing."""
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     folder = os.path.join(_place(directory), "Annotations")
-    return _categories(_read_all(folder)) if os.path.isdir(folder) else detection_files.label_map(directory)
+    folders = [folder] if os.path.isdir(folder) else _among_pictures(directory)
+    return _categories(*map(read_all, folders)) if folders else detection_files.label_map(directory)
 
 
 def splits_of(directory):
     """Names of the splits whose lists are there, a list."""
     folder = os.path.join(_place(directory), "ImageSets", "Main")
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [name.removesuffix(".txt") for name in names if name.endswith(".txt")]
+    listed = [name.removesuffix(".txt") for name in names if name.endswith(".txt")]
+    return listed + [os.path.basename(folder) for folder in _among_pictures(directory)]
 
 
 def looked_for(directory, split):
     """Dict from what `find_split` looks for to its path."""
-    return {"list of Pascal VOC": _list_path(_place(directory), split)}
+    return {
+        "list of Pascal VOC": _list_path(_place(directory), split),
+        "annotations of Roboflow": os.path.join(directory, folders_of_split(split)[-1], "*.xml"),
+    }
 
 
 def find_split(directory, split, log=None):
-    """`read_split` of the annotations in a directory or below it; None if there is no list of such a split."""
+    """`read_split` of the annotations in a directory or below it; None if there are none of such a split."""
     place = _place(directory)
-    return read_split(place, split, log) if os.path.isfile(_list_path(place, split)) else None
+    if os.path.isfile(_list_path(place, split)):
+        return read_split(place, split, log)
+    trees = {folder: read_all(folder) for folder in _among_pictures(directory)}
+    folders = [folder for folder in trees if os.path.basename(folder) in folders_of_split(split)]
+    return _read_folder(folders[0], trees, log) if folders else None
 
 
 def read_split(directory, split, log=None):
-    """Reads the annotations of a split; returns `Annotations`, checked, and `Categories`."""
-    path = _list_path(directory, split)
-    trees = _read_all(os.path.join(directory, "Annotations"))
+    """Reads the annotations of a split that is listed; returns `Annotations`, checked, and `Categories`."""
+    path, folder = _list_path(directory, split), os.path.join(directory, "Annotations")
+    trees = read_all(folder)
     with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
         lines = [line.strip() for line in file if line.strip()]
     names = [_name_of(line, trees) for line in lines]
@@ -105,19 +109,44 @@ def read_split(directory, split, log=None):
     if twice or not names:
         what = f"lists pictures twice: {named(twice)}" if twice else "lists no picture"
         raise ValueError(f"{path} {what}. It must have one name a line, each once. Correct it.")
-    check_files(path, [_annotation_path(directory, name) for name in names])
-    categories = _categories(trees)
+    check_files(path, [_annotation_path(folder, name) for name in names])
+    folders = _Folders(path, folder, os.path.join(directory, "JPEGImages"))
+    return _annotations(folders, names, trees, _categories(trees), log)
+
+
+def _read_folder(folder, trees, log):
+    """The same of a folder whose pictures have their annotations beside them; `trees` are those of all splits."""
+    own = trees[folder]
+    annotated = {*own, *(os.path.splitext(name)[0] for name in own)}
+    others = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(pictures.ENDINGS)]
+    others = [name for name in others if not {name, os.path.splitext(name)[0]} & annotated]
+    if log and others:
+        log(f"{len(others)} pictures without an XML file are left out: {named(others)}")
+    return _annotations(_Folders(folder, folder, folder), [*own], own, _categories(*trees.values()), log)
+
+
+class _Folders(NamedTuple):
+    """Where a split lies: what says which pictures are of it, and the folders of annotations and of pictures."""
+
+    origin: str
+    annotations: str
+    pictures: str
+
+
+def _annotations(folders, names, trees, categories, log):
+    """`Annotations` of these pictures, checked, and `Categories`."""
     if log:
-        log(f"Reading {path}: {len(names)} pictures, {len(categories)} classes: {', '.join(categories.names[:20])}")
-    paths = _picture_paths(directory, path, names)
-    found = [_objects(_annotation_path(directory, name), trees[name]) for name in names]
+        listed = ", ".join(categories.names[:20])
+        log(f"Reading {folders.origin}: {len(names)} pictures, {len(categories)} classes: {listed}")
+    paths = _picture_paths(folders.pictures, folders.origin, names)
+    found = [objects_of(_annotation_path(folders.annotations, name), trees[name]) for name in names]
     objects = [(owner, *thing) for owner, things in enumerate(found) for thing in things]
     owners, classes, crowd, corners = zip(*objects, strict=True) if objects else [()] * 4
     corners = np.array(corners, np.float32).reshape(-1, 4)
     numbers = {name: number for number, name in enumerate(categories.names, 1)}
-    sizes = [_size(trees[name], picture) for name, picture in zip(names, paths, strict=True)]
+    sizes = [size_of(trees[name], picture) for name, picture in zip(names, paths, strict=True)]
     annotations = Annotations(
-        origin=path,
+        origin=folders.origin,
         paths=paths,
         source_ids=names,
         sizes=np.array(sizes, np.int32),
@@ -168,98 +197,39 @@ def _list_path(directory, split):
     return os.path.join(directory, "ImageSets", "Main", f"{split}.txt")
 
 
-def _annotation_path(directory, name):
-    return os.path.join(directory, "Annotations", f"{name}.xml")
+def _annotation_path(folder, name):
+    return os.path.join(folder, f"{name}.xml")
 
 
-def _read_all(folder):
-    """Dict from the name of each picture to the tree of its annotation."""
-    trees = {}
-    for entry in sorted(os.listdir(folder) if os.path.isdir(folder) else []):
-        # Macs leave `._NAME.xml` beside what they copy.
-        if entry.endswith(".xml") and not entry.startswith("."):
-            path = os.path.join(folder, entry)
-            try:
-                trees[entry.removesuffix(".xml")] = _plain(ElementTree.parse(path).getroot())
-            # An encoding that nobody knows is a LookupError, one of several bytes a ValueError.
-            except (ElementTree.ParseError, LookupError, ValueError) as error:
-                raise ValueError(f"{path} is no whole XML file: {error}. {_WAY_OUT}, and remove it.") from error
-    return trees
+def _among_pictures(directory):
+    """Folders in a directory with XML files among pictures, sorted; none where there are those of VOC."""
+    if not os.path.isdir(directory) or os.path.isdir(os.path.join(_place(directory), "Annotations")):
+        return []
+    folders = [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if not name.startswith(".")]
+    return [folder for folder in folders if _has(folder, ".xml") and _has(folder, pictures.ENDINGS)]
 
 
-def _plain(tree):
-    """The tree with the names of its elements alone, where it has those of namespaces before them."""
-    if any("}" in each.tag for each in (tree, *tree)):
-        for each in tree.iter():
-            each.tag = each.tag.rpartition("}")[2]
-    return tree
-
-
-def _categories(trees):
-    names = {thing.findtext("name", "").strip() for tree in trees.values() for thing in tree.findall("object")}
+def _categories(*trees):
+    roots = (root for each in trees for root in each.values())
+    names = {thing.findtext("name", "").strip() for root in roots for thing in root.findall("object")}
     # One without a name is told when its split is read.
     names = sorted(names - {""})
     return Categories(tuple(range(1, len(names) + 1)), tuple(names))
 
 
-def _objects(path, tree):
-    """List of the name, whether it is difficult, and the sides of each object."""
-    found = []
-    for number, thing in enumerate(tree.findall("object")):
-        texts = [thing.findtext(f"bndbox/{side}", "").strip() for side in SIDES]
-        name = thing.findtext("name", "").strip()
-        try:
-            sides = [float(text) for text in texts]
-        except ValueError:
-            sides = None
-        if sides is None or not name:
-            raise ValueError(
-                f"{path}: object {number} must have a name, and a bndbox with {', '.join(SIDES)} in pixels. Received: "
-                f"name={name!r}, {', '.join(map(repr, texts))}. {_WAY_OUT}."
-            )
-        found.append((name, _is_difficult(path, number, thing), sides))
-    return found
+def _has(folder, endings):
+    """Whether a folder has a file whose name ends so; what Macs leave beside what they copy does not count."""
+    entries = os.listdir(folder) if os.path.isdir(folder) else []
+    return any(entry.lower().endswith(endings) and not entry.startswith(".") for entry in entries)
 
 
-def _is_difficult(path, number, thing):
-    text = thing.findtext("difficult", "").strip().lower()
-    try:
-        return bool(int(text))
-    except ValueError:
-        if text in _EASY + _DIFFICULT:
-            return text in _DIFFICULT
-    raise ValueError(
-        f"{path}: difficult of object {number} must be 0 or 1, a number, or be left out. Received: {text[:100]!r}. "
-        f"{_WAY_OUT}."
-    )
-
-
-def _has_annotations(folder):
-    return os.path.isdir(folder) and any(entry.endswith(".xml") for entry in os.listdir(folder))
-
-
-def _size(tree, picture):
-    """Height and width that an annotation gives, or, where it gives none, those of the picture."""
-    texts = [tree.findtext(f"size/{side}", "").strip() for side in ("height", "width")]
-    if all(text.isdecimal() and int(text) for text in texts):
-        # One that is no side of any picture is told when that is read, with the side that there is.
-        return [min(int(text), _MAX_SIDE) for text in texts]
-    try:
-        with pictures.opened(picture) as opened:
-            return pictures.stored_size(opened)
-    # It is told when it is read.
-    except pictures.BadPicture:
-        return [1, 1]
-
-
-def _picture_paths(directory, path, names):
+def _picture_paths(folder, origin, names):
     """Paths of the pictures, whatever their names end in."""
-    folder = os.path.join(directory, "JPEGImages")
-    entries = _pictures_first(folder)
+    entries = [entry for entry in _pictures_first(folder) if not entry.endswith(".xml")]
     # Some programs call the annotation of 1.jpg 1.jpg.xml.
     there = {**{entry: entry for entry in entries}, **{os.path.splitext(entry)[0]: entry for entry in entries}}
     paths = [os.path.join(folder, there.get(name, f"{name}.jpg")) for name in names]
-    check_files(path, paths)
+    check_files(origin, paths)
     return paths
 
 

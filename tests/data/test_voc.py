@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -192,9 +193,23 @@ def test_a_split_that_is_not_there_says_what_was_looked_for(directory):
         assert text in str(error.value)
 
 
-def test_annotations_beside_their_pictures_are_told_how_to_be_read(tmp_path):
-    (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "1.xml").write_text("<annotation/>")
-    for place in (tmp_path, tmp_path / "train"):
-        with pytest.raises(FileNotFoundError, match=r"beside their pictures are not read.*--dataset=coco"):
-            voc.open_split(str(place), "train", 60)
+def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(directory, tmp_path):
+    mine = tmp_path / "mine"
+    for split, name in (("train", "000005"), ("train", "empty"), ("valid", "held_out")):
+        (mine / split).mkdir(parents=True, exist_ok=True)
+        for path in (directory / "Annotations" / f"{name}.xml", directory / "JPEGImages" / f"{name}.jpg"):
+            shutil.copy(path, mine / split / path.name)
+    Image.new("RGB", (40, 30)).save(mine / "train" / "unmarked.PNG")
+    lines = []
+    index, categories = voc.find_split(str(mine), "train", lines.append)
+    assert index.paths == [str(mine / "train" / f"{name}.jpg") for name in ("000005", "empty")]
+    assert categories.names == ("cat", "sheep", "tram") and voc.categories_of(str(mine)) == categories
+    assert lines[0] == "1 pictures without an XML file are left out: unmarked.PNG"
+    assert voc.open_split(str(mine), "val", 60).read([0])["classes"].numpy().tolist() == [[2]]
+    with pytest.raises(FileNotFoundError, match="Splits that are there: train, valid;"):
+        voc.open_split(str(mine), "test", 60)
+    with pytest.raises(FileNotFoundError, match=r"in a folder of their split.* give the folder above that one"):
+        voc.open_split(str(mine / "train"), "train", 60)
+    os.remove(mine / "train" / "empty.jpg")
+    with pytest.raises(FileNotFoundError, match=r"train: 1 of its 2 pictures have no file: \S*train/empty\.jpg"):
+        voc.open_split(str(mine), "train", 60)
