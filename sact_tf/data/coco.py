@@ -18,7 +18,7 @@ from sact_tf.data import detection_files
 from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
 from sact_tf.data.class_names import is_background
 from sact_tf.data.coco_json import MAX_SIDE, WAY_OUT, check_boxes, is_outermost, read_json
-from sact_tf.data.detection import Categories
+from sact_tf.data.detection import Categories, unnamed
 from sact_tf.data.directories import folders_of_split, nothing_found
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
@@ -237,7 +237,13 @@ def _picture_folders(directory, path):
 def _categories(path, content):
     """Dict from the number of each category to its name."""
     _numbers(path, "categories", content["categories"], ("id", "name"))
-    return {category["id"]: str(category["name"]) for category in content["categories"]}
+    return _names(content["categories"])
+
+
+def _names(categories):
+    # Halves of a character, which JSON may have, no file can hold.
+    names = {each["id"]: str(each["name"]).encode(errors="replace").decode() for each in categories}
+    return {number: name or unnamed(number) for number, name in names.items()}
 
 
 def _quick_categories(path):
@@ -253,7 +259,7 @@ def _quick_categories(path):
         listed, end = json.JSONDecoder().raw_decode(text := text.decode(errors="replace"))
         if not is_outermost(before, text[end:]):
             return _categories(path, read_json(path))
-        return {category["id"]: str(category["name"]) for category in listed}
+        return _names(listed)
     except (ValueError, TypeError, KeyError):
         return _categories(path, read_json(path))
 

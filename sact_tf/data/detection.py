@@ -47,6 +47,11 @@ class Categories(NamedTuple):
         return zip(self.numbers, self.names, strict=True)
 
 
+def unnamed(number):
+    """What a category is called whose name is empty."""
+    return f"class {number}"
+
+
 def open_digit_scenes(split, image_size, num_examples):
     """Digit scenes as a `Source`; they are not mirrored for training, as a mirrored digit is none, or another.
 

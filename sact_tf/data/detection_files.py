@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 
 from sact_tf.data import boxes as boxes_in_pixels
 from sact_tf.data import detection_records, label_maps
-from sact_tf.data.detection import Categories
+from sact_tf.data.detection import Categories, unnamed
 from sact_tf.data.directories import latest_version
 from sact_tf.data.padding import BUCKET
 from sact_tf.data.records import RecordFiles, cache_directory, find_shards, fingerprint, has_shards
@@ -58,7 +58,7 @@ def open_records(directory, dataset, split, image_size, log=None):
     _check(directory, split, facts, categories)
     if categories is None:
         numbers = tuple(range(1, facts["largest_label"] + 1))
-        categories = Categories(numbers, tuple(f"class {number}" for number in numbers))
+        categories = Categories(numbers, tuple(map(unnamed, numbers)))
         if log:
             log(f"{directory} has no label map ({LABEL_MAP}), so classes have numbers but no names")
     decode = detection_records.decoder(image_size, facts["max_boxes"], categories, form)
@@ -124,7 +124,7 @@ def _tfds_categories(directory):
             names = file.read().splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return Categories(tuple(range(len(names))), tuple(names))
+    return Categories(tuple(range(len(names))), tuple(name or unnamed(number) for number, name in enumerate(names)))
 
 
 def _check(directory, split, facts, categories):

@@ -3,7 +3,7 @@
 import re
 
 from sact_tf.data.class_names import is_background
-from sact_tf.data.detection import Categories
+from sact_tf.data.detection import Categories, unnamed
 
 # Labels in records are int64.
 _LARGEST = 2**63 - 1
@@ -16,6 +16,8 @@ _ITEM = re.compile(rf"\bitem\s*:?\s*\{{((?:[^}}\"']|{_TEXT})*)\}}")
 _FIELD = re.compile(rf"\b(id|name|display_name)\s*:\s*(?:(\d+)|({_TEXT}))")
 # Bytes of UTF-8 in octal numbers, as programs write what is not ASCII; or any sign.
 _ESCAPE = re.compile(r"((?:\\[0-7]{3})+)|\\(.)")
+_SIGNS = {"n": "\n", "r": "\r", "t": "\t"}
+_WRITTEN = str.maketrans({"\\": "\\\\", '"': '\\"', **{sign: f"\\{letter}" for letter, sign in _SIGNS.items()}})
 
 
 def parse(text):
@@ -30,7 +32,7 @@ def parse(text):
     for item in _ITEM.findall(text):
         fields = {name: number or _ESCAPE.sub(_unescaped, text[1:-1]) for name, number, text in _FIELD.findall(item)}
         if fields.get("id", "").isdigit():
-            name = fields.get("display_name") or fields.get("name") or f"class {fields['id']}"
+            name = fields.get("display_name") or fields.get("name") or unnamed(int(fields["id"]))
             if int(fields["id"]) > _LARGEST:
                 raise ValueError(f"id {fields['id']} is more than 2^63 - 1")
             # Its number is kept for it, and it is no class.
@@ -44,13 +46,11 @@ def parse(text):
 
 def _unescaped(match):
     octal = (match[1] or "").split("\\")[1:]
-    return match[2] or bytes(int(number, 8) & 0xFF for number in octal).decode(errors="replace")
+    return _SIGNS.get(match[2], match[2]) or bytes(int(number, 8) & 0xFF for number in octal).decode(errors="replace")
 
 
 def text_of(categories):
     """The text of the label map that `parse` reads."""
-
-    def quoted(name):
-        return name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-
-    return "".join(f'item {{\n  id: {number}\n  name: "{quoted(name)}"\n}}\n' for number, name in categories)
+    return "".join(
+        f'item {{\n  id: {number}\n  name: "{name.translate(_WRITTEN)}"\n}}\n' for number, name in categories
+    )

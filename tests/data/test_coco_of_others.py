@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.data import coco, convert
+from sact_tf.data import coco, convert, label_maps
 
 
 def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(coco_directory, tmp_path):
@@ -39,6 +39,14 @@ def test_a_category_that_no_box_is_of_is_told(coco_directory):
     lines = []
     coco.find_split(str(coco_directory), "train", lines.append)
     assert lines[1:] == ["1 of 3 classes have no box here: cat"]
+
+
+def test_a_category_without_a_name_is_called_by_its_number_as_in_label_maps(coco_directory):
+    path = coco_directory / "annotations" / "instances_train2017.json"
+    path.write_text(path.read_text().replace('"car"', '""').replace('"cat"', '"c\\ud800t\\r\\n"'))
+    found = coco.find_split(str(coco_directory), "train")[1]
+    assert found.names == ("class 3", "c?t\r\n", "brush") and coco.categories_of(str(coco_directory)) == found
+    assert label_maps.parse(label_maps.text_of(found).encode().decode()) == found
 
 
 def test_a_background_of_number_0_is_no_class(coco_directory):

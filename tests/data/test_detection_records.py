@@ -174,8 +174,9 @@ def test_one_damaged_record_is_told_when_it_is_read(write, damaged, reason):
 
 
 def test_a_label_map_is_read_as_it_was_written():
-    categories = Categories((1, 5, 90), ("cat", 'a "quoted" one', "back\\slash {brace}"))
+    categories = Categories((1, 5, 90), ("cat", 'a "quoted" one', "back\\slash {brace}\r\n\tn"))
     assert label_maps.parse(label_maps.text_of(categories)) == categories
+    assert "\r" not in label_maps.text_of(categories)
     assert label_maps.parse("nothing") is None and detection_files.label_map("/nowhere") is None
 
 
