@@ -21,8 +21,6 @@ from sact_tf.layers.time_distributed import ShapesByName
 from sact_tf.layers.unit_rules import NO_RULE, check_features, check_kept, rule_of, takes
 from sact_tf.losses import PonderWeight
 
-# Key of a file of weights for the state of the draws.
-_SEED = "survival_seed"
 _NO_RUNNERS = types.MappingProxyType({})
 _runners = contextvars.ContextVar("runners", default=_NO_RUNNERS)
 
@@ -82,6 +80,7 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
     """
 
     _settled = ("model_type",)
+    _draws_name = "survival_seed"
 
     def __init__(
         self,
@@ -103,7 +102,7 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
         self.halting_branches = branches_of(halting_branches, model_type, len(self.units))
         self.survival_probabilities = check_survival_probabilities(survival_probabilities, len(self.units), model_type)
         survives = self.survival_probabilities is None or min(self.survival_probabilities) == 1
-        self._survival_seed = None if survives else keras.random.SeedGenerator(name=_SEED)
+        self._survival_seed = None if survives else keras.random.SeedGenerator(name=self._draws_name)
         for unit in (*self.units, *self.halting_branches):
             # Somebody's unit, made with trainable=False: Keras does not hand it on to what the unit is made of.
             if not unit.trainable and all(part.trainable for _, part, _ in parts_of(unit)):
@@ -247,18 +246,6 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
     def survival_seed_variables(self):
         """List of the variables that the draws of stochastic depth go on from in `fit`; empty without it."""
         return [] if self._survival_seed is None else [self._survival_seed.state]
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        if self._survival_seed is not None:
-            store[_SEED] = ops.convert_to_numpy(self._survival_seed.state)
-
-    def load_own_variables(self, store):
-        keys = set(store.keys())
-        super().load_own_variables({key: store[key] for key in keys - {_SEED}})
-        # Weights of a network of constant depth fit too.
-        if self._survival_seed is not None and _SEED in keys:
-            self._survival_seed.state.assign(store[_SEED])
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

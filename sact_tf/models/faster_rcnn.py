@@ -9,6 +9,7 @@ from sact_tf.config.checks import check_anchor_base_size, check_counts
 from sact_tf.detection import anchors as anchor_grid
 from sact_tf.detection import answers, crops, geometry, proposals
 from sact_tf.detection.sampling import PROPOSALS_SAMPLED
+from sact_tf.layers.checkpointed import FoundByCheckpoints
 from sact_tf.layers.freezing import PARTS, KeepsFrozenParts, flags_of
 from sact_tf.layers.parts import normalization
 from sact_tf.models import detection_flops, detection_losses
@@ -27,7 +28,7 @@ PROPOSAL_FILTERS = 8
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Model):
+class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCheckpoints, keras.Model):
     """Pictures to boxes, with what the extractor spent on them.
 
     Maps a dict of `images`, float32 `(batch, height, width, 3)` in [-1, 1], padded below and to the right, and
@@ -60,6 +61,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
     """
 
     _settled = ("num_classes", "anchor_base_size", "crop_max_pool", "crop_size", "freeze_batch_norm", "weight_decay")
+    _draws_name = "sample_seed"
     # Names of variables that no classifier has, and of those among them that depend on the number of classes.
     CLASS_SCOPES = ("class_scores/", "box_codes/")
     HEAD_SCOPES = ("proposal_conv/", "proposal_scores/", "proposal_codes/", *CLASS_SCOPES)
@@ -93,7 +95,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, keras.Mod
         self.head_samples = head_samples
         self.crop_size = crop_size
         self._make_heads()
-        self.sample_seed = keras.random.SeedGenerator(name="sample_seed")
+        self.sample_seed = keras.random.SeedGenerator(name=self._draws_name)
         freeze_norms(self, freeze_batch_norm)
         self._freeze_parts()
         # All parts are; without a call, Keras would warn of a file without weights.

@@ -167,12 +167,23 @@ def test_a_step_compiles_with_xla():
 
 def test_a_saved_detector_finds_the_same(sact, tmp_path):
     small, _ = padded_batch()
+    sact.sample_seed.next()
     sact.save(tmp_path / "detector.keras")
     loaded = keras.models.load_model(tmp_path / "detector.keras")
+    np.testing.assert_array_equal(loaded.sample_seed.state, sact.sample_seed.state)
     assert isinstance(loaded, FasterRCNN) and loaded.tau == sact.tau and loaded.num_proposals == 12
     found = loaded(small)
     for name, value in sact(small).items():
         np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+
+
+def test_checkpoint_of_tensorflow_has_every_variable_and_the_draws(sact, tmp_path):
+    sact.sample_seed.next()
+    path = tf.train.Checkpoint(model=sact).write(str(tmp_path / "model"))
+    twin = make_detector()
+    tf.train.Checkpoint(model=twin).read(path).assert_consumed()
+    for value, expected in zip(twin.variables, sact.variables, strict=True):
+        np.testing.assert_array_equal(value, expected)
 
 
 def test_crops_that_are_pooled_first_are_not_halved_again():
