@@ -72,8 +72,8 @@ def _as_one_node(function):
     """The same function, whose operations, and those of its gradient, stay out of the graph around it.
 
     In a graph that needs much memory TensorFlow sums three tensors or more in a temporary variable (Grappler's memory
-    optimizer; there is no option against it). If that happens in the gradient of a branch, the variable is made whether
-    or not the branch is taken, and destroyed only if it is; in the next step there are two of a name:
+    optimizer, which no public function turns off). If that happens in the gradient of a branch, the variable is made
+    whether or not the branch is taken, and destroyed only if it is; in the next step there are two of a name:
     `AlreadyExistsError: ... AddN_3/tmp_var`. In a function that is called, both happen or neither.
     """
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})

@@ -70,12 +70,7 @@ def train(
         WorkerLost: if another worker stops.
         SystemExit: on SIGTERM or SIGINT, after saving.
     """
-    if (kept_units is None) != (config.depth_rule is None):
-        raise ValueError(
-            "Which units run in a step is said by a function, `kept_units`, and a text that names it, "
-            "`config.depth_rule`: give both or none. A run of a study is gone on with by the study. Received: "
-            f"kept_units={kept_units!r}, depth_rule={config.depth_rule!r}"
-        )
+    _check_rule(config, kept_units)
     configs.check_seconds(save_interval_secs=save_interval_secs, save_summaries_secs=save_summaries_secs)
     if strategy == "tpu":
         configs.check_compiles(config, "A TPU")
@@ -91,12 +86,8 @@ def train(
     with run_lock(train_log_dir, log) if chief else contextlib.nullcontext():
         # A run that just ended may have left its checkpoints since the first look.
         _check_directory(config, train_log_dir)
-        task = task_of(config.dataset)
-        source = task.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
-        pipeline.check_classes(source, config.model.num_classes)
-        names, begun = class_names_of(task, source, config), latest(train_log_dir)
-        if begun:
-            trained_classes.check(train_log_dir, names, log)
+        begun = latest(train_log_dir)
+        task, source, names = _open_data(config, train_log_dir, begun, log)
         trainer = Trainer(config, strategy, kept_units, source.num_examples)
         if hasattr(task, "check_training"):
             task.check_training(trainer.model, config.image_size)
@@ -113,6 +104,26 @@ def train(
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():
             return session.run(source)
+
+
+def _check_rule(config, kept_units):
+    if (kept_units is None) != (config.depth_rule is None):
+        raise ValueError(
+            "Which units run in a step is said by a function, `kept_units`, and a text that names it, "
+            "`config.depth_rule`: give both or none. A run of a study is gone on with by the study. Received: "
+            f"kept_units={kept_units!r}, depth_rule={config.depth_rule!r}"
+        )
+
+
+def _open_data(config, train_log_dir, begun, log):
+    """The task, the training data and the names of their classes, which are those of a run that has begun."""
+    task = task_of(config.dataset)
+    source = task.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
+    pipeline.check_classes(source, config.model.num_classes)
+    names = class_names_of(task, source, config)
+    if begun:
+        trained_classes.check(train_log_dir, names, log)
+    return task, source, names
 
 
 def _check_directory(config, train_log_dir):

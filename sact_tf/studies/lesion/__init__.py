@@ -63,25 +63,19 @@ def run(
     checks.check_data(split_configs)
     checks.check_counts(counts, swaps, split_configs)
     labels = checks.labels_of(split_configs)
-    sessions = []
+    work = []
     for label, config in zip(labels, split_configs, strict=True):
         network = LesionedNetwork(config, log)
-        possible = []
-        for experiment in wanted:
-            makes_sense, text = checks.possible(experiment, network, label, experiments is not None)
-            possible += [experiment] * makes_sense
-            if text:
-                log(text)
+        possible = _possible(wanted, network, label, experiments is not None, log)
         if "reorder" in possible:
             checks.check_swaps(swaps, network, label)
         todo = _plan(network, possible, counts, swaps, draws, seed)
-        lengths = range(sum(network.units.values()) + 1) if "gradient" in possible else ()
-        paths = [(length, draw) for draw in range(gradient_draws) for length in lengths]
-        sessions.append((label, network, todo, paths))
+        paths = _paths(network, gradient_draws) if "gradient" in possible else []
+        work.append((label, network, todo, paths))
     command_line.make_directory(run_dir, "run_dir")
     sessions = [
         Session(label, network, _record(run_dir, label, network), todo, paths, seed, gradient_images)
-        for label, network, todo, paths in sessions
+        for label, network, todo, paths in work
     ]
     countdown = Countdown(sum(session.work() for session in sessions))
     score, outcomes = sessions[0].network.task.SCORE[1], []
@@ -101,6 +95,22 @@ def texts(outcomes, score):
     paragraphs = [findings.paragraph(outcome, score) for outcome in outcomes]
     compared = findings.comparison(outcomes, score)
     return paragraphs + [compared] * bool(compared)
+
+
+def _possible(experiments, network, label, asked_for, log):
+    """Those of the experiments that make sense for a network; says why others are left out."""
+    possible = []
+    for experiment in experiments:
+        makes_sense, text = checks.possible(experiment, network, label, asked_for)
+        possible += [experiment] * makes_sense
+        if text:
+            log(text)
+    return possible
+
+
+def _paths(network, gradient_draws):
+    """The paths whose gradients are measured, `(length, draw)`: as many of each length."""
+    return [(length, draw) for draw in range(gradient_draws) for length in range(sum(network.units.values()) + 1)]
 
 
 def _plan(network, experiments, counts, swaps, draws, seed):
