@@ -177,6 +177,12 @@ def images_of(inputs):
 
 def check_images(images, minimum_size):
     """Raises ValueError unless `images` are floats `(batch, height, width, 3)` of a size the network can take."""
+    # What only TensorFlow's ragged and sparse tensors have.
+    if hasattr(images, "ragged_rank") or hasattr(images, "dense_shape"):
+        raise ValueError(
+            "Images must be one dense tensor (batch, height, width, 3), all of one size: resize them, or of a ragged "
+            f"tensor make batches of images of one size. Received: a {type(images).__name__}"
+        )
     if getattr(images.shape, "rank", 0) is None:
         raise ValueError(
             "Images must have the shape (batch, height, width, 3), and of these nothing is known; say it where they "

@@ -121,6 +121,13 @@ def test_images_of_unknown_rank_are_rejected_with_the_way_out(networks):
         call.get_concrete_function()
 
 
+def test_ragged_and_sparse_images_are_rejected_with_the_way_out(networks, make_images):
+    images = make_images(2, 12, 8)
+    for given in (tf.ragged.stack([images[0], images[1, :8]]), tf.sparse.from_dense(images)):
+        with pytest.raises(ValueError, match=rf"one dense tensor(.|\n)*Received: a {type(given).__name__}"):
+            networks("cifar", "sact")(given)
+
+
 def test_imagenet_networks_take_fixed_images_from_32_pixels_on():
     network = sact_tf.imagenet_resnet((1, 1, 1, 2), num_classes=3, base_channels=4, image_shape=(32, 40, 3))
     assert network(np.zeros((2, 32, 40, 3), np.float32))["logits"].shape == (2, 3)
