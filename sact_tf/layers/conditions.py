@@ -47,25 +47,27 @@ def _run_apart(execute, layers, scope):
     Losses are a list of what layers added. Values are a dict of what variables became within a `keras.StatelessScope`,
     as of `stateless_call`; with `None` as scope there are none, as variables themselves change.
     """
-    parts = [part for layer in layers for part in (layer, *(below for _, below, _ in parts_of(layer)))]
+    parts = {
+        id(part): part for layer in layers for part in (layer, *(below for _, below, _ in parts_of(layer)))
+    }.values()
+    losses = []
     if scope is None:
         numbers = [len(part._losses) for part in parts]
-        result, losses = execute(), []
+        result = execute()
         for part, number in zip(parts, numbers, strict=True):
-            losses += part._losses[number:]
-            del part._losses[number:]
+            # As the part would give them to its model: a block weighs its ponder cost.
+            before, part._losses[:] = part._losses[:number], part._losses[number:]
+            losses += part._get_own_losses()
+            part._losses[:] = before
         return result, losses, {}
     with keras.StatelessScope(collect_losses=scope.collect_losses, initialize_variables=False) as apart:
         apart.state_mapping = dict(scope.state_mapping)
         result = execute()
-    for part in parts:
-        part._loss_ids.difference_update(map(id, apart.losses))
-    before = scope.state_mapping
-    return (
-        result,
-        apart.losses,
-        {key: apart.state_mapping[key] for key in before if apart.state_mapping[key] is not before[key]},
-    )
+        for part in parts:
+            losses += part._get_own_losses()
+            part._loss_ids.difference_update(map(id, apart.losses))
+    before, after = scope.state_mapping, apart.state_mapping
+    return result, losses, {key: after[key] for key in before if after[key] is not before[key]}
 
 
 def _as_one_node(function):

@@ -83,30 +83,41 @@ def test_statistics_of_units_that_may_not_run_are_among_what_a_stateless_call_re
             np.testing.assert_allclose(value, theirs, rtol=1e-5, atol=1e-5, err_msg=variable.path)
 
 
-class UnitWithALoss(keras.layers.Layer):
-    """Adds one to its features, and their mean before that to the losses."""
+class UnitWithLosses(keras.layers.Layer):
+    """Adds one to its features, their mean before that to the losses, and 2 * .25 for a block that halts at once."""
+
+    def __init__(self):
+        super().__init__()
+        units, halts_at_once = [keras.layers.Identity(), keras.layers.Identity()], HaltsAt(1)
+        self.block = AdaptiveBlock(units, "act", ponder_weight=0.25, halting_branches=[halts_at_once])
 
     def call(self, features):
         self.add_loss(ops.mean(features))
-        return features + 1
+        return self.block(features)["features"] + 1
 
 
-class HaltsAtThree(keras.layers.Layer):
+class HaltsAt(keras.layers.Layer):
+    """Halts an image whose features are at least a number."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
     def call(self, features, training=None):
-        return ops.clip(ops.mean(features, axis=(1, 2, 3), keepdims=True) - 2, 0, 1)
+        return ops.cast(ops.mean(features, axis=(1, 2, 3), keepdims=True) >= self.number, "float32")
 
 
 @pytest.mark.parametrize(
     ("model_type", "kwargs"),
     [
-        ("act_early_stopping", {"halting_branches": [HaltsAtThree(), HaltsAtThree()]}),
+        ("act_early_stopping", {"halting_branches": [HaltsAt(3), HaltsAt(3)]}),
         # The last unit survives no step.
         ("vanilla", {"survival_probabilities": [1.0, 1.0, 1e-9]}),
     ],
 )
 def test_what_units_that_may_not_run_add_to_the_losses_reaches_the_model(model_type, kwargs):
     features = keras.Input((2, 3, 4))
-    block = AdaptiveBlock([UnitWithALoss() for _ in range(3)], model_type, **kwargs)
+    block = AdaptiveBlock([UnitWithLosses() for _ in range(3)], model_type, **kwargs)
     model = keras.Model(features, block(features)["features"])
     state = [variable.value for variable in model.non_trainable_variables]
 
@@ -117,4 +128,4 @@ def test_what_units_that_may_not_run_add_to_the_losses_reaches_the_model(model_t
         *_, stateless = model.stateless_call([], state, batch, training=True, return_losses=True)
         return stateful, sum(stateless)
 
-    np.testing.assert_allclose(losses(tf.ones((2, 2, 3, 4))), 1.0 + 2.0)
+    np.testing.assert_allclose(losses(tf.ones((2, 2, 3, 4))), (1.0 + 0.5) + (2.0 + 0.5))
