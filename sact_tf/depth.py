@@ -186,7 +186,7 @@ def call(model, images, policy, training=False):
         What the model returns. `num_units` of a block that halts counts the units that ran, and its `ponder_cost` too.
 
     Raises:
-        ValueError: for what is no policy, and for one of other blocks or units than the model has.
+        ValueError: for what is no policy, one of other blocks or units than the model has, and for KerasTensors.
     """
     if not isinstance(policy, LesionPolicy):
         raise ValueError(
@@ -194,7 +194,7 @@ def call(model, images, policy, training=False):
         )
     blocks = blocks_of(model)
     rules = policy.rules(blocks)
-    with run_units_by({id(blocks[name]): rule for name, rule in rules.items()}):
+    with run_units_by({id(blocks[name]): rule for name, rule in rules.items()}, images):
         return model(images, training=training)
 
 

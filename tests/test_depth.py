@@ -213,6 +213,11 @@ def test_an_engine_is_none_of_the_models_that_can_be_hurt(images):
             look()
 
 
+def test_a_functional_model_which_would_forget_its_policy_is_refused(vanilla):
+    with pytest.raises(ValueError, match=r"Use `depth.call` in the `call` of"):
+        depth.call(vanilla, {"images": keras.Input((32, 32, 3))}, depth.Deleted({"block_1": [2]}))
+
+
 @pytest.mark.parametrize("policy", [None, depth.Deleted, {"block_1": [1]}])
 def test_what_is_no_policy_is_named(vanilla, images, policy):
     with pytest.raises(ValueError, match="`policy` must be a LesionPolicy"):

@@ -20,7 +20,8 @@ def halting_at(epsilon):
     """Within this context, all blocks halt at another epsilon than their own.
 
     What is made within keeps it: a function that is traced, and an engine of `sact_tf.sparse.compile`. Made with a
-    variable, either halts from then on at the value that the variable has when it runs.
+    variable, either halts from then on at the value that the variable has when it runs. A functional Keras model does
+    not keep it, since it calls its blocks anew: set their `epsilon`.
 
     Args:
         epsilon: float in (0, 1), or a float32 scalar tensor or `tf.Variable` whose values are.

@@ -12,7 +12,7 @@ import types
 from typing import NamedTuple
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from sact_tf.layers.conditions import require, run_if
 
@@ -47,7 +47,7 @@ NO_RULE = UnitRule()
 
 
 @contextlib.contextmanager
-def run_units_by(rules):
+def run_units_by(rules, inputs=()):
     """Within this context, blocks run their units by these rules.
 
     A function that was traced before keeps the rules that it was traced with, as of everything that is no tensor. Hence
@@ -55,7 +55,16 @@ def run_units_by(rules):
 
     Args:
         rules: dict from the `id` of an `AdaptiveBlock` to its `UnitRule`.
+        inputs: what a model is called on.
+
+    Raises:
+        ValueError: for KerasTensors among the inputs. A functional model that is made of them knows no rule.
     """
+    if any(isinstance(value, keras.KerasTensor) for value in tree.flatten(inputs)):
+        raise ValueError(
+            "A functional Keras model calls its layers anew, without the policy of the call that it was made of. Use "
+            "`depth.call` in the `call` of a keras.Model or layer of your own. Received: KerasTensors"
+        )
     token = _rules.set(rules)
     try:
         yield
