@@ -9,13 +9,16 @@ flags.disclaim_key_flags()
 
 
 class PathParser(flags.ArgumentParser):
-    """Replaces `~` and `~user` at the beginning by a home directory; a name of no user stays as it is."""
+    """Replaces `~` and `~user` at the beginning by a home directory; a name of no user stays as it is.
+
+    An empty path is refused: `--finetune_path=$START`, where the shell knows no START, would be no path at all.
+    """
 
     syntactic_help = "a path; ~ is the home directory."
 
     def parse(self, argument):
         """Returns the path that the text of a flag stands for."""
-        return os.path.expanduser(super().parse(argument))
+        return _expanded(super().parse(argument))
 
     def flag_type(self):
         """What `--help` calls it."""
@@ -27,7 +30,14 @@ class PathListParser(flags.ListParser):
 
     def parse(self, argument):
         """Returns the list of paths."""
-        return [os.path.expanduser(path) for path in super().parse(argument)]
+        # Of an empty text there are none, and it is no default.
+        return [_expanded(path) for path in ([""] if argument == "" else super().parse(argument))]
+
+
+def _expanded(path):
+    if not path:
+        raise ValueError("a path that is empty. Is a variable of the shell not set? Or leave the flag out.")
+    return os.path.expanduser(path)
 
 
 def define_path(name, default, help_text):

@@ -52,6 +52,12 @@ def test_home_of_another_user_is_found_and_a_name_of_no_user_stays(parsed):
     )
 
 
+@pytest.mark.parametrize("word", ["--run_dir=", "--checkpoint_dirs=", "--checkpoint_dirs=a,,b", "--checkpoint_dirs=a,"])
+def test_an_empty_path_is_refused_and_does_not_stand_for_the_default(parsed, word):
+    with pytest.raises(absl.flags.IllegalFlagValueError, match=f"^flag {word}: a path that is empty. Is a variable"):
+        parsed(word)
+
+
 def defined_flags():
     """Path of the source, function and name of every flag that the commands define."""
     sources = {path: path.read_text(encoding="utf-8") for path in SCRIPTS}
