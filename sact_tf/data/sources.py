@@ -28,6 +28,7 @@ from sact_tf.data import preprocessing
 from sact_tf.data.padding import batched, stacked
 from sact_tf.data.records import BadRecord
 from sact_tf.data.whole_files import write_atomically
+from sact_tf.progress import one_line
 
 # Records that are tried in place of a damaged one; when all are damaged too, something else is wrong.
 MAX_REPLACEMENTS = 20
@@ -203,7 +204,7 @@ class _Damage:
         self.log = log
         self.path = path
         # From the index of a damaged record to how many there had been when it was met first.
-        self.ranks = {index: rank for rank, index in enumerate(_read_skipped(path), 1)}
+        self.ranks = {index: rank for rank, index in enumerate(_read_skipped(path, source.num_examples), 1)}
         self.lock = threading.Lock()
 
     def replace(self, index):
@@ -243,12 +244,19 @@ class _Damage:
             self.log(f"Skipped a damaged record, {rank} of at most {self.limit}: {reason}")
 
 
-def _read_skipped(path):
-    """Indices of the damaged records that earlier starts of a run have met, in that order."""
+def _read_skipped(path, num_examples):
+    """Indices of the damaged records that earlier starts of a run have met, in that order, as far as they are there."""
     if path is None or not os.path.exists(path):
         return []
     with open(path, encoding="utf-8", errors="replace") as file:
-        return [int(line.split(" ", 1)[0]) for line in file]
+        words = [line.split(" ", 1)[0].strip() for line in file if line.strip()]
+    if strange := [word for word in words if not re.fullmatch("[0-9]+", word)]:
+        raise ValueError(
+            f"{one_line(path)} is damaged: a line begins with {strange[0]!r}, not with the number of a record. It "
+            "lists the records that this run left out. Remove it: then they are counted from the beginning."
+        )
+    # Those of data that have become fewer since have no place to be named by.
+    return [index for index in map(int, words) if index < num_examples]
 
 
 def explain_damage(source, index):

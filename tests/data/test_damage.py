@@ -145,6 +145,21 @@ def test_a_run_that_is_started_again_counts_its_skipped_records_on(write, tmp_pa
         read()
 
 
+def test_records_that_a_run_left_out_and_that_the_data_have_no_more_count_no_more(write, tmp_path):
+    source, path = in_bytes(write([b"", *map(bytes, ([1], [2], [3]))])), tmp_path / "skipped.txt"
+    path.write_text("7 of larger data\n\n4 too\n")
+    next(iter(pipeline.training_batches(source, 4, 4, 0, skip_bad_records=1, skipped_path=str(path))))
+    assert [line.split(" ")[0] for line in path.read_text().splitlines()] == ["0"]
+
+
+@pytest.mark.parametrize("content", [b"record 3\n", b"-1 x\n", b"\xff\xfe3\n", b"\0\0\0"])
+def test_a_damaged_list_of_what_a_run_left_out_is_named(write, tmp_path, content):
+    path = tmp_path / "skipped.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"skipped\.txt is damaged: a line begins with .* Remove it: then"):
+        pipeline.training_batches(in_bytes(write([b"x"])), 1, 4, 0, skip_bad_records=1, skipped_path=str(path))
+
+
 def test_more_damage_than_is_allowed_stops_reading(write):
     source, lines = in_bytes(write([b"one", b"", b"", b"", b"five"])), []
     with pytest.raises(records.BadRecord, match="--skip_bad_records, now 2"), pipeline.plain_errors():
