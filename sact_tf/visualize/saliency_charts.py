@@ -31,7 +31,8 @@ def scores(rows):
             if row[metric] == "":
                 continue
             colour = _OF_PEOPLE if row["map"] in _WITHOUT_NETWORK else _ABOVE_CHANCE
-            error = 2 * row[f"{metric}_standard_error"]
+            error = row[f"{metric}_standard_error"]
+            error = 2 * error if error != "" else None
             axes.errorbar(row[metric], place, xerr=error, fmt="o", color=colour, markersize=4, capsize=2)
         axes.set_title(title, fontsize=10)
         axes.set_ylim(-0.6, len(rows) - 0.4)

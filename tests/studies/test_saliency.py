@@ -23,6 +23,7 @@ from sact_tf.studies.saliency.pictures import pictures_of
 from sact_tf.studies.saliency.settings import Settings
 from sact_tf.studies.store import Store
 from sact_tf.tasks import detection
+from sact_tf.visualize import saliency_charts
 from sact_tf.visualize.enlarging import enlarge
 
 CLASSIFIER = ModelConfig(network="cifar", model="2_3_2", model_type="sact", num_classes=10, base_channels=4)
@@ -300,6 +301,16 @@ def test_a_map_without_contrast_is_counted_and_scores_nothing(maps, pictures, mo
     assert report.difference(scores, "ponder_cost", scoring.PRIOR) is None
 
 
+def test_of_a_single_picture_there_is_no_standard_error():
+    one = {name: 0.25 for name in saliency.METRICS}
+    scores = [{"ponder_cost": one, scoring.PRIOR: one, scoring.SHUFFLED: one}, {scoring.PRIOR: one}]
+    row, prior, _ = rows = report.table(scores)
+    assert row["pictures"] == 1 and row["nss_standard_error"] == row["auc_judd_minus_prior"] == ""
+    assert "| 0.2500 | 0.2500 |" in report.lines_of([row])[-1] and prior["nss_standard_error"] == 0
+    assert report.difference(scores, "ponder_cost", scoring.SHUFFLED) is None
+    assert saliency_charts.scores(rows).axes
+
+
 def test_a_map_that_the_choice_leaves_out_is_said_to_have_no_part():
     none, some = choosing.Choice(1.0, 0.0, 1.0), choosing.Choice(1.0, 0.0, 0.5)
     noise = 1e-13 * np.random.default_rng(0).normal(size=8)
@@ -310,7 +321,10 @@ def test_a_map_that_the_choice_leaves_out_is_said_to_have_no_part():
         choices = {half: {"contrast": choice} for half, choice in zip(("first", "second"), chosen, strict=True)}
         return report.paragraphs(data, scores, choices, None)[-1]
 
-    assert told(none, none).startswith("contrast has no part in contrast + prior")
+    # Whatever other weights were tried, or none.
+    assert (
+        told(none, none) == "contrast has no part in contrast + prior, whose weight of the prior is 1 on both halves."
+    )
     assert told(none, some).endswith("+0.0000 ± 0.0000, within 2 standard errors of none; p of the sign test 1.")
 
 

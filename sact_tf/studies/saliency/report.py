@@ -13,6 +13,8 @@ from sact_tf.visualize import saliency_charts
 
 # A difference of so many of its standard errors is said to be one.
 _ERRORS = 2
+# Pictures that differ from each other: one has no standard error.
+_FEWEST = 2
 # Pictures of each of the best, the middle and the worst.
 _SHOWN = 3
 
@@ -37,12 +39,12 @@ def difference(scores, name, other, metric="auc_judd"):
 
     Returns:
         `(mean, standard error, p of the sign test)`, floats, over the pictures that both have a score of; None if
-        there are none.
+        there are fewer than two, of which it has no standard error.
     """
     both = np.stack([values_of(scores, each, metric) for each in (name, other)])
     # Rounding, where both are the same map, is no difference.
     both = np.round(both[:, np.isfinite(both).all(0)], 9)
-    if not both.size:
+    if both.shape[1] < _FEWEST:
         return None
     compared = pairs.compare(both[:1], both[1])
     return compared["difference"], compared["difference_standard_error"], compared["p"]
@@ -54,7 +56,7 @@ def _row(name, scores):
         values = values_of(scores, name, metric)
         values = values[np.isfinite(values)]
         row[metric] = float(values.mean()) if len(values) else ""
-        row[f"{metric}_standard_error"] = pairs.standard_error(values) if len(values) else ""
+        row[f"{metric}_standard_error"] = pairs.standard_error(values) if len(values) >= _FEWEST else ""
     compared = difference(scores, name, PRIOR)
     names = ("auc_judd_minus_prior", "auc_judd_minus_prior_standard_error", "auc_judd_minus_prior_p")
     return {**row, **dict(zip(names, compared or ("", "", ""), strict=True))}
@@ -96,7 +98,8 @@ def lines_of(rows):
 def _figure(row, metric):
     if row[metric] == "":
         return "-"
-    return f"{row[metric]:.4f} ± {row[f'{metric}_standard_error']:.4f}"
+    error = row[f"{metric}_standard_error"]
+    return f"{row[metric]:.4f}" + (f" ± {error:.4f}" if error != "" else "")
 
 
 def paragraphs(data, scores, choices, spent):
@@ -125,9 +128,7 @@ def paragraphs(data, scores, choices, spent):
     compared = []
     for kind in choices[HALVES[0]]:
         if all(choices[half][kind].centre_weight == 1 for half in HALVES):
-            texts.append(
-                f"{kind} has no part in {kind}{WITH_PRIOR}: with any of it the other half was predicted worse."
-            )
+            texts.append(f"{kind} has no part in {kind}{WITH_PRIOR}, whose weight of the prior is 1 on both halves.")
             continue
         compared.append((kind + WITH_PRIOR, PRIOR))
         if kind == SHUFFLED_KIND:
