@@ -51,6 +51,11 @@ def _of_one_split(directory, entries):
     if any(entry.startswith("_annotations.") for entry in entries):
         above = os.path.dirname(os.path.abspath(directory))
         return f" This is the folder of one split: give the one above, {one_line(above)}."
+    if any(entry.lower().endswith(".xml") for entry in entries):
+        return (
+            " XML files beside their pictures (--dataset=voc) are read where they lie in a folder of their split, "
+            "train, val or test: give the folder above that one, or sort files and pictures into such folders."
+        )
     return ""
 
 

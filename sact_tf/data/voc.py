@@ -49,11 +49,6 @@ def open_split(directory, split, image_size, log=None):
     error = nothing_found(directory, {**looked_for(directory, split), **records}, splits=splits_of(directory))
     if os.path.isdir(os.path.join(directory, "annotations")):
         error = FileNotFoundError(f"{error} If these are the folders of COCO, give --dataset=coco.")
-    elif _has(directory, ".xml"):
-        error = FileNotFoundError(
-            f"{error} XML files that lie beside their pictures are read where they lie in a folder of their split, "
-            "train, val or test: give the folder above that one, or sort files and pictures into such folders."
-        )
     raise error
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.data import pipeline, sources, voc
+from sact_tf.data import convert, pipeline, sources, voc
 
 OBJECT = "<object><name>{}</name><difficult>{}</difficult><bndbox>{}</bndbox><part><name>hand</name></part></object>"
 SIDES = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
@@ -208,8 +208,12 @@ def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(directo
     assert voc.open_split(str(mine), "val", 60).read([0])["classes"].numpy().tolist() == [[2]]
     with pytest.raises(FileNotFoundError, match="Splits that are there: train, valid;"):
         voc.open_split(str(mine), "test", 60)
-    with pytest.raises(FileNotFoundError, match=r"in a folder of their split.* give the folder above that one"):
-        voc.open_split(str(mine / "train"), "train", 60)
+    for open_it in (
+        lambda path: voc.open_split(path, "train", 60),
+        lambda path: convert.convert(path, "tfrecord", "voc", path),
+    ):
+        with pytest.raises(FileNotFoundError, match=r"in a folder of their split.* give the folder above that one"):
+            open_it(str(mine / "train"))
     os.remove(mine / "train" / "empty.jpg")
     with pytest.raises(FileNotFoundError, match=r"train: 1 of its 2 pictures have no file: \S*train/empty\.jpg"):
         voc.open_split(str(mine), "train", 60)
