@@ -15,7 +15,16 @@ STATE_FILE = "checkpoint"
 
 
 def check_name(train_log_dir):
-    """Raises ValueError for a path in which TensorFlow would not find the checkpoints again that it writes there."""
+    """Raises ValueError for a path in which TensorFlow would not find the checkpoints again that it writes there.
+
+    So it is of an address, such as gs://bucket/run: TensorFlow writes there, and all else that a run has to a directory
+    of this name.
+    """
+    if re.match(r"[a-z][a-z0-9+.-]*://", str(train_log_dir), re.IGNORECASE):
+        raise ValueError(
+            "The directory of a run lies on a disk of this machine, or on one that is mounted here, and not at an "
+            f"address. Give such a --train_log_dir, for a bucket where it is mounted. Received: {train_log_dir}"
+        )
     if strange := checkpoints.signs_of_patterns(train_log_dir):
         raise ValueError(
             f"TensorFlow takes {strange} in the path of a checkpoint for a sign of a pattern, and would not find what "

@@ -118,6 +118,14 @@ def test_an_empty_list_is_no_checkpoint(damaged):
     assert latest(os.path.join(damaged, "nothing")) is None
 
 
+@pytest.mark.parametrize("address", ["gs://bucket/run", "file:///run", "S3://bucket"])
+def test_an_address_is_no_directory_of_a_run(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"not at an address. Give such .* Received: {address}"):
+        training.train(run_config(), address)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("name", ["a[b]c", "a\\b"])
 def test_a_name_in_which_tensorflow_finds_no_checkpoint_is_refused_before_training(finished, tmp_path, name):
     directory = tmp_path / name
