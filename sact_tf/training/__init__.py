@@ -16,6 +16,7 @@ from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.data import pipeline, trained_classes, trained_records
 from sact_tf.data.whole_files import write_atomically
+from sact_tf.processor import ENVIRONMENT_FILE
 from sact_tf.progress import print_line
 from sact_tf.tasks import class_names_of, task_of
 from sact_tf.training.determinism import compute_deterministically
@@ -137,6 +138,8 @@ def _check_directory(config, train_log_dir):
                 "on. Give another --train_log_dir; to start from these weights, name them in --finetune_path."
             )
         configs.check_same(train_log_dir, config, "another --train_log_dir for a new run")
+    else:
+        _check_vacant(train_log_dir)
     try:
         os.makedirs(train_log_dir, exist_ok=True)
         with tempfile.TemporaryFile(dir=train_log_dir):
@@ -145,6 +148,21 @@ def _check_directory(config, train_log_dir):
         raise OSError(
             f"The run's directory cannot be written: {error}. Give a --train_log_dir on a disk with space, where you "
             "may create files."
+        ) from error
+
+
+def _check_vacant(train_log_dir):
+    """Raises ValueError for files that a new run would write over, unless they are of a start that came to nothing."""
+    notes = (configs.CONFIG_FILE, trained_classes.CLASSES_FILE, trained_records.RECORDS_FILE, ENVIRONMENT_FILE)
+    there = [name for name in notes if os.path.lexists(os.path.join(train_log_dir, name))]
+    if not there:
+        return
+    try:
+        configs.read_config(train_log_dir)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{train_log_dir} holds {', '.join(there)}, which no training run wrote, or one whose configuration is "
+            "damaged, and a new run would write over it. Give another --train_log_dir, or move it away."
         ) from error
 
 

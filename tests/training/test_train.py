@@ -307,6 +307,14 @@ def test_a_start_that_failed_leaves_nothing_that_a_corrected_one_trips_over(tmp_
     assert training.train(plain_config(max_number_of_steps=1), str(tmp_path))["step"] == 1
 
 
+@pytest.mark.parametrize("name", ["config.json", "classes.json", "records.json", "environment.json"])
+def test_files_of_somebody_else_are_not_written_over_nor_removed(tmp_path, name):
+    (tmp_path / name).write_text('{"1": "mine"}')
+    with pytest.raises(ValueError, match=f"holds {name}, which no training run wrote.* move it away"):
+        training.train(plain_config(), str(tmp_path))
+    assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == '{"1": "mine"}'
+
+
 def test_a_damaged_configuration_is_named(run_copy):
     (run_copy / "config.json").write_text('{"dataset": ')
     with pytest.raises(ValueError, match=r"config\.json: This is not the configuration of a sact_tf training run"):
