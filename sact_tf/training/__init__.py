@@ -10,18 +10,15 @@ import os
 import tempfile
 
 import keras
-import tensorflow as tf
 
 from sact_tf import checkpoints
 from sact_tf import config as configs
-from sact_tf.data import pipeline, trained_classes, trained_records
-from sact_tf.data.whole_files import write_atomically
-from sact_tf.processor import ENVIRONMENT_FILE
+from sact_tf.data import pipeline, trained_classes
 from sact_tf.progress import print_line
 from sact_tf.tasks import class_names_of, task_of
+from sact_tf.training import notes
 from sact_tf.training.determinism import compute_deterministically
-from sact_tf.training.environment import note_environment
-from sact_tf.training.latest import CHECKPOINT_NAME, check_name, latest, name_latest, restore
+from sact_tf.training.latest import check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
 from sact_tf.training.session import Session
 from sact_tf.training.strategies import check_batch_size, check_workers_agree, is_chief, make_strategy
@@ -94,14 +91,12 @@ def train(
             task.check_training(trainer.model, config.image_size)
         if chief:
             name_latest(train_log_dir, log)
-        manager = tf.train.CheckpointManager(
-            trainer.checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME
-        )
         _start(trainer, begun, config, names, log)
         # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over. What is
         # complete learns nothing more, whatever data are named now.
         if chief and trainer.steps_done() < config.max_number_of_steps:
-            _note(train_log_dir, config, source, names, begun, log)
+            notes.write(train_log_dir, config, source, names, begun, log)
+        manager = notes.Manager(trainer.checkpoint, train_log_dir, max_to_keep, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():
             return session.run(source)
@@ -139,7 +134,7 @@ def _check_directory(config, train_log_dir):
             )
         configs.check_same(train_log_dir, config, "another --train_log_dir for a new run")
     else:
-        _check_vacant(train_log_dir)
+        notes.check_vacant(train_log_dir)
     try:
         os.makedirs(train_log_dir, exist_ok=True)
         with tempfile.TemporaryFile(dir=train_log_dir):
@@ -149,32 +144,6 @@ def _check_directory(config, train_log_dir):
             f"The run's directory cannot be written: {error}. Give a --train_log_dir on a disk with space, where you "
             "may create files."
         ) from error
-
-
-def _check_vacant(train_log_dir):
-    """Raises ValueError for files that a new run would write over, unless they are of a start that came to nothing."""
-    notes = (configs.CONFIG_FILE, trained_classes.CLASSES_FILE, trained_records.RECORDS_FILE, ENVIRONMENT_FILE)
-    there = [name for name in notes if os.path.lexists(os.path.join(train_log_dir, name))]
-    if not there:
-        return
-    try:
-        configs.read_config(train_log_dir)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{train_log_dir} holds {', '.join(there)}, which no training run wrote, or one whose configuration is "
-            "damaged, and a new run would write over it. Give another --train_log_dir, or move it away."
-        ) from error
-
-
-def _note(train_log_dir, config, source, names, begun, log):
-    """Writes beside the checkpoints what the run is, and what it learns from unless it has begun already."""
-    write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
-    if begun:
-        trained_records.compare(train_log_dir, source, log)
-    else:
-        trained_classes.note(train_log_dir, names)
-        trained_records.note(train_log_dir, source)
-    note_environment(train_log_dir, log)
 
 
 def _start(trainer, prefix, config, names, log):

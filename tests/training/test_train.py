@@ -315,6 +315,24 @@ def test_files_of_somebody_else_are_not_written_over_nor_removed(tmp_path, name)
     assert os.listdir(tmp_path) == [name] and (tmp_path / name).read_text() == '{"1": "mine"}'
 
 
+@pytest.mark.usefixtures("without_graphs", "one_trainer")
+def test_a_run_whose_directory_is_moved_meanwhile_goes_on_from_what_it_saved_afterwards(tmp_path, monkeypatch):
+    directory, lines = tmp_path / "run", []
+    summarize = session.Session._summarize
+
+    def move_away(self, step, *arguments):
+        summarize(self, step, *arguments)
+        directory.rename(tmp_path / "moved")
+
+    monkeypatch.setattr(session.Session, "_summarize", move_away)
+    training.train(plain_config(max_number_of_steps=1), str(directory), log=lines.append)
+    (note,) = [line for line in lines if line.startswith("Note: ")]
+    assert "was moved or emptied while this run trains in it" in note
+    for name in ("config.json", "environment.json"):
+        assert (directory / name).read_bytes() == (tmp_path / "moved" / name).read_bytes()
+    assert training.train(plain_config(max_number_of_steps=1), str(directory))["step"] == 1
+
+
 def test_a_damaged_configuration_is_named(run_copy):
     (run_copy / "config.json").write_text('{"dataset": ')
     with pytest.raises(ValueError, match=r"config\.json: This is not the configuration of a sact_tf training run"):

@@ -1,0 +1,82 @@
+"""What lies beside the checkpoints of a run: what it is, and what it learns from and with."""
+
+import os
+
+import tensorflow as tf
+
+from sact_tf import config as configs
+from sact_tf.data import trained_classes, trained_records
+from sact_tf.data.whole_files import write_atomically
+from sact_tf.processor import ENVIRONMENT_FILE
+from sact_tf.training.environment import note_environment
+from sact_tf.training.latest import CHECKPOINT_NAME
+
+FILES = (configs.CONFIG_FILE, trained_classes.CLASSES_FILE, trained_records.RECORDS_FILE, ENVIRONMENT_FILE)
+
+
+def check_vacant(train_log_dir):
+    """Raises ValueError for files that a new run would write over, unless they are of a start that came to nothing."""
+    there = [name for name in FILES if os.path.lexists(os.path.join(train_log_dir, name))]
+    if not there:
+        return
+    try:
+        configs.read_config(train_log_dir)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{train_log_dir} holds {', '.join(there)}, which no training run wrote, or one whose configuration is "
+            "damaged, and a new run would write over it. Give another --train_log_dir, or move it away."
+        ) from error
+
+
+def write(train_log_dir, config, source, names, begun, log):
+    """Writes what the run is, and what it learns from unless it has begun already; then says what has changed.
+
+    Args:
+        train_log_dir: directory of the run.
+        config: `TrainingConfig`.
+        source: what the task's `open_source` returned.
+        names: dict from the numbers of classes to texts.
+        begun: whether there are checkpoints.
+        log: called with lines of text.
+    """
+    write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
+    if begun:
+        trained_records.compare(train_log_dir, source, log)
+    else:
+        trained_classes.note(train_log_dir, names)
+        trained_records.note(train_log_dir, source)
+    note_environment(train_log_dir, log)
+
+
+class Manager(tf.train.CheckpointManager):
+    """Writes the checkpoints of a run, and what belongs beside them again where that is gone.
+
+    TensorFlow makes a directory anew that somebody moved or removed meanwhile; nothing could go on from checkpoints
+    alone.
+
+    Args:
+        checkpoint: `tf.train.Checkpoint`.
+        train_log_dir: directory of the run.
+        max_to_keep: int, checkpoints that are kept.
+        log: called with a line of text where something is written again.
+    """
+
+    def __init__(self, checkpoint, train_log_dir, max_to_keep, log):
+        super().__init__(checkpoint, train_log_dir, max_to_keep, checkpoint_name=CHECKPOINT_NAME)
+        self._log, self._contents = log, {}
+        for path in (os.path.join(train_log_dir, name) for name in FILES):
+            if os.path.isfile(path):
+                with open(path, "rb") as file:
+                    self._contents[path] = file.read()
+
+    def save(self, *arguments, **named):
+        """As TensorFlow's; OSError if what belongs beside the checkpoint cannot be written."""
+        if not os.path.exists(os.path.join(self.directory, configs.CONFIG_FILE)):
+            self._log(
+                f"Note: {self.directory} was moved or emptied while this run trains in it. What is saved from now on "
+                "lies there all the same, and the run can go on from it."
+            )
+            os.makedirs(self.directory, exist_ok=True)
+            for path, content in self._contents.items():
+                write_atomically(path, [content])
+        return super().save(*arguments, **named)
