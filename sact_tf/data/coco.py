@@ -18,7 +18,7 @@ from sact_tf.data import detection_files
 from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
 from sact_tf.data.class_names import is_background
 from sact_tf.data.coco_json import MAX_SIDE, WAY_OUT, check_boxes, is_outermost, read_json
-from sact_tf.data.detection import Categories, unnamed
+from sact_tf.data.detection import Categories, areas, unnamed
 from sact_tf.data.directories import folders_of_split, nothing_found
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
@@ -134,10 +134,8 @@ def read_split(directory, path, log=None):
     _check_sizes(path, images)
     paths = _picture_paths(directory, path, [image["file_name"] for image in images])
     corners = _corners(path, boxes)
-    # What is not finite is told below.
-    with np.errstate(invalid="ignore"):
-        sides = corners[:, 2:] - corners[:, :2]
-    area = [box.get("area") for box in boxes]
+    # Below 0 is none, as records have it.
+    area = [-1.0 if (area := box.get("area")) is None else area for box in boxes]
     annotations = Annotations(
         origin=path,
         paths=paths,
@@ -147,9 +145,11 @@ def read_split(directory, path, log=None):
         boxes=corners,
         classes=np.array([classes[box["category_id"]] for box in boxes], np.int32),
         crowd=np.array([bool(box.get("iscrowd", 0)) for box in boxes], bool),
-        area=np.where([value is None for value in area], sides.prod(axis=1), np.array(area, np.float32)),
+        area=np.array(area, np.float32),
     )
-    return checked(annotations, log), categories
+    annotations = checked(annotations, log)
+    known = annotations.area >= 0
+    return annotations._replace(area=np.where(known, annotations.area, areas(annotations.boxes))), categories
 
 
 def _all_annotations(directory):

@@ -101,7 +101,7 @@ def test_numbers_of_categories_may_be_large(write):
 
 def test_boxes_that_leave_their_picture_are_clipped_and_those_without_area_named_and_left_out(write):
     def change(content):
-        content["annotations"][1]["bbox"] = [30.5, -5, 20, 15]
+        content["annotations"][1].update(bbox=[30.5, -5, 20, 15], area=None)
         content["annotations"] += [
             {"id": 5, "image_id": 20, "category_id": 3, "bbox": [3, 4, 0, 5]},
             {"id": 6, "image_id": 20, "category_id": 3, "bbox": [70, 4, 5, 5]},
@@ -112,8 +112,8 @@ def test_boxes_that_leave_their_picture_are_clipped_and_those_without_area_named
     batch = write(change, lines.append).read([0, 2])
     assert batch["boxes"][0, 0].numpy().tolist() == [0, 30.5, 10, 40]
     assert batch["classes"].numpy().tolist() == [[1, 0], [1, 0]]
-    # Without one of its own, the area is that of the box.
-    assert batch["area"][1, 0] == 48
+    # Without one of its own, the area is that of the box in the picture.
+    assert batch["area"][:, 0].numpy().tolist() == [95, 48]
     assert lines[-1] == "2 of 6 boxes are left out, they have no area in their pictures: 20, 20"
     assert lines[-2].startswith(
         "1 of 6 boxes leave their pictures and are clipped: 1. A box of COCO is left, top, width"
