@@ -17,6 +17,7 @@ from sact_tf.data import cifar10
 from sact_tf.evaluation import measuring
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
+from sact_tf.tasks import task_of
 from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
@@ -40,12 +41,16 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
 
     Raises:
         FileNotFoundError, ValueError: before anything is evaluated, if a directory has no run of ours, or no checkpoint
-            yet, or a network or its data set has no such size.
+            yet, or a network or its data set has no such size; for networks that have no score in common, and what is
+            named twice.
     """
     trained = [configs.read_config(directory) for directory in checkpoint_dirs]
     for directory in checkpoint_dirs:
         # Before anything is evaluated: a run that has just begun has none yet.
         checkpoints.checkpoint_prefix(directory)
+    _check_scores(checkpoint_dirs, trained)
+    _check_once("checkpoint_dirs", checkpoint_dirs, [os.path.realpath(directory) for directory in checkpoint_dirs])
+    _check_once("image_sizes", image_sizes or [], image_sizes or [])
     if not image_sizes:
         image_sizes = [round(trained[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
     for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
@@ -87,6 +92,22 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
 
 def _stored(run_dir, number, size):
     return os.path.join(run_dir, f"{number}_{size}.json")
+
+
+def _check_scores(checkpoint_dirs, trained):
+    """Raises ValueError for networks that are told apart by other scores, which have no table in common."""
+    scores = [task_of(config.dataset).SCORE[1] for config in trained]
+    if len({*scores}) > 1:
+        given = ", ".join(f"{directory} {score}" for directory, score in zip(checkpoint_dirs, scores, strict=True))
+        raise ValueError(
+            f"--checkpoint_dirs must name networks of one score, and detectors have another than classifiers: {given}. "
+            "Give them to two studies, each with a --run_dir of its own."
+        )
+
+
+def _check_once(name, given, known):
+    if len({*known}) < len(known):
+        raise ValueError(f"--{name} must name each once. Received: {', '.join(map(str, given))}")
 
 
 def _check_sizes(directory, config, sizes):

@@ -314,6 +314,19 @@ def test_resolution_refuses_a_size_that_is_none_before_it_evaluates_anything(tra
     assert not lines and not (tmp_path / "new").exists()
 
 
+def test_resolution_refuses_what_has_no_score_in_common_and_what_is_named_twice(traded, tmp_path, monkeypatch):
+    monkeypatch.setattr(resolution.checkpoints, "checkpoint_prefix", str)
+    (tmp_path / "config.json").write_text(default_training_config("digit_scenes").to_json())
+    first, new = str(traded[0] / "vanilla_1"), str(tmp_path / "new")
+    for names, sizes, message in (
+        ([first, str(tmp_path)], [64], r"of one score, .*vanilla_1 accuracy, \S+ mAP\. Give them to two studies"),
+        ([first, f"{first}/"], [64], r"--checkpoint_dirs must name each once\. Received: "),
+        ([first], [64, 48, 64], r"--image_sizes must name each once\. Received: 64, 48, 64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            resolution.run(names, sizes, new, log=pytest.fail)
+
+
 @pytest.mark.parametrize("sizes", [None, [32, 48]])
 def test_resolution_says_that_cifar10_has_one_size(tmp_path, monkeypatch, sizes):
     (tmp_path / "config.json").write_text(default_training_config("cifar10").to_json())
