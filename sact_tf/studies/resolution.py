@@ -147,8 +147,10 @@ def collapsed(units, means):
 
     Args:
         units: ints, residual units of each block.
-        means: floats, the mean of those that were run; empty for a network that does not halt.
+        means: floats, the mean of those that were run; empty for a network that does not halt. Of a detector they are
+            of the extractor's blocks, the first ones.
     """
+    units = units[: len(means)]
     most = sum(units) - len(units)
     return bool(means) and most > 0 and sum(means) - len(units) < _COLLAPSED * most
 

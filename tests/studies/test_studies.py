@@ -273,6 +273,8 @@ def test_a_directory_that_cannot_be_written_is_named_before_anything_is_evaluate
 def test_a_network_that_halts_at_once_has_collapsed():
     assert resolution.collapsed((3, 4, 1), [1.0, 1.04, 1.0])
     assert not resolution.collapsed((3, 4, 1), [1.0, 1.06, 1.0])
+    # A detector, whose last block is its head: 1 of 10 further units.
+    assert not resolution.collapsed((3, 4, 6, 1), [1.5, 1.2, 1.3])
     # One that does not halt, and one that has nothing to decide.
     assert not resolution.collapsed((3, 4, 1), []) and not resolution.collapsed((1, 1, 1), [1.0, 1.0, 1.0])
 
