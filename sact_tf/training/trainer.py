@@ -107,9 +107,10 @@ class Trainer:
         variables = self.model.trainable_variables
         kept = self._kept_units(self.step, batch)
         with tf.GradientTape() as tape:
+            # A detector's head runs where its loss is computed.
             with run_units_by(step_depth.rules_of(self._blocks, kept)):
                 outputs = self.model(inputs_of(self.task, batch), training=True)
-            terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau(), **self._draws(batch))
+                terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau(), **self._draws(batch))
             loss = sum(terms.values())
             # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
             scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
@@ -157,7 +158,7 @@ def _observe_computation(model, batch, outputs, kept):
     counts = flops.count(model, outputs)
     results = {"Total Flops/mean": tf.reduce_mean(tf.cast(counts["flops"], tf.float32))}
     if kept:
-        ran = flops.count(model, outputs, kept=kept)
+        ran = flops.count(model, outputs, kept={name: kept[name] for name in model.blocks if name in kept})
         # Gradients of what enters a convolution and of its kernel cost as much as the convolution, each.
         results["Training Flops/mean"] = 3 * tf.reduce_mean(tf.cast(ran["flops"], tf.float32))
     for name in losses.mean_ponder_costs(outputs):

@@ -1,5 +1,6 @@
 """Runs of a detector: killed and resumed to the bit, on two devices, compiled by XLA."""
 
+import dataclasses
 import re
 import signal
 
@@ -103,3 +104,13 @@ def test_a_run_that_xla_compiles_draws_the_same_boxes(tmp_path, monkeypatch):
             float(line.split("loss ")[1].split(",")[0]) for line in lines if "loss " in line
         )
     assert first_losses[True] == pytest.approx(first_losses[False], abs=2e-3)
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_units_of_a_detector_survive_by_seed_and_step_those_of_its_head_too(tmp_path, monkeypatch):
+    # What the blocks of a network draw by themselves goes on from no checkpoint.
+    monkeypatch.setattr("sact_tf.layers.adaptive_block.draw_survival", pytest.fail)
+    run = make_config(1, "vanilla")
+    run = dataclasses.replace(run, model=dataclasses.replace(run.model, final_survival_probability=0.2))
+    result = training.train(run, str(tmp_path))
+    assert 0 < result["Training Flops/mean"] < 3 * result["Total Flops/mean"]
