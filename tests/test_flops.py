@@ -274,3 +274,10 @@ def test_outputs_of_two_calls_are_refused():
     outputs["block_3/num_units"] = np.ones((1, 8, 8), "int32")
     with pytest.raises(ValueError, match=r"outputs of one call. Received.*'block_3/num_units': 1"):
         flops.count(model, outputs)
+
+
+@pytest.mark.parametrize("image_size", [32, (32, 32, 3), (32, None), (0, 32), (32.5, 32), "ab"])
+def test_image_size_that_is_no_height_and_width_is_named(image_size):
+    model = sact_tf.cifar_resnet("1", "vanilla", base_channels=2)
+    with pytest.raises(ValueError, match="`image_size` must be the height and width of the images"):
+        flops.count(model, {"logits": np.zeros((2, 10))}, image_size)

@@ -8,6 +8,7 @@ among the outputs of a model of your own. What a block costs is in `costs`, wher
 """
 
 import math
+import numbers
 
 import keras
 import numpy as np
@@ -48,6 +49,7 @@ def count(model, outputs, image_size=None, kept=None):
             sizes. For an `image_size` that is not that of the outputs, and a `kept` of other blocks, maps or numbers of
             units than the model has, or none where another model calls blocks under a policy of `sact_tf.depth`.
     """
+    image_size = None if image_size is None else _checked_size(image_size)
     ours = follows_its_backbone(model)
     counter, needed = (
         _of_ours(model, outputs, image_size) if ours else _of_others(model, outputs, image_size, kept or ())
@@ -61,6 +63,16 @@ def count(model, outputs, image_size=None, kept=None):
     if any(isinstance(value, keras.KerasTensor) for value in needed.values()):
         return counter(needed)
     return counter.call({key: ops.convert_to_tensor(value) for key, value in needed.items()})
+
+
+def _checked_size(image_size):
+    """`(height, width)` as ints, of a pair of numbers or a tensor of two; raises ValueError for anything else."""
+    sizes = np.ravel(image_size).tolist() if np.ndim(image_size) == 1 else []
+    if len(sizes) != 2 or not all(isinstance(size, numbers.Real) and size >= 1 and size % 1 == 0 for size in sizes):
+        raise ValueError(
+            f"`image_size` must be the height and width of the images in pixels. Received: image_size={image_size!r}"
+        )
+    return tuple(map(int, sizes))
 
 
 def _check_batch(outputs):
@@ -160,7 +172,7 @@ def _of_ours(model, outputs, image_size):
         {name: BlockCosts.of(block) for name, block in blocks.items()},
         stem=[_stem_layer(layer) for layer in backbone.stem],
         fixed=_fixed_cost(model),
-        image_size=None if image_size is None else [int(size) for size in image_size],
+        image_size=None if image_size is None else list(image_size),
     )
     return counter, needed or _something_of_every_image(outputs, model)
 
