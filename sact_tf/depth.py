@@ -177,7 +177,7 @@ def call(model, images, policy, training=False):
     """What a model computes under a policy.
 
     Args:
-        model: built Keras model that has `AdaptiveBlock`s.
+        model: built Keras model that has `AdaptiveBlock`s, or one of these.
         images: what the model takes.
         policy: `LesionPolicy`.
         training: bool.

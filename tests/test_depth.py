@@ -213,6 +213,16 @@ def test_an_engine_is_none_of_the_models_that_can_be_hurt(images):
             look()
 
 
+def test_a_block_by_itself_is_run_and_counted_as_a_model_that_has_it(make_images):
+    features, block = make_images(2, 5, 7, 4), AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "vanilla", name="block")
+    block(features)
+    policy = depth.Deleted({"block": [2]})
+    outputs = depth.call(block, features, policy)
+    np.testing.assert_allclose(outputs["features"], block.units[0](features), rtol=1e-6)
+    counted = sact_tf.flops.count(block, outputs, image_size=(5, 7), kept=policy.kept(block))["block/flops"]
+    assert counted.numpy().tolist() == [2 * 2 * 3 * 3 * 4 * 4 * 5 * 7] * 2
+
+
 def test_a_functional_model_which_would_forget_its_policy_is_refused(vanilla):
     with pytest.raises(ValueError, match=r"Use `depth.call` in the `call` of"):
         depth.call(vanilla, {"images": keras.Input((32, 32, 3))}, depth.Deleted({"block_1": [2]}))
