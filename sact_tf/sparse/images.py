@@ -146,11 +146,13 @@ def _image_shape(model, inputs):
     shapes = [tensor.shape for tensor in inputs]
     # A subclassed model knows what it was first called on, not which sizes it takes.
     called_on = model.get_build_config() if not shapes else {}
-    if "input_shape" in called_on:
-        shapes = [(None, None, None, called_on["input_shape"][-1])]
+    known = called_on.get("input_shape", ())
+    if len(known) == 4 and all(size is None or isinstance(size, numbers.Integral) for size in known):
+        shapes = [(None, None, None, known[-1])]
     if len(shapes) != 1 or len(shapes[0]) != 4:
+        received = f"{len(shapes)} inputs with the shapes {shapes}" if inputs else f"the input shape {known}"
         raise ValueError(
-            "The engine is for models of one input, images (batch, height, width, channels). "
-            f"Received: '{model.name}' of {len(shapes)} inputs with the shapes {shapes}"
+            "The engine is for models of one input, images (batch, height, width, channels). Received: "
+            f"'{model.name}' of {received}"
         )
     return shapes[0][1:]

@@ -507,6 +507,22 @@ def test_model_of_several_inputs_is_rejected():
         sparse.compile(model)
 
 
+class TakesNames(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.block = AdaptiveBlock([BasicUnit(8)], "vanilla")
+
+    def call(self, inputs, training=None):
+        return self.block(inputs["picture"])
+
+
+def test_subclassed_model_of_a_dict_is_rejected():
+    model = TakesNames()
+    model({"picture": np.zeros((2, 5, 4, 8), "float32")})
+    with pytest.raises(ValueError, match=r"one input(.|\n)*of the input shape \{'picture': \(2, 5, 4, 8\)\}"):
+        sparse.compile(model)
+
+
 class Stubborn(keras.Model):
     def __init__(self, call):
         super().__init__()
