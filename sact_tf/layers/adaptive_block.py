@@ -54,7 +54,8 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
     A `vanilla` block has only `features`, the last unit's output.
 
     Args:
-        units: list of Keras layers, called as `unit(features, residual_mask=None, training=None)`; at least one.
+        units: list of Keras layers, called as `unit(features, residual_mask=None, training=None)`; at least one. They
+            are settled, a tuple afterwards: make another block to exchange one.
             The first may change the shape, the others keep it. Only `sact` passes a mask, bool
             `(batch, height, width, 1)`: where it is False the unit must leave the features as they are.
         model_type: `"vanilla"`: no halting. `"act"`: each image halts by itself, every unit is executed.
@@ -98,8 +99,9 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
         self._traced_without_weight = False
         self._first_cannot_be_skipped = False
         self.epsilon = epsilon
-        self.units = _check_units(units, model_type)
-        self.halting_branches = branches_of(halting_branches, model_type, len(self.units))
+        # Tuples: of a layer that took the place of another in a list Keras would not know, nor train or save it.
+        self.units = tuple(_check_units(units, model_type))
+        self.halting_branches = tuple(branches_of(halting_branches, model_type, len(self.units)))
         self.survival_probabilities = check_survival_probabilities(survival_probabilities, len(self.units), model_type)
         survives = self.survival_probabilities is None or min(self.survival_probabilities) == 1
         self._survival_seed = None if survives else keras.random.SeedGenerator(name=self._draws_name)

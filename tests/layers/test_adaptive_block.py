@@ -317,7 +317,7 @@ def test_one_unit_is_a_block(make_images, model_type):
     features = make_images(2, 5, 4, channels=8)
     block = residual_block(model_type, units=1)
     outputs = block(features)
-    assert block.halting_branches == []
+    assert block.halting_branches == ()
     np.testing.assert_allclose(outputs.pop("features"), block.units[0](features), atol=1e-6)
     if model_type == "vanilla":
         assert outputs == {}
@@ -425,6 +425,14 @@ def test_wrong_number_of_halting_branches_is_rejected(branches):
 def test_branches_that_are_no_layers_are_rejected(branches):
     with pytest.raises(ValueError, match="`halting_branches` must be Keras layers"):
         AdaptiveBlock([CountingUnit(), CountingUnit()], "sact", halting_branches=branches)
+
+
+def test_units_and_branches_take_no_others_in_their_places():
+    # Keras would neither train nor save what comes into a list of layers.
+    block = residual_block("act", units=2)
+    for layers in (block.units, block.halting_branches):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            layers[0] = layers[-1]
 
 
 def test_model_type_that_is_set_later_is_refused():
