@@ -100,7 +100,7 @@ def check_truth(truth, num_classes, image_size):
     Args:
         truth: dict of `boxes`, float `(batch, boxes, 4)`: ymin, xmin, ymax, xmax in pixels of the network's input;
             `classes`, whole numbers `(batch, boxes)`, from 1 to `num_classes`, 0 in rows of padding; and, where there
-            are such, `crowd`, bool `(batch, boxes)`.
+            are such, `crowd`, bool `(batch, boxes)`. Ragged tensors are padded.
         num_classes: int.
         image_size: int32 `(batch, 2)`, height and width of each picture in pixels.
 
@@ -117,6 +117,8 @@ def check_truth(truth, num_classes, image_size):
     if not {"boxes", "classes"} <= names <= {"boxes", "classes", "crowd"}:
         received = f"a dict with the keys {sorted(names)}" if isinstance(truth, dict) else "no dict"
         raise _truth_error(received)
+    # Zeros where an image has fewer boxes: rows of padding.
+    truth = {name: each.to_tensor() if isinstance(each, tf.RaggedTensor) else each for name, each in truth.items()}
     boxes, classes = tf.convert_to_tensor(truth["boxes"]), tf.convert_to_tensor(truth["classes"])
     crowd = None if truth.get("crowd") is None else tf.cast(truth["crowd"], tf.bool)
     rows = [each for each in (classes, crowd) if each is not None]

@@ -100,6 +100,16 @@ def test_what_is_no_truth_makes_the_loss_nan_where_nothing_can_raise(fitted, mon
     assert np.isnan(fitted[0].evaluate(INPUTS, BOXES, verbose=0))
 
 
+def test_ragged_boxes_are_padded():
+    ragged = {
+        "boxes": tf.ragged.constant([BOXES["boxes"][0].tolist(), BOXES["boxes"][1, :1].tolist()], ragged_rank=1),
+        "classes": tf.ragged.constant([[1, 3], [2]]),
+    }
+    found, expected = (check_truth(truth, 3, INPUTS["image_size"]) for truth in (ragged, BOXES))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_boxes_that_are_missing_altogether_are_named(fitted):
     with pytest.raises(ValueError, match=r"(?s)learns from a dict.*Received: no dict"):
         fitted[0].evaluate(INPUTS, verbose=0)
