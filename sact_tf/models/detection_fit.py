@@ -71,6 +71,13 @@ class FitsBoxes:
             input_signature = [{"images": images, "image_size": tf.TensorSpec((None, 2), tf.int32, name="image_size")}]
         super().export(filepath, format, verbose, input_signature, **kwargs)
 
+    def quantize(self, *args, **kwargs):
+        """Refused, with a ValueError: Keras knows no convolutions in int8, and could not load what it would change."""
+        raise ValueError(
+            "Keras quantizes the two dense layers of a detector and none of its convolutions, and a file of such a "
+            "detector could not be loaded. Leave it as it is; sact_tf.sparse.compile(model) makes it faster."
+        )
+
 
 def _refuse_weights(sample_weight):
     if sample_weight is not None:

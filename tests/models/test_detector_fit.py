@@ -110,6 +110,11 @@ def test_ragged_boxes_are_padded():
     np.testing.assert_array_equal(found[1], expected[1])
 
 
+def test_a_detector_is_not_quantized(fitted):
+    with pytest.raises(ValueError, match="two dense layers of a detector and none of its convolutions"):
+        fitted[0].quantize("int8")
+
+
 def test_boxes_that_are_missing_altogether_are_named(fitted):
     with pytest.raises(ValueError, match=r"(?s)learns from a dict.*Received: no dict"):
         fitted[0].evaluate(INPUTS, verbose=0)
