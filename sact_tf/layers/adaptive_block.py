@@ -18,7 +18,7 @@ from sact_tf.layers.parts import knows_its_shape
 from sact_tf.layers.survival import HasSurvivalProbabilities, check_survival_probabilities, draw_survival
 from sact_tf.layers.threshold import HasThreshold
 from sact_tf.layers.time_distributed import ShapesByName
-from sact_tf.layers.unit_rules import NO_RULE, check_features, check_kept, rule_of, takes
+from sact_tf.layers.unit_rules import NO_RULE, check_enters, check_features, check_kept, rule_of, takes
 from sact_tf.losses import PonderWeight
 
 _NO_RUNNERS = types.MappingProxyType({})
@@ -137,6 +137,11 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
                 f"Block '{self.name}' takes features (batch, height, width, channels); for frames of sequences "
                 f"there is sact_tf.layers.TimeDistributed(block). Received: shape={tuple(input_shape)}"
             )
+        if input_shape[-1] is None:
+            raise ValueError(
+                f"Block '{self.name}' has weights for a number of channels. Say it where the features are made, as in "
+                f"keras.Input((None, None, 8)). Received: shape={tuple(input_shape)}"
+            )
         known = {id(part) for _, part, _ in parts_of(self)}
         features = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
         for index, unit in enumerate(self.units):
@@ -164,6 +169,7 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
                 to the right. Padding is never read, has no `num_units` and no `ponder_cost`; what `features` has there
                 means nothing. Units and branches must take a `picture` in their call. `None` for maps without padding.
         """
+        check_enters(features, self.name)
         if id(self) in _runners.get():
             given = {"picture": picture, "training": training or None}
             given = {name: value for name, value in given.items() if value is not None}

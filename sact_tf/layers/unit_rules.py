@@ -127,6 +127,16 @@ def check_fits(argument, value, shape, name):
         )
 
 
+def check_enters(features, name):
+    """Raises ValueError unless what enters the block `name` is a tensor of floating point."""
+    dtype = keras.backend.standardize_dtype(features.dtype) if hasattr(features, "dtype") else ""
+    if not dtype.startswith(("float", "bfloat")):
+        received = f"dtype={dtype}, shape={tuple(features.shape)}" if dtype else f"a {type(features).__name__}"
+        raise ValueError(
+            f"Block '{name}' takes features (batch, height, width, channels) of floating point. Received: {received}"
+        )
+
+
 def check_features(features, index, unit, name):
     """Returns what unit `index` of the block `name` returned, if it is features; raises ValueError if not."""
     if len(getattr(features, "shape", ())) != 4:

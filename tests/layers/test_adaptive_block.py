@@ -413,6 +413,16 @@ def test_features_of_another_rank_are_rejected_with_the_way_out(shape):
         AdaptiveBlock([BasicUnit(8), BasicUnit(8)], "sact")(np.zeros(shape, "float32"))
 
 
+def test_features_that_are_none_are_named():
+    block = AdaptiveBlock([BasicUnit(4)], "sact", name="block")
+    with pytest.raises(ValueError, match=r"for a number of channels(.|\n)*shape=\(None, 5, 6, None\)"):
+        block(keras.Input((5, 6, None)))
+    with pytest.raises(ValueError, match=r"'block' takes features(.|\n)*dtype=int32, shape=\(2, 5, 6, 4\)"):
+        block(np.zeros((2, 5, 6, 4), "int32"))
+    with pytest.raises(ValueError, match=r"Received: a dict"):
+        block({"features": np.zeros((2, 5, 6, 4), "float32")})
+
+
 @pytest.mark.parametrize("branches", [0, 1, 3])
 def test_wrong_number_of_halting_branches_is_rejected(branches):
     with pytest.raises(ValueError, match=f"{branches} branches for 3 units"):
