@@ -143,6 +143,13 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
                 f"keras.Input((None, None, 8)). Received: shape={tuple(input_shape)}"
             )
         known = {id(part) for _, part, _ in parts_of(self)}
+        try:
+            self._build_units(input_shape)
+        finally:
+            # Also of units that fail now, and are called again.
+            self._freeze_new_parts(known)
+
+    def _build_units(self, input_shape):
         features = keras.KerasTensor(input_shape, dtype=self.compute_dtype)
         for index, unit in enumerate(self.units):
             entering, features = features.shape, check_features(unit(features), index, unit, self.name)
@@ -157,7 +164,6 @@ class AdaptiveBlock(HasThreshold, HasSurvivalProbabilities, KeepsFrozenParts, Fo
             # A saved block's branches are built before it.
             if index < len(self.halting_branches) and not self.halting_branches[index].built:
                 self.halting_branches[index].build(features.shape)
-        self._freeze_new_parts(known)
 
     def call(self, features, training=None, picture=None):
         """See the class.

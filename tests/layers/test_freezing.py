@@ -176,6 +176,15 @@ def test_parts_that_are_made_in_build_stay_frozen(make_images):
     assert twin.units[1].late.trainable
 
 
+def test_parts_of_a_frozen_block_stay_frozen_where_its_first_call_fails(make_images, monkeypatch):
+    frozen, features = block(LateUnit, trainable=False), make_images(2, 3, 2, channels=4)
+    with monkeypatch.context() as failing, pytest.raises(TypeError):
+        failing.setattr(LateUnit, "call", lambda self, features, residual_mask=None: int(features))
+        frozen(features)
+    frozen(features)
+    assert not any(unit.late.trainable for unit in frozen.units)
+
+
 def test_config_of_what_is_trainable_or_frozen_as_a_whole_has_no_more_than_the_arguments():
     for layer in (block(), block(trainable=False), network()):
         assert PARTS not in layer.get_config()
