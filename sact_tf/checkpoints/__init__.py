@@ -24,6 +24,7 @@ from sact_tf.checkpoints.reading import (
     read,
     signs_of_patterns,
     step_of,
+    unnamed_in,
 )
 from sact_tf.checkpoints.writing import write_tensors
 
@@ -44,6 +45,7 @@ __all__ = [
     "save_release_checkpoint",
     "signs_of_patterns",
     "step_of",
+    "unnamed_in",
 ]
 
 # Where the moving averages are in a `tf.train.Checkpoint` of our training loop, if the run kept some.

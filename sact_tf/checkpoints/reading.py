@@ -1,6 +1,7 @@
 """Where a checkpoint is, and opening it: those of the release and those of our runs, by one set of names."""
 
 import contextlib
+import glob
 import os
 
 import tensorflow as tf
@@ -70,24 +71,39 @@ def checkpoint_prefix(path):
         if prefix is not None and not os.path.exists(f"{prefix}.index"):
             prefix = prefix.removesuffix(suffix)
     if prefix is None or not os.path.exists(f"{prefix}.index"):
+        there = unnamed_in(path)
+        unnamed = f" There are checkpoints in it that no such file names; the newest is {there[-1]}." if there else ""
         strange = signs_of_patterns(path)
         pattern = f" TensorFlow takes {strange} for a sign of a pattern: rename what has it in its name." * bool(
             strange
         )
         raise FileNotFoundError(
             f"No checkpoint at {path}. Accepted are a checkpoint prefix (such as run/model.ckpt-12345, with its .index "
-            f"and .data files) and a directory with a `checkpoint` file that names one.{pattern}"
+            f"and .data files) and a directory with a `checkpoint` file that names one.{unnamed}{pattern}"
         )
     return prefix
 
 
 def latest_named(directory):
-    """Prefix of the checkpoint that a directory's file `checkpoint` names; None without one, or where it is empty."""
+    """Prefix of the checkpoint that a directory's file `checkpoint` names; None without one, or where it is empty.
+
+    Where the file names the place that the directory was copied or moved from, as TensorFlow 1 wrote it, it is the
+    checkpoint of that name in here.
+    """
     try:
         with quiet_search():
-            return tf.train.latest_checkpoint(directory)
+            state = tf.train.get_checkpoint_state(directory)
+            named = state and os.path.join(directory, os.path.basename(state.model_checkpoint_path))
+            is_here = named and os.path.exists(f"{named}.index") and not signs_of_patterns(named)
+            return named if is_here else tf.train.latest_checkpoint(directory)
     except ValueError:  # the file `checkpoint` is empty
         return None
+
+
+def unnamed_in(directory):
+    """Prefixes of the checkpoints in a directory, that of most steps last, where no file names the latest of them."""
+    indices = glob.glob(os.path.join(glob.escape(directory), "*.index"))
+    return sorted((path.removesuffix(".index") for path in indices), key=step_of)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,6 @@ import glob
 import os
 import time
 
-import tensorflow as tf
-
 from sact_tf import checkpoints
 from sact_tf.config import CONFIG_FILE, read_config
 from sact_tf.evaluation import page, showing
@@ -69,8 +67,7 @@ def wait_for_checkpoint(path, log=print_line):
     """
     try:
         if not _is_one_checkpoint(path):
-            with checkpoints.quiet_search():
-                _wait(path, log)
+            _wait(path, log)
     except KeyboardInterrupt:
         log("Stopped.")
         return False
@@ -80,11 +77,10 @@ def wait_for_checkpoint(path, log=print_line):
 def _wait(directory, log):
     if checkpoints.latest_named(directory) is None:
         log(f"Waiting for a checkpoint in {directory}")
-        unnamed = sorted(glob.glob(os.path.join(glob.escape(directory), "*.index")), key=os.path.getmtime)
-        if unnamed:
+        if unnamed := checkpoints.unnamed_in(directory):
             log(
                 "There are checkpoints in it, and no file `checkpoint` that names the latest of them. To evaluate one, "
-                f"give --checkpoint_dir={unnamed[-1].removesuffix('.index')}"
+                f"give --checkpoint_dir={unnamed[-1]}"
             )
         next(_each(directory))
 
@@ -95,22 +91,29 @@ def _checkpoints(config, log):
         yield checkpoints.checkpoint_prefix(config.checkpoint_dir)
         return
     directory, seconds = config.checkpoint_dir, config.eval_interval_secs
-    with checkpoints.quiet_search():
-        _wait(directory, log)
-        for prefix in _each(directory, min_interval_secs=seconds):
-            yield prefix
-            if _is_complete(directory, prefix):
-                return
-
-
-def _each(directory, **options):
-    """`tf.train.checkpoints_iterator`, to which an empty file `checkpoint` is an error; here it is waited for."""
-    while True:
-        try:
-            yield from tf.train.checkpoints_iterator(directory, **options)
+    _wait(directory, log)
+    for prefix in _each(directory, min_interval_secs=seconds):
+        yield prefix
+        if _is_complete(directory, prefix):
             return
-        except ValueError:
+
+
+def _each(directory, min_interval_secs=0):
+    """Yields the prefix of the latest checkpoint of a run, and each later one once it is there.
+
+    Args:
+        directory: of the run.
+        min_interval_secs: float, seconds between two of them at the least.
+    """
+    last = None
+    while True:
+        latest, began = checkpoints.latest_named(directory), time.monotonic()
+        if latest in (None, last):
             time.sleep(1)
+            continue
+        yield latest
+        last = latest
+        time.sleep(max(0.0, min_interval_secs - (time.monotonic() - began)))
 
 
 def _follows(config):

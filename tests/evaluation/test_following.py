@@ -27,8 +27,8 @@ def follow(tmp_path, monkeypatch):
             return {"eval/Accuracy": prefixes.index(checkpoint) + 1.0}, []
 
         monkeypatch.setattr(showing, "evaluate_and_show", evaluate)
-        monkeypatch.setattr(following.tf.train, "checkpoints_iterator", lambda *words, **named: iter(prefixes))
-        monkeypatch.setattr(following.tf.train, "latest_checkpoint", lambda directory: prefixes[1])
+        monkeypatch.setattr(following, "_each", lambda *words, **named: iter(prefixes))
+        monkeypatch.setattr(checkpoints, "latest_named", lambda directory: prefixes[1])
         network = ModelConfig(network="cifar", model="1", num_classes=10)
         fields = {"checkpoint_dir": str(tmp_path), "eval_dir": str(tmp_path / "eval"), "evaluate_once": False, **fields}
         figures = {"image_size": 32, "split_name": "test", "num_examples": 1, "batch_size": 1}
@@ -51,14 +51,16 @@ def test_a_checkpoint_that_is_removed_before_it_is_read_is_left_out(follow, remo
 
 def test_a_checkpoint_that_is_named_and_gone_is_waited_for_without_the_words_of_tensorflow(tmp_path, monkeypatch):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
-    lines, said = [], []
+    lines, said, waited = [], [], []
     handler = logging.StreamHandler()
     handler.emit = said.append
 
-    def search(directory, min_interval_secs=0):
-        return iter([tf.train.latest_checkpoint(directory)] * 2)
+    def save_the_third_time(seconds):
+        waited.append(seconds)
+        if len(waited) == 3:
+            (tmp_path / "model.ckpt-7.index").touch()
 
-    monkeypatch.setattr(following.tf.train, "checkpoints_iterator", search)
+    monkeypatch.setattr(following.time, "sleep", save_the_third_time)
     fields = {"network": "cifar", "model": "1", "num_classes": 10}
     config = EvaluationConfig(
         model=ModelConfig(**fields), dataset="cifar10", image_size=32, split_name="test", num_examples=1, batch_size=1,
@@ -66,10 +68,11 @@ def test_a_checkpoint_that_is_named_and_gone_is_waited_for_without_the_words_of_
     )  # fmt: skip
     tf.get_logger().addHandler(handler)
     try:
-        assert list(following._checkpoints(config, lines.append)) == [None, None] and not said
         with pytest.raises(FileNotFoundError, match="No checkpoint at"):
             checkpoints.checkpoint_prefix(tmp_path)
-        assert not said and tf.train.latest_checkpoint(str(tmp_path)) is None and len(said) == 1
+        assert next(following._checkpoints(config, lines.append)) == f"{tmp_path}/model.ckpt-7" and not said
+        (tmp_path / "model.ckpt-7.index").unlink()
+        assert waited == [1, 1, 1] and tf.train.latest_checkpoint(str(tmp_path)) is None and len(said) == 1
     finally:
         tf.get_logger().removeHandler(handler)
     assert lines == [f"Waiting for a checkpoint in {tmp_path}"]
@@ -103,7 +106,7 @@ def test_one_checkpoint_is_evaluated_once_by_whichever_of_its_files_it_is_named(
 
 def test_checkpoints_that_nothing_names_are_not_waited_for_in_silence(tmp_path, monkeypatch):
     (tmp_path / "model.ckpt-3.index").touch()
-    monkeypatch.setattr(following.tf.train, "checkpoints_iterator", lambda directory: iter([directory]))
+    monkeypatch.setattr(following, "_each", lambda directory: iter([directory]))
     lines = []
     assert following.wait_for_checkpoint(str(tmp_path), lines.append)
     assert lines[0] == f"Waiting for a checkpoint in {tmp_path}"
@@ -151,3 +154,26 @@ def test_an_empty_file_that_is_to_name_the_checkpoints_is_waited_for_as_none(tmp
     assert following.wait_for_checkpoint(str(tmp_path), lines.append)
     assert lines[0] == f"Waiting for a checkpoint in {tmp_path}" and "no file `checkpoint` that names" in lines[1]
     assert checkpoints.latest_named(tmp_path) == f"{tmp_path}/model.ckpt-3"
+
+
+def test_each_later_checkpoint_is_yielded_once_and_not_before_its_time(tmp_path, monkeypatch):
+    waited, clock = [], iter(range(0, 100, 10))
+    monkeypatch.setattr(following.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(following.time, "sleep", waited.append)
+    latest = iter([None, 1, 1, 2])
+    monkeypatch.setattr(checkpoints, "latest_named", lambda directory: next(latest))
+    each = following._each(str(tmp_path), min_interval_secs=25)
+    # A second for what is not there yet; of 25 seconds 10 had gone by after the first, and another look found it again.
+    assert (next(each), next(each), waited) == (1, 2, [1, 15, 1])
+
+
+@pytest.mark.parametrize("place", ["/gone", "other"])
+def test_a_directory_that_was_copied_has_its_own_checkpoints_whatever_place_its_list_names(tmp_path, place):
+    for name in ("run", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.ckpt-3.index").touch()
+    (tmp_path / "run" / "checkpoint").write_text(f'model_checkpoint_path: "{tmp_path / place}/model.ckpt-3"')
+    assert checkpoints.checkpoint_prefix(tmp_path / "run") == f"{tmp_path}/run/model.ckpt-3"
+    (tmp_path / "run" / "checkpoint").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no such file names; the newest is .*run/model\.ckpt-3\."):
+        checkpoints.checkpoint_prefix(tmp_path / "run")
