@@ -1,6 +1,8 @@
 """What lies beside the checkpoints of a run: what it is, and what it learns from and with."""
 
+import glob
 import os
+import shutil
 
 import tensorflow as tf
 
@@ -69,8 +71,15 @@ class Manager(tf.train.CheckpointManager):
                 with open(path, "rb") as file:
                     self._contents[path] = file.read()
 
-    def save(self, *arguments, **named):
-        """As TensorFlow's; OSError if what belongs beside the checkpoint cannot be written."""
+    def save(self, checkpoint_number):
+        """As TensorFlow's, and leaves no pieces of a checkpoint behind that cannot be finished.
+
+        Args:
+            checkpoint_number: int, the step.
+
+        Raises:
+            OSError, tf.errors.OpError: if it, or what belongs beside it, cannot be written.
+        """
         if not os.path.exists(os.path.join(self.directory, configs.CONFIG_FILE)):
             self._log(
                 f"Note: {self.directory} was moved or emptied while this run trains in it. What is saved from now on "
@@ -79,4 +88,15 @@ class Manager(tf.train.CheckpointManager):
             os.makedirs(self.directory, exist_ok=True)
             for path, content in self._contents.items():
                 write_atomically(path, [content])
-        return super().save(*arguments, **named)
+        try:
+            return super().save(checkpoint_number=checkpoint_number)
+        except (tf.errors.OpError, OSError):
+            self._remove_unfinished(checkpoint_number)
+            raise
+
+    def _remove_unfinished(self, step):
+        """Clears away the pieces of a checkpoint that could not be finished: on a full disk they are in the way."""
+        pieces = os.path.join(self.directory, f"{CHECKPOINT_NAME}-{step}_temp")
+        shutil.rmtree(pieces, ignore_errors=True)
+        for path in glob.glob(os.path.join(glob.escape(self.directory), f"*-{step}.*tempstate*")):
+            os.remove(path)

@@ -4,9 +4,7 @@
 said, when it is saved and how it ends is decided here. Of several workers each has a session; the chief's writes.
 """
 
-import glob
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -15,11 +13,10 @@ import time
 import tensorflow as tf
 
 from sact_tf import visualize
-from sact_tf.data import pipeline
+from sact_tf.data import pipeline, preprocessing
 from sact_tf.evaluation import advice
 from sact_tf.progress import Timer, duration
 from sact_tf.tasks import inputs_of
-from sact_tf.training.latest import CHECKPOINT_NAME
 
 # What the collectives of several workers raise when one of them is gone.
 _LOST = (
@@ -259,7 +256,7 @@ class Session:
                 self._show(batch)
             self.writer.flush()
         except (tf.errors.OpError, OSError) as error:
-            raise OSError(f"The summaries of step {step} cannot be written: {error}. {self._way_out()}") from error
+            raise self._not_written(f"The summaries of step {step}", error) from error
 
     def _show(self, batch):
         """Heat maps and distributions of some images of the step, as the network is now, computed for inference."""
@@ -284,16 +281,12 @@ class Session:
         try:
             self.manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
-            self._remove_unfinished(step)
-            raise OSError(f"The checkpoint of step {step} cannot be written: {error}. {self._way_out()}") from error
+            raise self._not_written(f"The checkpoint of step {step}", error) from error
 
-    def _way_out(self):
-        latest = self.manager.latest_checkpoint or "none"
-        return f"The last complete checkpoint: {latest}. Free some space and start again with the same command."
-
-    def _remove_unfinished(self, step):
-        """Clears away the pieces of a checkpoint that could not be finished: on a full disk they are in the way."""
-        pieces = os.path.join(self.manager.directory, f"{CHECKPOINT_NAME}-{step}_temp")
-        shutil.rmtree(pieces, ignore_errors=True)
-        for path in glob.glob(os.path.join(glob.escape(self.manager.directory), f"*-{step}.*tempstate*")):
-            os.remove(path)
+    def _not_written(self, what, error):
+        latest, reason = self.manager.latest_checkpoint or "none", preprocessing.reason_of(str(error))
+        way_out = "Raise the limit of files (ulimit -f)" if "File too large" in reason else "Free some space"
+        return OSError(
+            f"{what} cannot be written: {reason}. The last complete checkpoint: {latest}. {way_out} and start again "
+            "with the same command."
+        )

@@ -185,6 +185,23 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint_whole(saved, t
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
+@pytest.mark.parametrize(
+    ("reason", "way_out"), [("No space left on device", "Free some space"), ("File too large", "Raise the limit")]
+)
+@pytest.mark.usefixtures("without_graphs")
+def test_what_cannot_be_written_is_said_without_the_words_of_tensorflow(tmp_path, monkeypatch, reason, way_out):
+    message = f"{{{{function_node __wrapped__SaveV2_device_/device:CPU:0}}}} x/part-0; {reason} [Op:SaveV2]"
+
+    def save(*arguments, **named):
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
+    with pytest.raises(
+        OSError, match=rf"^The checkpoint of step 1 cannot be written: x/part-0; {reason}\. .* {way_out}"
+    ):
+        training.train(plain_config(max_number_of_steps=1), str(tmp_path))
+
+
 @pytest.mark.usefixtures("without_graphs")
 def test_moving_averages_of_the_weights_are_kept_and_evaluated(tmp_path):
     # With a decay of 0 the average is the weights themselves; with one near 1 it lags behind.
