@@ -1,5 +1,6 @@
 """Checks of settings that several configurations share; each error says what came and what is accepted."""
 
+import dataclasses
 import math
 import numbers
 
@@ -17,6 +18,21 @@ def check_counts(**counts):
     for name, value in counts.items():
         if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
             raise ValueError(f"`{name}` must be an int, at least 1. Received: {name}={value!r}")
+
+
+def check_switches(config):
+    """Raises ValueError unless what is on or off in a configuration is True or False; the text "false" would be on."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(field.default, bool) and not isinstance(value, bool):
+            raise ValueError(f"`{field.name}` must be True or False. Received: {field.name}={value!r}")
+
+
+def check_known(settings, *kinds):
+    """Raises ValueError for names of settings that are no field of any of these dataclasses."""
+    names = sorted({field.name for kind in kinds for field in dataclasses.fields(kind)})
+    if strange := [name for name in settings if name not in names]:
+        raise ValueError(f"There is no setting {', '.join(strange)}. Accepted are {', '.join(names)}.")
 
 
 def check_anchor_base_size(size):

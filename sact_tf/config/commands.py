@@ -1,19 +1,23 @@
 """What the commands that read a checkpoint need to know: one base, and a class for each command."""
 
 import dataclasses
-import numbers
 
-from sact_tf.config.checks import check_choice, check_evaluation, check_given, check_positive, check_skip_bad_records
+from sact_tf.config.checks import (
+    check_choice,
+    check_evaluation,
+    check_given,
+    check_positive,
+    check_skip_bad_records,
+    check_switches,
+    is_number,
+)
 from sact_tf.config.models import ModelConfig
 from sact_tf.config.recipes import check_dataset, check_task_settings, refuse_detector
 
 EXPORT_FORMATS = ("saved_model", "onnx", "keras", "weights", "release")
-# Those in which something is executed.
-_EXECUTED = ("saved_model", "onnx")
-# "sparse" computes active positions only, "masked" every position.
-ENGINES = ("sparse", "masked")
-# What of a detector an ONNX file may have.
-DETECTOR_PARTS = ("whole", "extractor")
+_EXECUTED = ("saved_model", "onnx")  # those in which something is executed
+ENGINES = ("sparse", "masked")  # "sparse" computes active positions only, "masked" every position
+DETECTOR_PARTS = ("whole", "extractor")  # what of a detector an ONNX file may have
 MAP_FIGURES = ("ponder_cost", "num_units")
 
 
@@ -34,6 +38,7 @@ class CheckpointConfig:
     use_moving_average: bool = False
 
     def __post_init__(self):
+        check_switches(self)
         check_task_settings(self.dataset, vars(self.model))
 
 
@@ -134,8 +139,7 @@ class ExportConfig(CheckpointConfig):
         dataset_dir: directory of the data set; None for its default, or where it needs none.
         features: bool, whether an ONNX file returns the features of the blocks.
         part: one of `DETECTOR_PARTS`: what an ONNX file of a detector answers, boxes too or what its extractor says.
-        preprocess: bool, whether an ONNX file takes pictures as bytes, of any size, and prepares them as evaluation
-            does.
+        preprocess: bool, whether an ONNX file takes bytes, of any size, and prepares them as evaluation does.
         overwrite: bool, whether an export that is in `output_dir` already may be replaced.
     """
 
@@ -261,7 +265,7 @@ class DetectConfig(CheckpointConfig):
                 f"checkpoint_dir={self.checkpoint_dir!r}"
             )
         check_positive(self, "image_size")
-        if not isinstance(self.min_score, numbers.Real) or not 0 <= self.min_score <= 1:
+        if not is_number(self.min_score) or not 0 <= self.min_score <= 1:
             raise ValueError(f"`min_score` must lie in [0, 1]. Received: min_score={self.min_score!r}")
         check_given(self, "images_pattern", "output_dir")
 

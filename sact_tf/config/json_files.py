@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 
 def read_object(path):
@@ -48,3 +49,8 @@ def settings(kind, fields):
     if strange := [name for name in fields if name not in known]:
         raise ValueError(f"this version of sact_tf knows no {', '.join(strange)}, which it has")
     return kind(**fields)
+
+
+def plain(value):
+    """What JSON has for a value that it does not know: text for a path, a number for one of NumPy's."""
+    return value.item() if hasattr(value, "item") else os.fspath(value)

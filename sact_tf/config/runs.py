@@ -4,13 +4,20 @@ import dataclasses
 import json
 import math
 import os
-import re
 
 from sact_tf.config import json_files
-from sact_tf.config.checks import check_choice, check_positive, check_skip_bad_records, is_number
+from sact_tf.config.checks import (
+    check_choice,
+    check_known,
+    check_positive,
+    check_skip_bad_records,
+    check_switches,
+    is_number,
+)
 from sact_tf.config.idle import idle_settings
 from sact_tf.config.models import ModelConfig, check_train_effective
 from sact_tf.config.recipes import check_dataset, check_task_settings
+from sact_tf.config.starts import is_same_start
 
 CONFIG_FILE = "config.json"
 SCHEDULES = ("piecewise", "exponential", "cosine", "constant")
@@ -90,6 +97,7 @@ class TrainingConfig:
 
     def __post_init__(self):
         check_dataset(self.dataset)
+        check_switches(self)
         check_positive(self, "image_size", "batch_size", "max_number_of_steps")
         check_skip_bad_records(self.skip_bad_records)
         for name in ("warmup_steps", "tau_warmup_steps"):
@@ -126,7 +134,7 @@ class TrainingConfig:
 
     def to_json(self):
         """Returns the configuration as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        return json.dumps(dataclasses.asdict(self), indent=2, default=json_files.plain) + "\n"
 
     @classmethod
     def from_json(cls, text):
@@ -168,7 +176,12 @@ def default_training_config(dataset, model=None, **changes):
         dataset: name of a data set.
         model: dict of `ModelConfig` fields that differ from the data set's defaults.
         **changes: `TrainingConfig` fields that do; None stands for the default.
+
+    Raises:
+        ValueError: for a name of no field, or a value that is refused.
     """
+    check_known(model or {}, ModelConfig)
+    check_known(changes, ModelConfig, TrainingConfig)
     given = {name: value for name, value in changes.items() if value is not None}
     defaults = {**check_dataset(dataset), **given}
     parts = {name: defaults[name] for name in ModelConfig.__dataclass_fields__ if name in defaults}
@@ -251,7 +264,7 @@ def check_same(directory, config, way_out):
         way_out: str, what the message says of another directory, such as "another --run_dir for a new study".
     """
     run = read_config(directory)
-    if _is_same_start(run.finetune_path, config.finetune_path, directory):
+    if is_same_start(run.finetune_path, config.finetune_path, directory):
         run = dataclasses.replace(run, finetune_path=config.finetune_path)
     differing = differences(run, config)
     if differing:
@@ -260,37 +273,6 @@ def check_same(directory, config, way_out):
             + "\n  ".join(differing)
             + f"\nGive the same flags to go on with it, or {way_out}."
         )
-
-
-def _is_same_start(there, here, directory):
-    """Whether two paths, or None, are of one checkpoint, for a run in a directory that may have been moved with it."""
-    if not there or not here:
-        return there == here
-    real, mark, kept = os.path.realpath(here), _mark(here), _mark(there)
-    if os.path.realpath(there) == real or (mark is not None and mark == kept):
-        return True
-    # Gone where it was, and here under the same name beside the run: a study whose directory was moved.
-    together = os.path.join(os.path.dirname(os.path.realpath(directory)), os.path.basename(os.path.normpath(there)))
-    return kept is None and mark is not None and real == together
-
-
-def _mark(path):
-    """Bytes that checkpoints share only if one is a copy, checksums if they are there; None without a checkpoint."""
-    named = os.path.join(path, "checkpoint")
-    if not os.path.isfile(named):
-        return _bytes_of(f"{path}.index")
-    text = _bytes_of(named)
-    latest = re.search(rb'^model_checkpoint_path: "([^"]+)"', text)
-    # Times of saving alone are not enough: a list that was lost and made anew has none.
-    index = latest and _bytes_of(os.path.join(path, os.fsdecode(os.path.basename(latest[1])) + ".index"))
-    return index or text
-
-
-def _bytes_of(path):
-    if not os.path.isfile(path):
-        return None
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _flatten(config):

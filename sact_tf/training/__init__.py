@@ -69,6 +69,7 @@ def train(
         SystemExit: on SIGTERM or SIGINT, after saving.
     """
     _check_rule(config, kept_units)
+    train_log_dir = os.fspath(train_log_dir)
     configs.check_seconds(save_interval_secs=save_interval_secs, save_summaries_secs=save_summaries_secs)
     if strategy == "tpu":
         configs.check_compiles(config, "A TPU")

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 from sact_tf import config
@@ -204,3 +205,27 @@ def test_a_run_s_configuration_that_an_editor_saved_is_read(tmp_path):
     text = "\ufeff" + json.dumps(json.loads(begun.to_json())).replace(", ", ",\r\n")
     (tmp_path / config.CONFIG_FILE).write_bytes(text.encode())
     assert config.read_config(str(tmp_path)) == begun
+
+
+def test_a_setting_that_there_is_not_is_refused():
+    for settings in ({"model": {"taus": 0.1}}, {"learning_rat": 0.1}, {"model": {"seed": 3}}):
+        with pytest.raises(
+            ValueError, match=r"There is no setting (taus|learning_rat|seed)\. Accepted are anchor_base_size"
+        ):
+            config.default_training_config("cifar10", **settings)
+    assert config.default_training_config("cifar10", tau=0.5, seed=3).model.tau == 0.5
+
+
+@pytest.mark.parametrize("name", ["deterministic", "jit_compile", "finetune_skip_logits"])
+def test_the_text_false_does_not_count_as_true(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be True or False. Received: {name}='false'"):
+        config.default_training_config("cifar10", finetune_path="x", **{name: "false"})
+    model = config.default_training_config("cifar10").model
+    with pytest.raises(ValueError, match="`use_moving_average` must be True or False"):
+        config.CheckpointConfig(model=model, dataset="cifar10", checkpoint_dir="x", use_moving_average="false")
+
+
+def test_paths_and_numbers_of_numpy_are_written_as_text_and_numbers(tmp_path):
+    given = {"dataset_dir": tmp_path, "finetune_path": tmp_path / "run", "batch_size": np.int64(4)}
+    written = config.TrainingConfig.from_json(config.default_training_config("cifar10", **given).to_json())
+    assert (written.dataset_dir, written.finetune_path, written.batch_size) == (str(tmp_path), f"{tmp_path}/run", 4)

@@ -342,7 +342,7 @@ def test_a_run_whose_directory_is_moved_meanwhile_goes_on_from_what_it_saved_aft
         directory.rename(tmp_path / "moved")
 
     monkeypatch.setattr(session.Session, "_summarize", move_away)
-    training.train(plain_config(max_number_of_steps=1), str(directory), log=lines.append)
+    training.train(plain_config(max_number_of_steps=1), directory, log=lines.append)
     (note,) = [line for line in lines if line.startswith("Note: ")]
     assert "was moved or emptied while this run trains in it" in note
     for name in ("config.json", "environment.json"):
