@@ -90,18 +90,29 @@ def fold_normalization(layer, features, training, picture=None):
     return scale, layer.beta - mean * scale
 
 
-def normalize_without_a_trace(layer, features, training):
+def normalize_without_a_trace(layer, features, training, picture=None):
     """What a `normalization` layer returns, its moving statistics left as they are.
 
-    In training, too: for the part of a unit that still runs where the unit does not.
+    In training, too: for the part of a unit that still runs where the unit does not. Positions where a `picture`, bool
+    `(batch, height, width, 1)`, is False have no part in the statistics of the batch.
     """
     if not training or not layer.trainable:
         return layer(features, training=False)
     wide = ops.cast(features, "float64" if layer.compute_dtype == "float64" else "float32")
-    mean, variance = ops.moments(wide, axes=(0, 1, 2))
+    if picture is None:
+        mean, variance = ops.moments(wide, axes=(0, 1, 2))
+    else:
+        mean = _mean_over(wide, picture)
+        variance = _mean_over(ops.square(wide - mean), picture)
     gamma, beta = (ops.cast(value, wide.dtype) for value in (layer.gamma, layer.beta))
     normalized = ops.batch_normalization(wide, mean, variance, -1, beta, gamma, layer.epsilon)
     return ops.cast(normalized, layer.compute_dtype)
+
+
+def _mean_over(values, picture):
+    """Mean of each channel over the positions where a picture is True, whatever lies elsewhere, NaN included."""
+    count = ops.maximum(ops.sum(ops.cast(picture, values.dtype)), ops.ones((), values.dtype))
+    return ops.sum(ops.where(picture, values, ops.zeros((), values.dtype)), axis=(0, 1, 2)) / count
 
 
 def spatial_mean(features, picture=None):

@@ -95,7 +95,7 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
 
     def call(self, features, residual_mask=None, training=None, residual_scale=None, skip_residual=False, picture=None):
         if skip_residual:
-            return self._skip(features, training)
+            return self._skip(features, training, picture)
         preact = ops.relu(self.preact(features, training=training, mask=mask_of(picture)))
         residual = ops.relu(self.norm1(self.conv1(preact), training=training, mask=mask_of(picture)))
         # The only convolution that reads neighbours comes next.
@@ -107,10 +107,12 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
         shortcut = self.shortcut(preact) if self.projects else subsample(features, self.stride)
         return shortcut + mask_residual(residual, residual_mask)
 
-    def _skip(self, features, training):
+    def _skip(self, features, training, picture):
         if not self.projects:
             return subsample(features, self.stride)
-        return self.shortcut(ops.relu(normalize_without_a_trace(self.preact, features, training)))
+        # What lies in the padding may be larger than any number once it is normalized.
+        features = mask_residual(features, picture)
+        return self.shortcut(ops.relu(normalize_without_a_trace(self.preact, features, training, picture)))
 
     def get_config(self):
         return {

@@ -213,9 +213,12 @@ def takes(unit, argument):
     return argument in inspect.signature(unit.call).parameters
 
 
-def skip_unit(unit, features, training=None):
+def skip_unit(unit, features, training=None, picture=None):
     """What is left of a unit that does not run: its shortcut, and of a unit that has none, the features."""
-    return unit(features, training=training, skip_residual=True) if takes(unit, "skip_residual") else features
+    if not takes(unit, "skip_residual"):
+        return features
+    given = {} if picture is None else {"picture": picture}
+    return unit(features, training=training, skip_residual=True, **given)
 
 
 def run_unit(
@@ -247,14 +250,14 @@ def run_unit(
         output = _execute(unit, features, training, _both(mask, kept), residual_scale, picture)
         if differentiated is None and shortcut_differentiated is None:
             return output
-        around = skip_unit(unit, features, training)
+        around = skip_unit(unit, features, training, picture)
         return _constant_unless(shortcut_differentiated, around) + _constant_unless(differentiated, output - around)
 
     if kept is None:
         return execute()
 
     def skip():
-        return ops.cast(skip_unit(unit, features, training), features.dtype)
+        return ops.cast(skip_unit(unit, features, training, picture), features.dtype)
 
     return run_if(ops.any(kept), execute, skip, layers=(unit,))
 
@@ -280,7 +283,7 @@ def _execute(unit, features, training, mask, residual_scale, picture):
     output = unit(features, **arguments)
     if (mask is None or masked) and (residual_scale is None or scaled):
         return output
-    around = ops.cast(skip_unit(unit, features, training), output.dtype)
+    around = ops.cast(skip_unit(unit, features, training, picture), output.dtype)
     if residual_scale is not None and not scaled:
         output = around + residual_scale * (output - around)
     return output if mask is None or masked else ops.where(mask, output, around)

@@ -8,6 +8,7 @@ import pytest
 
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, GlobalHaltingBranch, SpatialHaltingBranch
 from sact_tf.layers.parts import spatial_mean
+from sact_tf.layers.unit_rules import UnitRule, run_units_by
 
 TYPES = ("vanilla", "act", "act_early_stopping", "sact")
 
@@ -66,6 +67,24 @@ def test_an_image_has_beside_a_larger_one_what_it_has_alone(blocks, model_type, 
         outside[:3, :3] = False
         for name in ("num_units", "ponder_cost", "halting_distribution"):
             assert not np.asarray(beside[name])[0][outside].any(), name
+
+
+@pytest.mark.parametrize("filling", [7.0, np.finfo("float32").min])
+def test_what_is_left_of_a_unit_that_does_not_run_reads_nothing_of_the_padding(blocks, filling):
+    block = blocks("vanilla")
+    unit = block.units[0]
+    small = np.random.default_rng(0).normal(size=(5, 6, 6)).astype("float32")
+    features, picture = padded(small, (8, 10), filling)
+    with run_units_by({id(block): UnitRule(kept=np.zeros(3, bool))}):
+        actual = np.asarray(block(features, training=True, picture=picture)["features"])
+    assert np.isfinite(actual).all()
+    # With other statistics of the batch, the mean over its picture, it would be another one.
+    inside = features[picture[..., 0]]
+    normalized = (features - inside.mean(0)) / np.sqrt(inside.var(0) + unit.norm_epsilon)
+    preact = np.maximum(normalized * unit.preact.gamma + unit.preact.beta, 0)
+    expected = np.asarray(unit.shortcut(preact.astype("float32")))
+    np.testing.assert_allclose(actual[0, :3, :3], expected[0, :3, :3], atol=2e-5)
+    np.testing.assert_allclose(actual[1], expected[1], atol=2e-5)
 
 
 @pytest.mark.parametrize("branch", [GlobalHaltingBranch, SpatialHaltingBranch])
