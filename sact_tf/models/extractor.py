@@ -72,6 +72,8 @@ def extract(backbone, images, image_size, training=None):
     # What the pooling takes the maximum of, at a border as in the padding.
     inside = picture_of(features, image_size, _CONV1_STRIDE)
     features = pool(tf.where(inside, features, features.dtype.min))
+    # Else, normalized with a negative scale, the least number would be infinity, and its gradients NaN.
+    features = mask_residual(features, picture_of(features, image_size, _STEM_STRIDE))
     outputs, stride = {"image_size": image_size, "finite": finite}, _STEM_STRIDE
     for name in EXTRACTOR_BLOCKS:
         block = backbone.blocks[name]

@@ -149,6 +149,17 @@ def test_every_weight_learns_and_the_draws_decide_alone():
     assert {name: float(value) for name, value in again.items()} == terms
 
 
+def test_padding_has_no_part_in_gradients_whatever_the_signs_of_scales():
+    model = make_detector("vanilla")
+    scale = model.backbone.blocks["block1"].units[0].preact.gamma
+    scale.assign(-np.ones(scale.shape))
+    _, batch = padded_batch()
+    with tf.GradientTape() as tape:
+        loss = sum(model.loss_terms(truth(), model(batch, training=True), draws=(1, 0, [0, 1])).values())
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in gradients if gradient is not None)
+
+
 def test_images_without_boxes_teach_the_background():
     nothing = {"boxes": tf.zeros((2, 1, 4)), "classes": tf.zeros((2, 1), tf.int32)}
     terms, gradients = step_of(make_detector(), nothing)
