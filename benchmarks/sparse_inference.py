@@ -33,12 +33,14 @@ with open("/proc/self/status") as file:
     print(round(int(re.search(r"VmHWM:\s+(\d+) kB", file.read())[1]) / 2**10))
 """
 ONLY_ONNX = f"""
-import sys
+import ctypes, sys
 import numpy as np, onnxruntime
 images = np.load(sys.argv[1] + "/images.npy")
 options = onnxruntime.SessionOptions()
 options.enable_mem_pattern = sys.argv[2] == "patterns"
 run = onnxruntime.InferenceSession(sys.argv[1] + "/network.onnx", options, providers=["CPUExecutionProvider"])
+if sys.argv[2] == "trimmed":
+    ctypes.CDLL(None).malloc_trim(0)
 for _ in range(3):
     run.run(None, {{"images": images}})
 {PEAK}"""
@@ -158,14 +160,18 @@ def measure_peak(networks, batch, size, row):
 
 
 def measure_onnx_peak(written, images):
-    """The same of a process that has ONNX Runtime alone, with its memory patterns (the default) / without."""
+    """The same of a process that has ONNX Runtime alone.
+
+    With its memory patterns, which are its default / without / without, and what reading left free given back, as
+    `sact_tf.sparse.compile` has it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/network.onnx", "wb") as file:
             file.write(written)
         np.save(f"{folder}/images.npy", images)
         peaks = []
-        for patterns in ("patterns", "none"):
-            command = [sys.executable, "-c", ONLY_ONNX, folder, patterns]
+        for settings in ("patterns", "none", "trimmed"):
+            command = [sys.executable, "-c", ONLY_ONNX, folder, settings]
             peaks.append(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
         return " / ".join(peaks)
 

@@ -8,6 +8,7 @@ import pickle
 import random
 import sys
 import tomllib
+import types
 
 import keras
 import numpy as np
@@ -21,7 +22,7 @@ from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, halting_at
 from sact_tf.models import Backbone, Classifier
-from sact_tf.sparse.onnx import graph, network, rows, sums
+from sact_tf.sparse.onnx import graph, network, rows, runtime, sums
 
 NETWORKS = {
     "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 1], num_classes=11, base_channels=8),
@@ -345,6 +346,15 @@ def test_engine_in_python_is_its_own_copy_and_neither_pickled_nor_traced(network
     images = tf.zeros((2, 9, 14, 3), "uint8" if preprocess else "float32")
     with pytest.raises(ValueError, match=r"inside of a tf\.function(.|\n)*sparse\.compile\(model\)"):
         tf.data.Dataset.from_tensors(images).map(lambda images: engine(images)["logits"])
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_what_reading_leaves_free_is_given_back_where_the_c_library_can(networks, monkeypatch, able):
+    given_back, made = [], []
+    library = types.SimpleNamespace(**({"malloc_trim": given_back.append} if able else {}))
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: made.append(name) or library)
+    runtime.runner(network.write_network(networks("cifar", "vanilla")).SerializeToString())
+    assert made == [None] and given_back == [0] * able
 
 
 class Doubling(Backbone):
