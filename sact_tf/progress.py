@@ -3,6 +3,9 @@
 import sys
 import time
 
+# Names in a message.
+MAX_NAMED = 3
+
 
 def print_line(text, file=None):
     """Prints a line at once, also into a pipe; what its reader's encoding lacks comes as `\\xe9`.
@@ -35,6 +38,12 @@ def one_line(name):
     """The name of a file, or a path, `printable` and without line breaks and other signs that steer a terminal."""
     readable = printable(str(name))
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in readable)
+
+
+def named(names):
+    """The first of some names, each as `one_line`, and how many there are: for a message."""
+    names = [one_line(name) for name in names]
+    return ", ".join(names[:MAX_NAMED]) + (f", ... ({len(names)} in all)" if len(names) > MAX_NAMED else "")
 
 
 class Timer:

@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.config import check_dataset
-from sact_tf.data import cifar10, class_names, cluttered_digits, coco, detection, imagenet, preprocessing, voc
-from sact_tf.data.annotations import named
+from sact_tf.data import cifar10, class_names, cluttered_digits, detection, imagenet, preprocessing
+from sact_tf.data.detection import coco, voc
 from sact_tf.data.sources import Source, plain_error
+from sact_tf.progress import named
 
 # Data sets on disk, each with a function `open_split`.
 _ON_DISK = {"imagenet": imagenet, "cifar10": cifar10, "coco": coco, "voc": voc}

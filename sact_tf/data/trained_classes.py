@@ -9,9 +9,8 @@ import os
 import re
 
 from sact_tf.config import json_files
-from sact_tf.data.annotations import named
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import one_line
+from sact_tf.progress import named, one_line
 
 CLASSES_FILE = "classes.json"
 

@@ -32,14 +32,13 @@ import warnings
 from absl import app, flags
 
 from sact_tf.data import cifar10, class_names, imagenet
-from sact_tf.data.annotations import named
 from sact_tf.data.convert import box_files, class_folders, example_files, plan
 from sact_tf.data.convert.example_files import TFDS_DIRECTORIES, read_cifar, read_jpeg
 from sact_tf.data.convert.writing import Contents, Conversion, Unreadable, alone_in
 from sact_tf.data.pictures import BadPicture
 from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import in_words
-from sact_tf.progress import one_line, print_line
+from sact_tf.progress import named, one_line, print_line
 
 __all__ = ["FORMATS", "SPLITS", "convert", "list_examples", "main", "read_cifar", "read_jpeg"]
 

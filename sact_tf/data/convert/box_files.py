@@ -12,11 +12,12 @@ import random
 
 import tensorflow as tf
 
-from sact_tf.data import annotations as annotated
-from sact_tf.data import coco, label_maps, preprocessing, voc
+from sact_tf.data import preprocessing
 from sact_tf.data.convert.plan import Record
 from sact_tf.data.convert.writing import Contents, Conversion, Unreadable, alone_in
-from sact_tf.data.detection_files import LABEL_MAP
+from sact_tf.data.detection import annotations as annotated
+from sact_tf.data.detection import coco, label_maps, voc
+from sact_tf.data.detection.record_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.records import SHARD_NAME, BadRecord, frame
 from sact_tf.data.whole_files import write_atomically

@@ -12,9 +12,9 @@ import threading
 from typing import NamedTuple
 
 from sact_tf.data import class_names
-from sact_tf.data.annotations import named
 from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import write_atomically
+from sact_tf.progress import named
 
 # What the formats write at the top of a directory.
 _DATA = re.compile(r".+-\d{5}-of-\d{5}|cifar10_.+\.tfrecord|cifar-10-batches-(bin|py)|imagenet2012|cifar10")

@@ -6,9 +6,10 @@ import random
 import numpy as np
 import pytest
 
-from sact_tf.data import annotations, coco, convert, pipeline
+from sact_tf.data import convert, pipeline
 from sact_tf.data.convert import box_files
 from sact_tf.data.convert.writing import alone_in
+from sact_tf.data.detection import annotations, coco
 from sact_tf.data.directory_lock import DirectoryInUse
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.data import boxes, digit_scenes, padding, pipeline, sources
+from sact_tf.data import boxes, padding, pipeline, sources
+from sact_tf.data.detection import digit_scenes
 from sact_tf.data.sources import RecordSource
 
 SIZES = [(10, 30), (40, 20), (64, 64), (65, 3)]

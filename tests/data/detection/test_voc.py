@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.data import convert, pipeline, sources, voc
+from sact_tf.data import convert, pipeline, sources
+from sact_tf.data.detection import voc
 
 OBJECT = "<object><name>{}</name><difficult>{}</difficult><bndbox>{}</bndbox><part><name>hand</name></part></object>"
 SIDES = "<xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sact_tf.data import annotations, coco, coco_json, detection_records, pipeline, sources
-from sact_tf.data.detection import Categories
+from sact_tf.data import pipeline, sources
+from sact_tf.data.detection import Categories, annotations, coco, coco_json, record_forms
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def test_grey_of_16_bits_stays_grey(write, coco_directory):
 
 @pytest.mark.parametrize("text, number", [("000005", 5), ("7", 7), ("2007_000027", None), ("", None)])
 def test_a_name_that_is_no_number_gets_one(text, number):
-    found = int(detection_records.image_id(np.array(text)))
+    found = int(record_forms.image_id(np.array(text)))
     assert found == number if number is not None else found > 2**20
 
 

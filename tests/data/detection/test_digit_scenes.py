@@ -4,7 +4,8 @@ import itertools
 import numpy as np
 import pytest
 
-from sact_tf.data import digit_parts, digit_scenes
+from sact_tf.data import digit_parts
+from sact_tf.data.detection import digit_scenes
 
 # Of the pictures, boxes and classes of five examples: another one means that scenes are no longer what they were.
 DIGEST = "7fca15bd804423b06880cf4212ef0cd1987181b33e224e60d2d22fce49775627"

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from sact_tf.data import coco, detection_files, detection_records, label_maps, pipeline, records, sources, voc
-from sact_tf.data.detection import Categories
+from sact_tf.data import pipeline, records, sources
+from sact_tf.data.detection import Categories, coco, label_maps, record_files, record_forms, voc
 
 JPEG = tf.io.encode_jpeg(np.full((30, 40, 3), 90, np.uint8)).numpy()
 
@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
 def record(boxes=(), labels=(), crowd=None, area=None, source_id="7", encoded=JPEG, difficult=None):
     """A record as the scripts of the TF Object Detection API write it: what is None is not in it."""
     features = {"image/encoded": [encoded], "image/source_id": [source_id.encode()], "image/object/class/label": labels}
-    for number, side in enumerate(detection_records.SIDES):
+    for number, side in enumerate(record_forms.SIDES):
         features[side] = [float(box[number]) for box in boxes]
     for name, values in (("is_crowd", crowd), ("area", area), ("difficult", difficult)):
         if values is not None:
@@ -177,7 +177,7 @@ def test_a_label_map_is_read_as_it_was_written():
     categories = Categories((1, 5, 90), ("cat", 'a "quoted" one', "back\\slash {brace}\r\n\tn"))
     assert label_maps.parse(label_maps.text_of(categories)) == categories
     assert "\r" not in label_maps.text_of(categories)
-    assert label_maps.parse("nothing") is None and detection_files.label_map("/nowhere") is None
+    assert label_maps.parse("nothing") is None and record_files.label_map("/nowhere") is None
 
 
 def test_the_background_of_a_label_map_is_no_class(write):

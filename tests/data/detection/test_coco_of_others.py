@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.data import coco, convert, label_maps
+from sact_tf.data import convert
+from sact_tf.data.detection import coco, label_maps
 
 
 def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(coco_directory, tmp_path):

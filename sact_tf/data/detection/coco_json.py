@@ -3,8 +3,8 @@
 import json
 import re
 
-from sact_tf.data.annotations import named
 from sact_tf.data.class_names import is_background
+from sact_tf.progress import named
 
 WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)

@@ -12,8 +12,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from sact_tf.data import boxes as boxes_in_pixels
-from sact_tf.data import detection_records, label_maps
-from sact_tf.data.detection import Categories, unnamed
+from sact_tf.data.detection import Categories, label_maps, record_forms, unnamed
 from sact_tf.data.directories import latest_version
 from sact_tf.data.padding import BUCKET
 from sact_tf.data.records import RecordFiles, cache_directory, find_shards, fingerprint, has_shards
@@ -44,12 +43,12 @@ def open_records(directory, dataset, split, image_size, log=None):
         `RecordSource` with `Categories`, or None if there are no files; and a dict, from what was looked for to its
         path.
     """
-    paths, form = _paths(directory, dataset, split), detection_records.API
+    paths, form = _paths(directory, dataset, split), record_forms.API
     looked_for = {"TFRecords of the TF Object Detection API": os.path.join(directory, f"{split}-00000-of-NNNNN")}
     if not paths and dataset == "coco":
         place, name = _tfds_place(directory, split, log)
         looked_for["TensorFlow Datasets"] = os.path.join(place, f"{name}-00000-of-NNNNN")
-        paths, form = find_shards(place, name) if os.path.isdir(place) else [], detection_records.TFDS
+        paths, form = find_shards(place, name) if os.path.isdir(place) else [], record_forms.TFDS
     if not paths:
         return None, looked_for
     files = RecordFiles(paths, log=log)
@@ -61,7 +60,7 @@ def open_records(directory, dataset, split, image_size, log=None):
         categories = Categories(numbers, tuple(map(unnamed, numbers)))
         if log:
             log(f"{directory} has no label map ({LABEL_MAP}), so classes have numbers but no names")
-    decode = detection_records.decoder(image_size, facts["max_boxes"], categories, form)
+    decode = record_forms.decoder(image_size, facts["max_boxes"], categories, form)
     source = RecordSource(len(files), files.read, decode, files.locate, BUCKET, categories)
     return source, looked_for
 
@@ -144,7 +143,7 @@ def _check(directory, split, facts, categories):
     if not facts["max_boxes"]:
         raise ValueError(
             f"{name}: none of the {facts['num_records']} records has a box with an area, so there is nothing to find. "
-            f"Boxes are shares of height and width in {', '.join(detection_records.SIDES)}."
+            f"Boxes are shares of height and width in {', '.join(record_forms.SIDES)}."
         )
     if not facts["to_find"]:
         raise ValueError(

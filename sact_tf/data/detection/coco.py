@@ -14,12 +14,12 @@ import re
 import numpy as np
 from keras.utils import bounding_boxes
 
-from sact_tf.data import detection_files
-from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
 from sact_tf.data.class_names import is_background
-from sact_tf.data.coco_json import MAX_SIDE, WAY_OUT, check_boxes, is_outermost, read_json
-from sact_tf.data.detection import Categories, areas, unnamed
+from sact_tf.data.detection import Categories, areas, record_files, unnamed
+from sact_tf.data.detection.annotations import Annotations, check_files, checked, source_of
+from sact_tf.data.detection.coco_json import MAX_SIDE, WAY_OUT, check_boxes, is_outermost, read_json
 from sact_tf.data.directories import folders_of_split, nothing_found
+from sact_tf.progress import named
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
 # What an entry of the lists may be called, and its picture.
@@ -52,7 +52,7 @@ def open_split(directory, split, image_size, log=None):
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     if found := find_split(directory, split, log):
         return source_of(*found, image_size)
-    source, records = detection_files.open_records(directory, "coco", split, image_size, log)
+    source, records = record_files.open_records(directory, "coco", split, image_size, log)
     if source is not None:
         return source
     error = nothing_found(directory, {**looked_for(directory, split), **records}, splits=splits_of(directory))
@@ -72,7 +72,7 @@ def categories_of(directory):
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     paths = _all_annotations(directory)
     found = _merged({path: _quick_categories(path) for path in paths}) if paths else None
-    return found or detection_files.label_map(directory)
+    return found or record_files.label_map(directory)
 
 
 def splits_of(directory):

@@ -13,6 +13,9 @@ A batch is a dict of
     image_id       int64 (batch,), the number of the file, by which what is found is scored
 
 M is the largest number of boxes of any image of the split, so it is the same for all batches of it.
+
+`coco`, `voc` and `digit_scenes` are the data sets. Those in files of pictures become `annotations`, an index; those in
+records are found by `record_files`, with their `label_maps`, and read as `record_forms` says.
 """
 
 from typing import NamedTuple
@@ -20,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.data import digit_scenes
+from sact_tf.data.detection import digit_scenes
 from sact_tf.data.padding import bucketed
 from sact_tf.data.sources import Source
 

@@ -15,13 +15,13 @@ import tensorflow as tf
 from PIL import Image
 
 from sact_tf.data import boxes as boxes_in_pixels
-from sact_tf.data import detection_records, pictures, preprocessing
+from sact_tf.data import pictures, preprocessing
+from sact_tf.data.detection import record_forms
 from sact_tf.data.padding import BUCKET
 from sact_tf.data.records import BadRecord
 from sact_tf.data.sources import RecordSource
-from sact_tf.progress import one_line
+from sact_tf.progress import named, one_line
 
-MAX_NAMED = 3
 JPEG_QUALITY = 95
 # What TensorFlow decodes, and of which formats only some; pictures of other kinds are read by Pillow.
 _DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
@@ -70,12 +70,6 @@ class Annotations(NamedTuple):
         """The same with these boxes alone, in this order."""
         names = ("owners", "boxes", "classes", "crowd", "area")
         return self._replace(**{name: getattr(self, name)[chosen] for name in names})
-
-
-def named(names):
-    """The first of some names, for a message."""
-    names = [one_line(name) for name in names]
-    return ", ".join(names[:MAX_NAMED]) + (f", ... ({len(names)} in all)" if len(names) > MAX_NAMED else "")
 
 
 def checked(annotations, log=None):
@@ -134,7 +128,7 @@ def _log_clipped(annotations, clipped, keep, log):
 
 def source_of(annotations, categories, image_size):
     """`RecordSource` of `checked` annotations; `image_size` is that of the shorter side in pixels."""
-    decode = detection_records.decoder(image_size, annotations.max_boxes, categories)
+    decode = record_forms.decoder(image_size, annotations.max_boxes, categories)
     return RecordSource(
         num_examples=len(annotations.paths),
         fetch=lambda index: record_of(annotations, categories, index),
@@ -159,7 +153,7 @@ def make_record(annotations, categories, index, encoded):
     """The same from what `picture_of` returned."""
     chosen, size = annotations.of(index), tuple(annotations.sizes[index].tolist())
     classes = annotations.classes[chosen] - 1
-    return detection_records.make_record(
+    return record_forms.make_record(
         encoded,
         annotations.source_ids[index],
         size,

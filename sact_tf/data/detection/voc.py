@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sact_tf.data import detection_files, pictures
-from sact_tf.data.annotations import Annotations, check_files, checked, named, source_of
-from sact_tf.data.detection import Categories, areas
+from sact_tf.data import pictures
+from sact_tf.data.detection import Categories, areas, record_files
+from sact_tf.data.detection.annotations import Annotations, check_files, checked, source_of
+from sact_tf.data.detection.voc_xml import objects_of, read_all, size_of
 from sact_tf.data.directories import folders_of_split, nothing_found
-from sact_tf.data.voc_xml import objects_of, read_all, size_of
+from sact_tf.progress import named
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/voc"
 # Behind a name, in lists that are of one class: there, not there, or hard to tell. A name may have spaces.
@@ -43,7 +44,7 @@ def open_split(directory, split, image_size, log=None):
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     if found := find_split(directory, split, log):
         return source_of(*found, image_size)
-    source, records = detection_files.open_records(directory, "voc", split, image_size, log)
+    source, records = record_files.open_records(directory, "voc", split, image_size, log)
     if source is not None:
         return source
     error = nothing_found(directory, {**looked_for(directory, split), **records}, splits=splits_of(directory))
@@ -63,7 +64,7 @@ def categories_of(directory):
     directory = os.path.expanduser(directory or DEFAULT_DIRECTORY)
     folder = os.path.join(_place(directory), "Annotations")
     folders = [folder] if os.path.isdir(folder) else _among_pictures(directory)
-    return _categories(*map(read_all, folders)) if folders else detection_files.label_map(directory)
+    return _categories(*map(read_all, folders)) if folders else record_files.label_map(directory)
 
 
 def splits_of(directory):
