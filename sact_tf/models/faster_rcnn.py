@@ -98,8 +98,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCh
         self.sample_seed = keras.random.SeedGenerator(name=self._draws_name)
         freeze_norms(self, freeze_batch_norm)
         self._freeze_parts()
-        # All parts are; without a call, Keras would warn of a file without weights.
-        self.built = True
+        self.built = True  # All parts are; without a call, Keras would warn of a file without weights.
 
     def _make_heads(self):
         policy, decay = self.dtype_policy, self.weight_decay
