@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "sact_tf"
 # From the top floor to the ground; a module imports from its own room and from rooms below.
 ROOMS = [
     {"__init__"},
-    {"demo", "detect", "draw_maps", "export", "export_maps", "ponder_map", "studies"},
+    {"demo", "detect", "draw_maps", "export", "export_maps", "ponder_map", "recalibrate", "studies"},
     {"command_line"},
     {"training"},
     {"evaluation"},

@@ -15,8 +15,7 @@ from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.data import pipeline, trained_classes
 from sact_tf.progress import print_line
-from sact_tf.tasks import class_names_of, task_of
-from sact_tf.training import notes
+from sact_tf.training import notes, statistics
 from sact_tf.training.determinism import compute_deterministically
 from sact_tf.training.latest import check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
@@ -86,7 +85,7 @@ def train(
         # A run that just ended may have left its checkpoints since the first look.
         _check_directory(config, train_log_dir)
         begun = latest(train_log_dir)
-        task, source, names = _open_data(config, train_log_dir, begun, log)
+        task, source, names = notes.open_data(config, train_log_dir, begun, log)
         trainer = Trainer(config, strategy, kept_units, source.num_examples)
         if hasattr(task, "check_training"):
             task.check_training(trainer.model, config.image_size)
@@ -100,7 +99,10 @@ def train(
         manager = notes.Manager(trainer.checkpoint, train_log_dir, max_to_keep, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():
-            return session.run(source)
+            result = session.run(source)
+        if "loss" in result and not config.finetune_path and (text := statistics.remark(trainer.model, result["step"])):
+            log(f"Note: {text}")
+        return result
 
 
 def _check_rule(config, kept_units):
@@ -110,17 +112,6 @@ def _check_rule(config, kept_units):
             "`config.depth_rule`: give both or none. A run of a study is gone on with by the study. Received: "
             f"kept_units={kept_units!r}, depth_rule={config.depth_rule!r}"
         )
-
-
-def _open_data(config, train_log_dir, begun, log):
-    """The task, the training data and the names of their classes, which are those of a run that has begun."""
-    task = task_of(config.dataset)
-    source = task.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
-    pipeline.check_classes(source, config.model.num_classes)
-    names = class_names_of(task, source, config)
-    if begun:
-        trained_classes.check(train_log_dir, names, log)
-    return task, source, names
 
 
 def _check_directory(config, train_log_dir):

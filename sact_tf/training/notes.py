@@ -7,13 +7,25 @@ import shutil
 import tensorflow as tf
 
 from sact_tf import config as configs
-from sact_tf.data import trained_classes, trained_records
+from sact_tf.data import pipeline, trained_classes, trained_records
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.processor import ENVIRONMENT_FILE
+from sact_tf.tasks import class_names_of, task_of
 from sact_tf.training.environment import note_environment
 from sact_tf.training.latest import CHECKPOINT_NAME
 
 FILES = (configs.CONFIG_FILE, trained_classes.CLASSES_FILE, trained_records.RECORDS_FILE, ENVIRONMENT_FILE)
+
+
+def open_data(config, train_log_dir, begun, log):
+    """The task, the training data and the names of their classes, which are those of a run that has begun."""
+    task = task_of(config.dataset)
+    source = task.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
+    pipeline.check_classes(source, config.model.num_classes)
+    names = class_names_of(task, source, config)
+    if begun:
+        trained_classes.check(train_log_dir, names, log)
+    return task, source, names
 
 
 def check_vacant(train_log_dir):

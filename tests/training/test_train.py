@@ -343,7 +343,7 @@ def test_a_run_whose_directory_is_moved_meanwhile_goes_on_from_what_it_saved_aft
 
     monkeypatch.setattr(session.Session, "_summarize", move_away)
     training.train(plain_config(max_number_of_steps=1), directory, log=lines.append)
-    (note,) = [line for line in lines if line.startswith("Note: ")]
+    note, _ = [line for line in lines if line.startswith("Note: ")]
     assert "was moved or emptied while this run trains in it" in note
     for name in ("config.json", "environment.json"):
         assert (directory / name).read_bytes() == (tmp_path / "moved" / name).read_bytes()
@@ -420,7 +420,10 @@ def test_tau_rises_from_zero_and_reaches_its_value(tmp_path, monkeypatch):
 
 def test_a_run_that_never_halts_says_so_at_its_end(trained):
     _, _, lines = trained
-    (note,) = [line for line in lines if line.startswith("Note: ")]
+    note, about_statistics = [line for line in lines if line.startswith("Note: ")]
+    # .9 ** 3.
+    assert "statistics, moving averages, are still those of the beginning to 73%" in about_statistics
+    assert about_statistics is lines[-1]
     # Only the second block has something to decide.
     assert re.fullmatch(
         r"Note: No position of any block ever halts early: 100\.0% of the FLOPs of the network that never halts are "
@@ -435,7 +438,7 @@ def test_a_long_run_that_never_halts_says_so_once_on_its_way(tmp_path, monkeypat
     monkeypatch.setattr(session.Session, "REMARK_STEPS", 2)
     lines = []
     training.train(small_config(max_number_of_steps=5), str(tmp_path), log=lines.append)
-    places = [number for number, line in enumerate(lines) if line.startswith("Note: ")]
+    places = [number for number, line in enumerate(lines) if line.startswith("Note: No position")]
     # Looked at from step 2 on, said at step 4, and again at the end.
     assert [lines[place - 1].split(",")[0] for place in places] == ["step 4/5", "step 5/5"]
 

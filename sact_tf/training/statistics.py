@@ -1,0 +1,161 @@
+"""Statistics of batch normalization anew: in training they are moving averages, which lag behind the weights."""
+
+import contextlib
+import dataclasses
+import os
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sact_tf import checkpoints
+from sact_tf import config as configs
+from sact_tf.config.checks import check_counts
+from sact_tf.data import pipeline
+from sact_tf.data.whole_files import write_atomically
+from sact_tf.layers.freezing import parts_of
+from sact_tf.progress import Timer, duration, print_line
+from sact_tf.tasks import inputs_of
+from sact_tf.training import notes
+from sact_tf.training.determinism import compute_deterministically
+from sact_tf.training.latest import check_name, restore
+from sact_tf.training.trainer import Trainer
+
+SECONDS_BETWEEN_MESSAGES = 5
+# Of what statistics began as, this part is not seen in evaluation any more.
+_FORGOTTEN = 0.05
+
+
+def recalibrate(checkpoint_dir, output_dir, num_batches=100, dataset_dir=None, log=print_line):
+    """Writes a checkpoint again, with means and variances of normalization that are of its weights.
+
+    Evaluation normalizes with moving averages over the last steps of training: with a decay of .997, of the last
+    thousand. In a short run, or after a large step, they are those of other weights. Here each is the mean over
+    batches of training data that all see the same weights: those that evaluation takes, the moving averages of the
+    weights if the run kept some. Nothing else changes. Normalizations that are frozen keep theirs.
+
+    Args:
+        checkpoint_dir: directory of a run, or one of its checkpoints (`run/model.ckpt-100`).
+        output_dir: directory for the new one, which is a run like the first: it can be evaluated, exported, started
+            from, and gone on with.
+        num_batches: int, of the size and with the random changes of training, from those on that would come next.
+        dataset_dir: directory of the data; `None` for that of the run.
+        log: called with lines of text.
+
+    Returns:
+        Prefix of the new checkpoint.
+
+    Raises:
+        ValueError: if units of the run are left out in training, so that no batch sees all of them, all normalizations
+            are frozen, or `output_dir` holds something.
+        OSError: if there is no such run, or no data, or `output_dir` cannot be written.
+    """
+    check_counts(num_batches=num_batches)
+    prefix = checkpoints.checkpoint_prefix(checkpoint_dir)
+    run_dir = os.path.dirname(prefix)
+    config = configs.read_config(run_dir)
+    _check(config, output_dir)
+    if config.deterministic:
+        compute_deterministically()
+    keras.utils.set_random_seed(config.seed)
+    data = dataclasses.replace(config, dataset_dir=dataset_dir or config.dataset_dir)
+    _, source, _ = notes.open_data(data, run_dir, True, log)
+    trainer = Trainer(_with_all_units(config), tf.distribute.get_strategy(), num_examples=source.num_examples)
+    restore(trainer.checkpoint, prefix)
+    log(f"Read {prefix}")
+    batches = pipeline.training_batches(
+        source, config.batch_size, config.seed, trainer.steps_done(), skip_bad_records=config.skip_bad_records, log=log
+    )
+    with pipeline.plain_errors(), _evaluated_weights(trainer):
+        _measure(trainer, batches.take(num_batches), num_batches, log)
+    os.makedirs(output_dir, exist_ok=True)
+    for name in notes.FILES:
+        if os.path.isfile(path := os.path.join(run_dir, name)):
+            with open(path, "rb") as file:
+                write_atomically(os.path.join(output_dir, name), [file.read()])
+    return notes.Manager(trainer.checkpoint, output_dir, 1, log).save(trainer.steps_done())
+
+
+def remark(model, steps):
+    """What is wrong with the statistics of a network that was trained from random weights, a sentence; None if nothing.
+
+    Args:
+        model: Keras model.
+        steps: int, of its training.
+    """
+    share = max((each.momentum for each in _normalizations(model)), default=0.0) ** steps
+    if share < _FORGOTTEN:
+        return None
+    return (
+        f"Batch normalization's statistics, moving averages, are still those of the beginning to {share:.0%}, and "
+        "evaluation takes them: its figures will be worse than the network is. More steps help, or "
+        "python -m sact_tf.recalibrate, which measures them anew."
+    )
+
+
+def _normalizations(model):
+    """Those whose statistics move in training."""
+    layers = {id(part): part for _, part, _ in parts_of(model)}.values()
+    return [each for each in layers if isinstance(each, keras.layers.BatchNormalization) and each.trainable]
+
+
+def _check(config, output_dir):
+    """Raises ValueError for a run that has no such statistics, and a directory that holds something."""
+    if config.depth_rule or config.train_effective or config.model.final_survival_probability < 1:
+        raise ValueError(
+            "Units of this run are left out in training, by stochastic depth or a study's rule, and what is normalized "
+            "depends on which ran: there are no statistics of all of them. It keeps its own."
+        )
+    check_name(output_dir)
+    if os.path.isdir(output_dir) and os.listdir(output_dir):
+        raise ValueError(f"--output_dir must be new, or empty: {output_dir} holds something. Give another one.")
+
+
+def _with_all_units(config):
+    """The same run, whose units are all executed: those of early stopping are not where no image needs them."""
+    if config.model.model_type != "act_early_stopping":
+        return config
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, model_type="act"))
+
+
+@contextlib.contextmanager
+def _evaluated_weights(trainer):
+    """Context in which a model has the moving averages of its weights, if there are some."""
+    averages = trainer.averages() if trainer.config.moving_average_decay else {}
+    variables = checkpoints.named_variables(trainer.model)
+    before = {name: variables[name].numpy() for name in averages}
+    for name, average in averages.items():
+        variables[name].assign(average)
+    yield
+    for name, value in before.items():
+        variables[name].assign(value)
+
+
+def _measure(trainer, batches, num_batches, log):
+    """Sets each moving mean and variance to the mean of those of batches."""
+    norms = _normalizations(trainer.model)
+    if not norms:
+        raise ValueError("All batch normalizations of this run are frozen, so their statistics are as they should be.")
+    statistics = [variable for each in norms for variable in (each.moving_mean, each.moving_variance)]
+    for each in norms:
+        # Then they are those of the last batch.
+        each.momentum = 0.0
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def forward(batch):
+        outputs = trainer.model(inputs_of(trainer.task, batch), training=True)
+        # A detector's head runs where its loss is computed.
+        trainer.task.loss_terms(trainer.model, batch, outputs, tau=trainer.tau(), **trainer._draws(batch))
+        return [tf.identity(variable) for variable in statistics]
+
+    sums = [np.zeros(variable.shape, np.float64) for variable in statistics]
+    timer, began = Timer(SECONDS_BETWEEN_MESSAGES), time.monotonic()
+    for number, batch in enumerate(batches, 1):
+        sums = [total + value.numpy() for total, value in zip(sums, forward(batch), strict=True)]
+        if timer.is_due():
+            left = (time.monotonic() - began) / number * (num_batches - number)
+            log(f"{number}/{num_batches} batches, {duration(left)} left")
+    for variable, total in zip(statistics, sums, strict=True):
+        variable.assign((total / num_batches).astype(variable.dtype))
+    log(f"{len(norms)} normalizations over {num_batches} batches of {trainer.config.batch_size} images")
