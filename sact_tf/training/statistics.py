@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import time
 
 import keras
@@ -69,12 +70,24 @@ def recalibrate(checkpoint_dir, output_dir, num_batches=100, dataset_dir=None, l
     )
     with pipeline.plain_errors(), _evaluated_weights(trainer):
         _measure(trainer, batches.take(num_batches), num_batches, log)
-    os.makedirs(output_dir, exist_ok=True)
-    for name in notes.FILES:
-        if os.path.isfile(path := os.path.join(run_dir, name)):
-            with open(path, "rb") as file:
-                write_atomically(os.path.join(output_dir, name), [file.read()])
-    return notes.Manager(trainer.checkpoint, output_dir, 1, log).save(trainer.steps_done())
+    return _write(trainer, run_dir, output_dir, log)
+
+
+def _write(trainer, run_dir, output_dir, log):
+    """Writes the new run, which has its name only once it is whole; returns the prefix of its checkpoint."""
+    place = os.path.realpath(output_dir)
+    partial = f"{place}.partial-{os.getpid()}"
+    os.makedirs(partial)
+    try:
+        for name in notes.FILES:
+            if os.path.isfile(path := os.path.join(run_dir, name)):
+                with open(path, "rb") as file:
+                    write_atomically(os.path.join(partial, name), [file.read()])
+        prefix = notes.Manager(trainer.checkpoint, partial, 1, log).save(trainer.steps_done())
+        os.rename(partial, place)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return os.path.join(output_dir, os.path.basename(prefix))
 
 
 def remark(model, steps):

@@ -1,6 +1,7 @@
 """Statistics of normalization, measured anew: they fit the weights, and nothing else changes."""
 
 import dataclasses
+import errno
 import os
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 from sact_tf import checkpoints, config, training
 from sact_tf.data import pipeline
 from sact_tf.models.build import build_model
-from sact_tf.training import statistics
+from sact_tf.training import notes, statistics
 from sact_tf.training.statistics import recalibrate
 
 MODEL = config.ModelConfig(
@@ -112,6 +113,17 @@ def test_what_has_no_statistics_of_all_units_or_no_place_is_refused(run, tmp_pat
     with pytest.raises(ValueError, match="Units of this run are left out in training"):
         recalibrate(run, str(tmp_path / "new"))
     assert not os.path.exists(tmp_path / "new")
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_what_cannot_be_written_leaves_nothing(run, tmp_path, monkeypatch):
+    def full(manager, checkpoint_number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(notes.Manager, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        recalibrate(run, str(tmp_path / "new"), num_batches=1)
+    assert os.listdir(tmp_path) == []
 
 
 def test_the_command_says_what_it_lacks_and_what_it_wrote(run, run_script, tmp_path):
