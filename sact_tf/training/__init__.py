@@ -100,7 +100,7 @@ def train(
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():
             result = session.run(source)
-        if "loss" in result and not config.finetune_path and (text := statistics.remark(trainer.model, result["step"])):
+        if "loss" in result and (text := statistics.remark(config, trainer.model, result["step"])):
             log(f"Note: {text}")
         return result
 

@@ -90,21 +90,27 @@ def _write(trainer, run_dir, output_dir, log):
     return os.path.join(output_dir, os.path.basename(prefix))
 
 
-def remark(model, steps):
+def remark(config, model, steps):
     """What is wrong with the statistics of a network that was trained from random weights, a sentence; None if nothing.
 
     Args:
+        config: `TrainingConfig`.
         model: Keras model.
         steps: int, of its training.
     """
     share = max((each.momentum for each in _normalizations(model)), default=0.0) ** steps
-    if share < _FORGOTTEN:
+    if config.finetune_path or share < _FORGOTTEN:
         return None
+    anew = "" if _leaves_units_out(config) else ", or python -m sact_tf.recalibrate, which measures them anew"
     return (
         f"Batch normalization's statistics, moving averages, are still those of the beginning to {share:.0%}, and "
-        "evaluation takes them: its figures will be worse than the network is. More steps help, or "
-        "python -m sact_tf.recalibrate, which measures them anew."
+        f"evaluation takes them: its figures will be worse than the network is. More steps help{anew}."
     )
+
+
+def _leaves_units_out(config):
+    """Whether a step of a run does not execute all units."""
+    return bool(config.depth_rule or config.train_effective or config.model.final_survival_probability < 1)
 
 
 def _normalizations(model):
@@ -115,7 +121,7 @@ def _normalizations(model):
 
 def _check(config, output_dir):
     """Raises ValueError for a run that has no such statistics, and a directory that holds something."""
-    if config.depth_rule or config.train_effective or config.model.final_survival_probability < 1:
+    if _leaves_units_out(config):
         raise ValueError(
             "Units of this run are left out in training, by stochastic depth or a study's rule, and what is normalized "
             "depends on which ran: there are no statistics of all of them. It keeps its own."

@@ -17,6 +17,7 @@ from sact_tf.training.statistics import recalibrate
 MODEL = config.ModelConfig(
     network="cifar", model="1_2_1", model_type="act_early_stopping", num_classes=10, base_channels=4, stem_stride=2
 )
+PLAIN = dataclasses.replace(MODEL, model_type="vanilla")
 CONFIG = config.TrainingConfig(
     model=MODEL,
     dataset="cluttered_digits",
@@ -86,9 +87,14 @@ def test_statistics_are_means_over_batches_and_all_else_is_as_it_was(run, saved,
 def test_a_run_is_told_until_its_statistics_have_forgotten_the_beginning(run, tmp_path):
     model = network(checkpoints.checkpoint_prefix(run))
     # Its decay is .9, and .9 ** 28 = .052, .9 ** 29 = .047.
-    assert "those of the beginning to 5%" in statistics.remark(model, 28) and statistics.remark(model, 29) is None
+    assert "those of the beginning to 5%" in (text := statistics.remark(CONFIG, model, 28))
+    assert statistics.remark(CONFIG, model, 29) is None
+    # Nobody is sent to a command that refuses the run.
+    assert "sact_tf.recalibrate" in text
+    of_some_units = dataclasses.replace(CONFIG, train_effective=1, model=PLAIN)
+    assert "recalibrate" not in statistics.remark(of_some_units, model, 28)
     model.trainable = False
-    assert statistics.remark(model, 1) is None
+    assert statistics.remark(CONFIG, model, 1) is None
     lines = []
     training.train(dataclasses.replace(CONFIG, finetune_path=run), str(tmp_path), log=lines.append)
     assert not any("statistics" in line for line in lines)
@@ -108,7 +114,7 @@ def test_what_has_no_statistics_of_all_units_or_no_place_is_refused(run, tmp_pat
         recalibrate(run, str(tmp_path / "new"), num_batches=0)
     with pytest.raises(FileNotFoundError, match="No checkpoint at"):
         recalibrate(str(tmp_path), str(tmp_path / "new"))
-    thin = dataclasses.replace(MODEL, model_type="vanilla", final_survival_probability=0.5)
+    thin = dataclasses.replace(PLAIN, final_survival_probability=0.5)
     monkeypatch.setattr(config, "read_config", lambda directory: dataclasses.replace(CONFIG, model=thin))
     with pytest.raises(ValueError, match="Units of this run are left out in training"):
         recalibrate(run, str(tmp_path / "new"))
