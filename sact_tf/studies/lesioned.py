@@ -24,10 +24,6 @@ class Answers(NamedTuple):
     score: np.ndarray
     flops: dict
 
-    def standard_error(self):
-        """Of the mean score, float."""
-        return float(self.score.std() / np.sqrt(len(self.score)))
-
 
 class LesionedNetwork:
     """A checkpoint and a split of its data set.

@@ -62,5 +62,5 @@ def compare(draws, others):
 
 
 def standard_error(values):
-    """Of the mean of values `(images,)`, float."""
-    return float(np.std(values) / math.sqrt(len(values)))
+    """Of the mean of values `(images,)`, float; 0 for a single one, which says nothing of how they vary."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -149,11 +149,16 @@ def test_draws_have_one_p_together(values, p):
     assert pairs.of_several_draws(values) == pytest.approx(p)
 
 
+def test_a_single_value_has_no_standard_error_and_several_that_of_a_sample():
+    assert pairs.standard_error([3.0]) == 0
+    assert pairs.standard_error([1.0, 3.0]) == pytest.approx(1)
+
+
 def test_draws_are_compared_with_the_other_network_image_by_image():
     compared = pairs.compare([[1, 1, 0, 1], [1, 0, 0, 1]], [1, 1, 1, 1])
     assert compared["score"] == 0.625
     # Of the images' means 1, .5, 0, 1, and of the draws' .75 and .5.
-    assert compared["standard_error"] == pytest.approx(np.std([1, 0.5, 0, 1]) / 2)
+    assert compared["standard_error"] == pytest.approx(np.std([1, 0.5, 0, 1], ddof=1) / 2)
     assert compared["spread"] == pytest.approx(0.25 / np.sqrt(2))
     assert compared["difference"] == -0.375
     assert compared["p"] == 1.0

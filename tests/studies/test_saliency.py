@@ -114,7 +114,7 @@ def test_all_rows_are_there_and_the_prior_and_contrast_have_the_scores_that_func
         fixated, _ = saliency.fixation_map(picture.viewed.points, picture.viewed.height, picture.viewed.width)
         expected.append(saliency.auc_judd(saliency.centre_prior(*fixated.shape), fixated))
     assert rows[scoring.PRIOR]["auc_judd"] == pytest.approx(np.mean(expected))
-    assert rows[scoring.PRIOR]["auc_judd_standard_error"] == pytest.approx(np.std(expected) / np.sqrt(6))
+    assert rows[scoring.PRIOR]["auc_judd_standard_error"] == pytest.approx(np.std(expected, ddof=1) / np.sqrt(6))
     assert rows[scoring.PRIOR]["information_gain"] == 0
     # People look at noise on grey, which is what contrast finds.
     assert rows["contrast"]["auc_judd"] > 0.9 and rows[scoring.OBSERVER]["auc_judd"] > 0.8

@@ -141,7 +141,7 @@ def test_rows_pair_the_runs_of_a_seed():
     assert constant["error"] == stochastic["error"] == pytest.approx(3 / 8)
     # Image by image, means over the seeds: 0, -1/2, 0, +1/2.
     assert stochastic["difference"] == pytest.approx(0)
-    assert stochastic["difference_standard_error"] == pytest.approx(np.sqrt(1 / 8) / 2)
+    assert stochastic["difference_standard_error"] == pytest.approx(np.sqrt(1 / 6) / 2)
     assert constant["spread"] == pytest.approx(np.std([0.75, 0.5], ddof=1))
     assert stochastic["spread"] == pytest.approx(np.std([0.5, 0.75], ddof=1))
     assert (stochastic["time"], stochastic["flops"]) == (pytest.approx(0.75), 0.75)
@@ -153,7 +153,7 @@ def test_each_draw_is_compared_with_its_own_partner():
     draws, others = [[1, 0, 1], [1, 1, 0]], [[1, 1, 1], [0, 1, 0]]
     compared = pairs.compare(draws, others)
     assert compared["difference"] == pytest.approx(0)
-    np.testing.assert_allclose(compared["difference_standard_error"], np.std([0.5, -0.5, 0]) / np.sqrt(3))
+    np.testing.assert_allclose(compared["difference_standard_error"], np.sqrt(0.25 / 3))
     assert pairs.compare(draws, others[0]) == pairs.compare(draws, [others[0]] * 2)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from sact_tf.studies.lesion.gradient import shares_of_paths
 from sact_tf.studies.lesion.lesions import Lesion
 from sact_tf.studies.lesion.record import Measured
+from sact_tf.studies.pairs import standard_error
 
 
 class Outcome(NamedTuple):
@@ -87,11 +88,6 @@ def over_draws(outcome, pairs):
     images = over_images(outcome.lost(pairs))
     draws = standard_error([float(outcome.lost([pair]).mean()) for pair in pairs])
     return Estimate(images.mean, float(np.hypot(images.error, draws)))
-
-
-def standard_error(values):
-    """Of the mean of values, float; 0 for a single one, which says nothing of how they vary."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def rows_of(outcome, score):
