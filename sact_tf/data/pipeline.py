@@ -59,22 +59,29 @@ def open_source(dataset, split, image_size, num_examples=None, dataset_dir=None,
     return Source(num_examples, _digits_reader(split, image_size))
 
 
-def check_classes(source, num_classes, log=None):
-    """Raises ValueError if a data set of detection has more classes than a network; no operation would tell on a GPU.
+def check_classes(source, config, log=None):
+    """Raises ValueError if data have more classes than a network; no operation would tell on a GPU.
+
+    Classes are those of a data set of detection, or, for classification, those that are noted beside the data.
 
     Args:
         source: `Source` or `RecordSource`.
-        num_classes: int, of the network, without the background.
-        log: called with a line of text if the data have fewer, or None.
+        config: object with `dataset`, a key of `sact_tf.config.DATASETS`, `dataset_dir` and `model.num_classes`.
+        log: called with a line of text if the data are of detection and have fewer, or None.
     """
+    num_classes = config.model.num_classes
     categories = getattr(source, "categories", None)
-    found = len(categories) if categories else 0
+    noted = {} if categories else class_names_of(config.dataset, config.dataset_dir)
+    names = categories.names if categories else [name for name in noted.values() if name]
+    # Of numbers that begin at 1, 0 is the background, which such a network has beside them.
+    found = len(categories) if categories else max(noted, default=-1) + 1
     if found > num_classes:
+        background = " and a background" if noted and min(noted) else ""
         raise ValueError(
-            f"The data have {found} classes: {named(categories.names)}. The network has {num_classes}. Train with "
-            f"--num_classes={found}, or give the --dataset_dir that the network is for."
+            f"The data have {len(categories or noted)} classes{background}: {named(names)}. The network has "
+            f"{num_classes}. Train with --num_classes={found}, or give the --dataset_dir that the network is for."
         )
-    if log and 0 < found < num_classes:
+    if log and categories and found < num_classes:
         log(
             f"Note: the data have {found} classes, the network {num_classes}. Class 1 is taken for "
             f"{categories.names[0]!r} and so on: if it was trained on other classes, the figures mean nothing."

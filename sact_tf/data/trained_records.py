@@ -35,12 +35,13 @@ def note(train_log_dir, source):
         os.remove(path)
 
 
-def compare(train_log_dir, source, log):
-    """Says so in a line if a run that goes on learns from other records than those that it noted.
+def compare(train_log_dir, source, log, consequence):
+    """Says so in a line if data have other records than those that a run noted.
 
     Args:
         train_log_dir, source: as in `note`.
         log: called with a line of text.
+        consequence: what follows from it, and the way out, as sentences.
     """
     there, here = _read(train_log_dir), _facts(source)
     if not there or not here:
@@ -54,11 +55,7 @@ def compare(train_log_dir, source, log):
         if not others:
             return
         changed = f"{others} of {len(both)} training records that were compared are others"
-    log(
-        f"Note: the data are not those that this run began with: {changed}. It goes on, but not as the run that was "
-        "stopped would have: give the --dataset_dir that it began with, or another --train_log_dir, unless that is "
-        "meant."
-    )
+    log(f"Note: the data are not those that this run began with: {changed}. {consequence}")
 
 
 def _facts(source):

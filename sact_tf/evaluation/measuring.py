@@ -49,7 +49,7 @@ def prepare(config, checkpoint, log, strategy=None):
     source = task.open_source(
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
-    pipeline.check_classes(source, config.model.num_classes, log)
+    pipeline.check_classes(source, config, log)
     trained_classes.check(checkpoint, class_names_of(task, source, config), log)
     return task, model, source
 

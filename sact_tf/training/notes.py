@@ -21,7 +21,7 @@ def open_data(config, train_log_dir, begun, log):
     """The task, the training data and the names of their classes, which are those of a run that has begun."""
     task = task_of(config.dataset)
     source = task.open_source(config.dataset, "train", config.image_size, dataset_dir=config.dataset_dir, log=log)
-    pipeline.check_classes(source, config.model.num_classes)
+    pipeline.check_classes(source, config)
     names = class_names_of(task, source, config)
     if begun:
         trained_classes.check(train_log_dir, names, log)
@@ -55,7 +55,13 @@ def write(train_log_dir, config, source, names, begun, log):
     """
     write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
     if begun:
-        trained_records.compare(train_log_dir, source, log)
+        trained_records.compare(
+            train_log_dir,
+            source,
+            log,
+            "It goes on, but not as the run that was stopped would have: give the --dataset_dir that it began with, or "
+            "another --train_log_dir, unless that is meant.",
+        )
     else:
         trained_classes.note(train_log_dir, names)
         trained_records.note(train_log_dir, source)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.config.checks import check_counts
-from sact_tf.data import pipeline
+from sact_tf.data import pipeline, trained_records
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.layers.freezing import parts_of
 from sact_tf.progress import Timer, duration, print_line
@@ -62,6 +62,12 @@ def recalibrate(checkpoint_dir, output_dir, num_batches=100, dataset_dir=None, l
     keras.utils.set_random_seed(config.seed)
     data = dataclasses.replace(config, dataset_dir=dataset_dir or config.dataset_dir)
     _, source, _ = notes.open_data(data, run_dir, True, log)
+    trained_records.compare(
+        run_dir,
+        source,
+        log,
+        "The statistics will be of these: give the --dataset_dir that it began with, unless that is meant.",
+    )
     trainer = Trainer(_with_all_units(config), tf.distribute.get_strategy(), num_examples=source.num_examples)
     restore(trainer.checkpoint, prefix)
     log(f"Read {prefix}")

@@ -163,7 +163,7 @@ def config_of(monkeypatch, define_flags, make_config, *flags):
         with monkeypatch.context() as patch:
             for name in (
                 "DEFINE",
-                *(f"DEFINE_{kind}" for kind in ("enum", "string", "float", "integer", "boolean", "list")),
+                *(f"DEFINE_{kind}" for kind in ("enum", "string", "float", "integer", "boolean", "list", "alias")),
             ):
                 patch.setattr(absl.flags, name, functools.partial(getattr(absl.flags, name), flag_values=parsed))
             define()
@@ -268,6 +268,24 @@ def test_a_run_has_the_classes_of_its_data_until_a_checkpoint_holds_it_to_its_ow
     assert training_config(monkeypatch, *flags[:2], flags[2] + "other").model.num_classes == 4
     with pytest.raises(ValueError, match=r"five holds 6 classes, and the run in .* was begun with 4.*--finetune_skip_"):
         training_config(monkeypatch, *flags[:2], flags[2] + "five")
+
+
+def test_data_that_a_run_noted_and_that_are_not_here_are_told_where_they_would_be_read(monkeypatch, tmp_path):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = training_config(monkeypatch, "--dataset=cifar10", "--dataset_dir=data", "--train_log_dir=run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(config.to_json())
+    evaluation = monkeypatch, command_line.define_evaluation_flags, command_line.evaluation_config
+    assert config_of(*evaluation, "--checkpoint_dir=run").dataset_dir == "data"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(FileNotFoundError, match=r"no data in .*elsewhere, which the run in \.\./run was trained on,"):
+        config_of(*evaluation, "--checkpoint_dir=../run")
+    assert config_of(*evaluation, "--checkpoint_dir=../run", "--dataset_dir=../data").dataset_dir == "../data"
+    # ONNX files and SavedModels of classifiers are written without the data.
+    assert export_config(monkeypatch, "--checkpoint_dir=../run", "--format=onnx").model == config.model
 
 
 def first_run_as_a_command(run_script, eagerly, directory):

@@ -1,6 +1,7 @@
 """Batches are a function of (seed, step)."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,11 @@ OTHER_FORMS = [form for form in convert.FORMATS["cifar10"] if form != "cifar_bin
 def counting_source(num_examples):
     """A source whose examples are their own index."""
     return pipeline.Source(num_examples, lambda indices: {"label": indices})
+
+
+def network_of(num_classes, dataset, dataset_dir=None):
+    """As much of a configuration as says what a network can tell apart."""
+    return SimpleNamespace(dataset=dataset, dataset_dir=dataset_dir, model=SimpleNamespace(num_classes=num_classes))
 
 
 def labels(batches, count):
@@ -170,7 +176,19 @@ def test_a_directory_for_a_data_set_that_needs_none_is_refused():
 def test_fewer_classes_than_the_network_has_are_said_where_somebody_listens():
     lines, source = [], sources.RecordSource(1, None, None, None, 1, Categories((1, 2), ("cat", "dog")))
     for num_classes in (2, 3):
-        pipeline.check_classes(source, num_classes, lines.append)
-    pipeline.check_classes(source, 3)
+        pipeline.check_classes(source, network_of(num_classes, "coco"), lines.append)
+    pipeline.check_classes(source, network_of(3, "coco"))
     (line,) = lines
     assert line.startswith("Note: the data have 2 classes, the network 3. Class 1 is taken for 'cat' and so on: ")
+
+
+@pytest.mark.parametrize("dataset, needed, said", [("imagenet", 4, " and a background"), ("cifar10", 3, "")])
+def test_a_network_of_fewer_classes_than_are_noted_beside_the_data_is_refused_before_a_step(
+    tmp_path, dataset, needed, said
+):
+    (tmp_path / f"{dataset}_classes.txt").write_text("cat\ndog\nhen\n")
+    message = f"The data have 3 classes{said}: cat, dog, hen. The network has {needed - 1}. .*--num_classes={needed},"
+    with pytest.raises(ValueError, match=message):
+        pipeline.check_classes(counting_source(1), network_of(needed - 1, dataset, str(tmp_path)))
+    for enough in (needed, 1001):
+        pipeline.check_classes(counting_source(1), network_of(enough, dataset, str(tmp_path)), log=pytest.fail)

@@ -8,6 +8,7 @@ from sact_tf.config import ModelConfig, TrainingConfig, read_config
 from sact_tf.data import cifar10, trained_records
 from sact_tf.data.records import BadRecord
 from sact_tf.data.sources import RecordSource, Source
+from sact_tf.training.statistics import recalibrate
 
 
 def source(num_examples=150, **others):
@@ -25,7 +26,7 @@ def source(num_examples=150, **others):
 
 def said(run, other):
     lines = []
-    trained_records.compare(run, other, lines.append)
+    trained_records.compare(run, other, lines.append, "Give the --dataset_dir.")
     return lines
 
 
@@ -94,4 +95,8 @@ def test_a_run_that_goes_on_with_other_records_says_so_and_one_that_is_complete_
     for path in run.glob("model.ckpt-2.*"):
         path.unlink()
     noted, (line,) = start("other")
-    assert noted and "15 training records then, 16 now" in line
+    assert noted and "15 training records then, 16 now. It goes on, but not as the run that was stopped" in line
+    lines = []
+    recalibrate(str(run), str(tmp_path / "new"), num_batches=1, log=lines.append)
+    (line,) = (line for line in lines if "began with" in line)
+    assert "15 training records then, 16 now. The statistics will be of these" in line
