@@ -10,6 +10,7 @@ in, a `BottleneckUnit` reads zeros where it is False, as it does beyond the bord
 import keras
 from keras import ops
 
+from sact_tf.config.checks import check_counts
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import (
     ShapesWithoutTracing,
@@ -56,18 +57,17 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters = filters
-        self.bottleneck_filters = bottleneck_filters
-        self.stride = stride
+        check_counts(filters=filters, bottleneck_filters=bottleneck_filters, stride=stride)
+        self.filters, self.bottleneck_filters, self.stride = int(filters), int(bottleneck_filters), int(stride)
         self.weight_decay = weight_decay
         self.norm_momentum = norm_momentum
         self.norm_epsilon = norm_epsilon
         self.preact = self._norm("preact")
-        self.shortcut = self._conv(filters, 1, "shortcut", strides=stride, kind=MaybeUnbuilt)
+        self.shortcut = self._conv(filters, 1, "shortcut", strides=self.stride, kind=MaybeUnbuilt)
         self.conv1 = self._conv(bottleneck_filters, 1, "conv1", use_bias=False)
         self.norm1 = self._norm("norm1")
-        padding = "same" if stride == 1 else "valid"
-        self.conv2 = self._conv(bottleneck_filters, 3, "conv2", strides=stride, padding=padding, use_bias=False)
+        padding = "same" if self.stride == 1 else "valid"
+        self.conv2 = self._conv(bottleneck_filters, 3, "conv2", strides=self.stride, padding=padding, use_bias=False)
         self.norm2 = self._norm("norm2")
         self.conv3 = self._conv(filters, 1, "conv3")
         self._freeze_parts()
@@ -159,15 +159,15 @@ class BasicUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.filters = filters
-        self.stride = stride
+        check_counts(filters=filters, stride=stride)
+        self.filters, self.stride = int(filters), int(stride)
         self.activated_shortcut = activated_shortcut
         self.has_shortcut = has_shortcut
         self.weight_decay = weight_decay
         self.norm_momentum = norm_momentum
         self.norm_epsilon = norm_epsilon
         self.preact = self._norm("preact")
-        self.conv1 = self._conv("conv1", strides=stride, use_bias=False)
+        self.conv1 = self._conv("conv1", strides=self.stride, use_bias=False)
         self.norm1 = self._norm("norm1")
         self.conv2 = self._conv("conv2")
         self._freeze_parts()

@@ -175,6 +175,14 @@ def test_basic_unit_that_cannot_pad_its_shortcut_is_rejected(make_images, filter
         BasicUnit(filters)(make_images(2, 6, 5, channels=6))
 
 
+@pytest.mark.parametrize("stride", [0, 2.0, True, (2, 2), None])
+@pytest.mark.parametrize("make", [functools.partial(BottleneckUnit, 16, 4), functools.partial(BasicUnit, 8)])
+def test_a_stride_that_is_no_count_is_refused_and_one_of_numpy_is_an_int(make, stride):
+    with pytest.raises(ValueError, match=r"`stride` must be an int, at least 1\. Received: stride="):
+        make(stride=stride)
+    assert type(make(stride=np.int64(2)).get_config()["stride"]) is int
+
+
 class Cropped(BottleneckUnit):
     """Changes `call` alone."""
 
