@@ -5,9 +5,12 @@ of CIFAR-10 class k - 1. What would break a line, or is no text, is written as P
 `\\r`, `\\xe9`), and a backslash as two.
 """
 
+import collections
 import os
 import re
 import unicodedata
+
+from sact_tf.progress import named
 
 BACKGROUND = "background"
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
@@ -38,6 +41,13 @@ def lines(names):
 def composed(name):
     """A name with each letter and its accent as one character: Macs write them as two, and they are the same class."""
     return unicodedata.normalize("NFC", name)
+
+
+def warn_of_capitals(names, log):
+    """Says so in a line of text if some names are the same but for capital letters."""
+    alike = collections.Counter(name.casefold() for name in names)
+    if twice := [name for name in names if alike[name.casefold()] > 1]:
+        log(f"Note: {named(twice)} differ in capital letters alone, and each is a class of its own")
 
 
 def is_background(name):

@@ -20,7 +20,6 @@ Detection API has them, with their categories in `label_map.pbtxt`. Fewer files 
 `example_files` and `cifar_files` are their formats.
 """
 
-import collections
 import functools
 import numbers
 import os
@@ -88,9 +87,7 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
         return box_files.convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, skip_bad, log)
     folder = _read_folder(from_folder, output_dir, log)
     log(str(folder))
-    alike = collections.Counter(name.casefold() for name in folder.pictures)
-    if twice := [name for name in folder.pictures if alike[name.casefold()] > 1]:
-        log(f"Note: {named(twice)} differ in capital letters alone, and each is a class of its own")
+    class_names.warn_of_capitals(folder.pictures, log)
     for names in folder.shared:
         log(f"Note: {named(names)} have a folder in common, by a link, and its pictures are of each of them")
     classes = _numbered_classes(folder, dataset, output_dir, log)

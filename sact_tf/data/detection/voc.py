@@ -15,9 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from sact_tf.data import pictures
+from sact_tf.data.class_names import warn_of_capitals
 from sact_tf.data.detection import Categories, areas, record_files
 from sact_tf.data.detection.annotations import Annotations, check_files, checked, source_of
-from sact_tf.data.detection.voc_xml import objects_of, read_all, size_of
+from sact_tf.data.detection.voc_xml import name_of, objects_of, read_all, size_of
 from sact_tf.data.directories import folders_of_split, nothing_found
 from sact_tf.progress import named
 
@@ -134,6 +135,7 @@ def _annotations(folders, names, trees, categories, log):
     if log:
         listed = ", ".join(categories.names[:20])
         log(f"Reading {folders.origin}: {len(names)} pictures, {len(categories)} classes: {listed}")
+        warn_of_capitals(categories.names, log)
     paths = _picture_paths(folders.pictures, folders.origin, names)
     found = [objects_of(_annotation_path(folders.annotations, name), trees[name]) for name in names]
     objects = [(owner, *thing) for owner, things in enumerate(found) for thing in things]
@@ -207,7 +209,7 @@ def _among_pictures(directory):
 
 def _categories(*trees):
     roots = (root for each in trees for root in each.values())
-    names = {thing.findtext("name", "").strip() for root in roots for thing in root.findall("object")}
+    names = {name_of(thing) for root in roots for thing in root.findall("object")}
     # One without a name is told when its split is read.
     names = sorted(names - {""})
     return Categories(tuple(range(1, len(names) + 1)), tuple(names))

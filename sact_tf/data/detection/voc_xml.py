@@ -4,6 +4,7 @@ import os
 from xml.etree import ElementTree
 
 from sact_tf.data import pictures
+from sact_tf.data.class_names import composed
 
 SIDES = ("ymin", "xmin", "ymax", "xmax")
 # Words that stand for 0 and 1 where an object is hard to find.
@@ -33,7 +34,7 @@ def objects_of(path, tree):
     found = []
     for number, thing in enumerate(tree.findall("object")):
         texts = [thing.findtext(f"bndbox/{side}", "").strip() for side in SIDES]
-        name = thing.findtext("name", "").strip()
+        name = name_of(thing)
         try:
             sides = [float(text) for text in texts]
         except ValueError:
@@ -45,6 +46,11 @@ def objects_of(path, tree):
             )
         found.append((name, _is_difficult(path, number, thing), sides))
     return found
+
+
+def name_of(thing):
+    """The name of an object, without spaces around it, each letter and its accent as one character."""
+    return composed(thing.findtext("name", "").strip())
 
 
 def size_of(tree, picture):

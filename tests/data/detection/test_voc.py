@@ -67,6 +67,20 @@ def test_names_of_elements_may_have_a_namespace(directory):
     assert found.boxes.tolist() == expected.boxes.tolist() and found.classes.tolist() == expected.classes.tolist()
 
 
+def test_names_are_the_same_however_accents_are_written_and_others_in_capitals_are_told(directory):
+    path = directory / "Annotations" / "000005.xml"
+    text = path.read_text()
+    lines = []
+    for name, other in (("tête", "Tete"), ("te\u0302te", "TRAM")):
+        path.write_text(text.replace("tram", name).replace("cat", other))
+        (directory / "Annotations" / "held_out.xml").write_text(text.replace("tram", "tête").replace("cat", "tram"))
+        categories = voc.read_split(str(directory), "train", lines.append)[1]
+        assert categories.names == tuple(sorted({"tram", "tête", other}))
+    assert [line for line in lines if "capital" in line] == [
+        "Note: TRAM, tram differ in capital letters alone, and each is a class of its own"
+    ]
+
+
 def test_classes_are_those_of_all_splits(directory):
     source = voc.open_split(str(directory), "val", 60)
     assert source.categories.names == ("cat", "sheep", "tram") and source.categories.numbers == (1, 2, 3)
