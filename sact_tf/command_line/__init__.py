@@ -106,7 +106,16 @@ def run(main, writes_to=None):
     # What it finds besides the pixels of a picture, such as damaged EXIF data, and that it has very many of them.
     warnings.filterwarnings("ignore", module="PIL")
     getLogger("tensorflow").addFilter(_is_for_users)
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(words):
+    """Reads the flags; a switch turned off that has a value too, of which absl makes a traceback, is a mistake as well."""
+    try:
+        return app.parse_flags_with_usage(words)
+    except ValueError as error:
+        print(f"FATAL Flags parsing error: {error}: --noflag, or --flag=false.", file=sys.stderr)
+        sys.exit(1)
 
 
 def _is_for_users(record):

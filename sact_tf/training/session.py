@@ -249,9 +249,6 @@ class Session:
             with self.writer.as_default(step=step):
                 for name, value in results.items():
                     tf.summary.scalar(name if "/" in name else f"losses/{name}", value)
-                if (tau := self.trainer.tau()) is not None:
-                    tf.summary.scalar("training/Tau", tau)
-                tf.summary.scalar("training/Learning Rate", self.trainer.optimizer.learning_rate)
                 tf.summary.scalar("training/Images per Second", steps_per_second * self.config.batch_size)
                 self._show(batch)
             self.writer.flush()

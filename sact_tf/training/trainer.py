@@ -90,11 +90,16 @@ class Trainer:
         return self._step(batch)
 
     def _step(self, batch):
+        prices = self._prices()
         results = self.strategy.run(self._replica_step, args=(batch,))
         self.step.assign_add(1)
-        return {
-            name: self.strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None) for name, value in results.items()
-        }
+        mean = tf.distribute.ReduceOp.MEAN
+        return {**{name: self.strategy.reduce(mean, value, axis=None) for name, value in results.items()}, **prices}
+
+    def _prices(self):
+        """What the next step multiplies gradients and ponder cost with, under the names of its summaries."""
+        prices = {"training/Learning Rate": tf.identity(self.optimizer.learning_rate)}
+        return prices if (tau := self.tau()) is None else {**prices, "training/Tau": tau}
 
     def _replica_step(self, batch):
         gradients, results = self._differentiate(batch)

@@ -56,6 +56,7 @@ def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(r
         (("train.py", *SMALL, "--tau=0.5", f"--train_log_dir={run_directory}"), r"another configuration"),
         (("-m", "sact_tf.studies.first_run", "--steps=1", f"--run_dir={__file__}/run"), r"cannot be written"),
         (("train.py", "--no_such_flag=1"), r"Unknown command line flag 'no_such_flag'"),
+        (("train.py", "--nodeterministic=true"), r"error: --nodeterministic=true does not take .*--flag=false\.$"),
         (("train.py", f"--finetune_path={tmp_path}", directory), r"No checkpoint at"),
         (("eval.py", f"--checkpoint_dir={tmp_path / 'none'}", "--evaluate_once"), r"No checkpoint at"),
         (

@@ -301,6 +301,8 @@ def test_training_shows_heat_maps_and_distributions(trained, tmp_path):
     assert len(pictures_of(events["Heat Map/ponder_cost"])[2]) == 4
     assert events["Total Flops"][:, 2].sum() == 4
     assert events["block_3/num_units"][:, 2].sum() == 4 * 8 * 8
+    # Of the step, beside its losses; the cosine leaves none for another one.
+    assert events["training/Learning Rate"] == pytest.approx(config.learning_rate / config.warmup_steps)
 
 
 @pytest.mark.parametrize(("model_type", "shown"), [("vanilla", set()), ("act", {"Total Flops", "block_1/num_units"})])

@@ -414,6 +414,8 @@ def test_tau_rises_from_zero_and_reaches_its_value(tmp_path, monkeypatch):
         results = trainer.train_step({"image": images, "label": labels})
         ponder = sum(float(results[f"block_{number}/ponder_cost_mean"]) for number in (1, 2, 3))
         shares.append(float(results["ponder"]) / (0.02 * ponder))
+        # What TensorBoard shows beside them.
+        assert float(results["training/Tau"]) == pytest.approx(0.02 * shares[-1])
     np.testing.assert_allclose(shares, [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-5)
     assert trainer.model.tau == 0.02
 
