@@ -110,7 +110,7 @@ def run(main, writes_to=None):
 
 
 def _parse(words):
-    """Reads the flags; a switch turned off that has a value too, of which absl makes a traceback, is a mistake as well."""
+    """Reads the flags. Of a switch that is turned off by a name with a value, absl makes a traceback."""
     try:
         return app.parse_flags_with_usage(words)
     except ValueError as error:
