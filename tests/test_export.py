@@ -26,7 +26,7 @@ import sact_tf
 from sact_tf import checkpoints, export, flops, visualize
 from sact_tf.checkpoints import named_variables
 from sact_tf.config import ExportConfig, ModelConfig
-from sact_tf.data import preprocessing
+from sact_tf.data import preprocessing, whole_directories
 from sact_tf.export import directories
 from sact_tf.models.build import build_model
 
@@ -450,7 +450,9 @@ def test_mistake_is_named_and_leaves_nothing(config_of, tmp_path, fields, error,
 
 
 def write_export(path, content, overwrite=False):
-    with directories.whole_directory(str(path), overwrite) as directory:
+    with whole_directories.whole_directory(
+        str(path), lambda path: directories.check_output_dir(path, overwrite), "export"
+    ) as directory:
         for name in (directories.DESCRIPTION_FILE, content):
             pathlib.Path(directory, name).write_text(content)
 
@@ -462,7 +464,7 @@ def names_in(path):
 @pytest.mark.parametrize("exchange", ["in one step", "in two"])
 def test_export_is_replaced_only_when_told_to(tmp_path, monkeypatch, exchange):
     if exchange == "in two":
-        monkeypatch.setattr(directories, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(whole_directories, "_exchange", lambda one, other: False)
     out = tmp_path / "deep" / "model" / "1"
     write_export(out, "model.onnx")
     with pytest.raises(FileExistsError, match="--overwrite"):
@@ -548,7 +550,8 @@ def test_a_directory_that_cannot_be_replaced_is_refused_before_anything_is_compu
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_error_leaves_what_was_there_and_no_trace(tmp_path, error):
     write_export(tmp_path / "out", "model.onnx")
-    with pytest.raises(error), directories.whole_directory(str(tmp_path / "out"), True) as directory:
+    check = functools.partial(directories.check_output_dir, overwrite=True)
+    with pytest.raises(error), whole_directories.whole_directory(str(tmp_path / "out"), check, "export") as directory:
         pathlib.Path(directory, "model.keras").write_text("half")
         raise error
     assert names_in(tmp_path) == ["out"] and names_in(tmp_path / "out") == ["export.json", "model.onnx"]

@@ -1,6 +1,7 @@
 """A trained network in the forms that other programs take."""
 
 import dataclasses
+import functools
 import json
 import os
 import time
@@ -10,9 +11,10 @@ from typing import NamedTuple
 from sact_tf import checkpoints
 from sact_tf.checkpoints import limits
 from sact_tf.config import check_dataset
+from sact_tf.data.whole_directories import whole_directory
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.export import saved_model
-from sact_tf.export.directories import DESCRIPTION_FILE, whole_directory
+from sact_tf.export.directories import DESCRIPTION_FILE, check_output_dir
 from sact_tf.progress import print_line
 from sact_tf.sparse import onnx
 from sact_tf.tasks import labels_of_the_run, task_of
@@ -50,7 +52,8 @@ def export(config, log=print_line):
         onnx.check_installed()
     checkpoints.checkpoint_prefix(config.checkpoint_dir)
     labels = _labels(config, log)
-    with whole_directory(config.output_dir, config.overwrite) as directory:
+    check = functools.partial(check_output_dir, overwrite=config.overwrite)
+    with whole_directory(config.output_dir, check, "export") as directory:
         read = _read(config, log)
         name = _WRITERS[config.format](read, config, directory, labels, log)
         _describe(read, config, directory)

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import shutil
 import time
 
 import keras
@@ -14,6 +13,7 @@ from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.config.checks import check_counts
 from sact_tf.data import pipeline, trained_records
+from sact_tf.data.whole_directories import resolve, whole_directory
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.layers.freezing import parts_of
 from sact_tf.progress import Timer, duration, print_line
@@ -48,9 +48,9 @@ def recalibrate(checkpoint_dir, output_dir, num_batches=100, dataset_dir=None, l
         Prefix of the new checkpoint.
 
     Raises:
-        ValueError: if units of the run are left out in training, so that no batch sees all of them, all normalizations
-            are frozen, or `output_dir` holds something.
-        OSError: if there is no such run, or no data, or `output_dir` cannot be written.
+        ValueError: if units of the run are left out in training, so that no batch sees all of them, or all
+            normalizations are frozen.
+        OSError: if there is no such run, or no data, or `output_dir` holds something or cannot be written.
     """
     check_counts(num_batches=num_batches)
     prefix = checkpoints.checkpoint_prefix(checkpoint_dir)
@@ -81,19 +81,21 @@ def recalibrate(checkpoint_dir, output_dir, num_batches=100, dataset_dir=None, l
 
 def _write(trainer, run_dir, output_dir, log):
     """Writes the new run, which has its name only once it is whole; returns the prefix of its checkpoint."""
-    place = os.path.realpath(output_dir)
-    partial = f"{place}.partial-{os.getpid()}"
-    os.makedirs(partial)
-    try:
+    with whole_directory(output_dir, _vacant, "run") as directory:
         for name in notes.FILES:
             if os.path.isfile(path := os.path.join(run_dir, name)):
                 with open(path, "rb") as file:
-                    write_atomically(os.path.join(partial, name), [file.read()])
-        prefix = notes.Manager(trainer.checkpoint, partial, 1, log).save(trainer.steps_done())
-        os.rename(partial, place)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+                    write_atomically(os.path.join(directory, name), [file.read()])
+        prefix = notes.Manager(trainer.checkpoint, directory, 1, log).save(trainer.steps_done())
     return os.path.join(output_dir, os.path.basename(prefix))
+
+
+def _vacant(output_dir):
+    """The path of a directory that is not there yet, or empty; raises FileExistsError for another one."""
+    path = resolve(output_dir, "run")
+    if os.path.lexists(path) and not (os.path.isdir(path) and not os.listdir(path)):
+        raise FileExistsError(f"--output_dir must be new, or empty: {output_dir} holds something. Give another one.")
+    return path
 
 
 def remark(config, model, steps):
@@ -126,15 +128,14 @@ def _normalizations(model):
 
 
 def _check(config, output_dir):
-    """Raises ValueError for a run that has no such statistics, and a directory that holds something."""
+    """Raises ValueError for a run that has no such statistics, FileExistsError if something is where it would be."""
     if _leaves_units_out(config):
         raise ValueError(
             "Units of this run are left out in training, by stochastic depth or a study's rule, and what is normalized "
             "depends on which ran: there are no statistics of all of them. It keeps its own."
         )
     check_name(output_dir)
-    if os.path.isdir(output_dir) and os.listdir(output_dir):
-        raise ValueError(f"--output_dir must be new, or empty: {output_dir} holds something. Give another one.")
+    _vacant(output_dir)
 
 
 def _with_all_units(config):

@@ -108,8 +108,10 @@ def test_a_run_goes_on_from_what_was_written(run, tmp_path):
 
 
 def test_what_has_no_statistics_of_all_units_or_no_place_is_refused(run, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"--output_dir must be new, or empty: .* holds something"):
+    with pytest.raises(FileExistsError, match=r"--output_dir must be new, or empty: .* holds something"):
         recalibrate(run, run)
+    with pytest.raises(FileExistsError, match=r"where a disk is mounted, and the run becomes .*--output_dir=/proc/run"):
+        recalibrate(run, "/proc")
     with pytest.raises(ValueError, match="`num_batches` must be an int, at least 1"):
         recalibrate(run, str(tmp_path / "new"), num_batches=0)
     with pytest.raises(FileNotFoundError, match="No checkpoint at"):
@@ -122,7 +124,9 @@ def test_what_has_no_statistics_of_all_units_or_no_place_is_refused(run, tmp_pat
 
 
 @pytest.mark.usefixtures("without_graphs")
-def test_what_cannot_be_written_leaves_nothing(run, tmp_path, monkeypatch):
+def test_what_cannot_be_written_leaves_nothing_and_takes_what_a_killed_one_left_away(run, tmp_path, monkeypatch):
+    (tmp_path / ".new.killed.tmp").mkdir()
+
     def full(manager, checkpoint_number):
         raise OSError(errno.ENOSPC, "No space left on device")
 
