@@ -112,12 +112,9 @@ def _photograph_configuration(kind):
 
 
 def _split_configuration(kind, dataset, defaults, **fixed):
-    noted = defaults.get("dataset_dir")
-    if _flag("dataset_dir", {}) is None and noted and not os.path.exists(os.path.expanduser(noted)):
-        raise FileNotFoundError(
-            f"There is no {noted}{_seen_from(noted)}, which the run in {_directory_of(defaults['checkpoint_dir'])} was "
-            "trained on, as its config.json says. Give --dataset_dir where the data are now."
-        )
+    if _flag("dataset_dir", {}) is None:
+        directory, way_out = _directory_of(defaults["checkpoint_dir"]), "Give --dataset_dir where the data are now."
+        configs.check_noted_data(defaults.get("dataset_dir"), directory, way_out)
     return _configuration(kind, dataset, defaults, batch_size=_flag("eval_batch_size", defaults), **fixed)
 
 
@@ -175,12 +172,6 @@ def _run_and_defaults(checkpoint_dir=None):
         if dataset == run.dataset:
             defaults["dataset_dir"] = run.dataset_dir
     return dataset, {**defaults, "checkpoint_dir": checkpoint_dir}
-
-
-def _seen_from(path):
-    """Where a relative path is looked for, for a message."""
-    path = os.path.expanduser(path)
-    return "" if os.path.isabs(path) else f" in {os.getcwd()}"
 
 
 def _check_same_task(directory, trained_on, dataset):

@@ -1,6 +1,6 @@
 """Settings as frozen dataclasses, what a data set's name stands for, and the checks that every entry shares."""
 
-from sact_tf.config.checks import check_seconds
+from sact_tf.config.checks import check_noted_data, check_seconds
 from sact_tf.config.commands import (
     DETECTOR_PARTS,
     ENGINES,
@@ -78,6 +78,7 @@ __all__ = [
     "check_depth",
     "check_final_survival_probability",
     "check_model_type",
+    "check_noted_data",
     "check_same",
     "check_seconds",
     "check_task_settings",

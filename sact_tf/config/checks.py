@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import numbers
+import os
 
 # More than thirty years; not every system can wait longer.
 MAX_SECONDS = 10**9
@@ -11,6 +12,23 @@ MAX_SECONDS = 10**9
 def is_number(value):
     """Whether a value is a real number, and no bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def check_noted_data(dataset_dir, directory, way_out):
+    """Raises FileNotFoundError if there is nothing where the data of a run are said to be, or, if relative, not here.
+
+    Args:
+        dataset_dir: as the run in `directory` noted it, or None.
+        directory: of the run.
+        way_out: what to do, a sentence.
+    """
+    path = os.path.expanduser(dataset_dir or "")
+    if path and not os.path.exists(path):
+        where = "" if os.path.isabs(path) else f" in {os.getcwd()}"
+        raise FileNotFoundError(
+            f"There is no {dataset_dir}{where}, which the run in {directory} was trained on, as its config.json says. "
+            f"{way_out}"
+        )
 
 
 def check_counts(**counts):

@@ -50,6 +50,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
             "Name the directory of an act or sact run."
         )
     runs.evaluation_of(adaptive, checkpoint_dir, num_examples)
+    runs.check_data(adaptive, checkpoint_dir)
     command_line.make_directory(run_dir, "run_dir")
     path = os.path.join(run_dir, "baseline")
     metrics = runs.evaluate_once(
@@ -96,7 +97,7 @@ def _from_scratch(config, log):
         log(f"Note: {path}, which the run started from, has no configuration: what it was trained for is not counted.")
         return alone
     started = configs.read_config(directory)
-    data = [(each.dataset, each.dataset_dir, each.image_size) for each in (config, started)]
+    data = [(each.dataset, runs.place_of_data(each), each.image_size) for each in (config, started)]
     if data[0] != data[1] or config.finetune_skip_logits:
         log(
             f"Note: {path}, which the run started from, was trained on other data, images or classes: the plain "

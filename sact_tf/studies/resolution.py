@@ -45,7 +45,8 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
             named twice.
     """
     trained = [configs.read_config(directory) for directory in checkpoint_dirs]
-    for directory in checkpoint_dirs:
+    for directory, config in zip(checkpoint_dirs, trained, strict=True):
+        runs.check_data(config, directory)
         # Before anything is evaluated: a run that has just begun has none yet.
         checkpoints.checkpoint_prefix(directory)
     _check_scores(checkpoint_dirs, trained)

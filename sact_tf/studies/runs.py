@@ -65,6 +65,17 @@ def check(planned, num_examples=None):
             configs.check_same(directory, config, "another --run_dir for a new study")
 
 
+def check_data(config, directory):
+    """Raises FileNotFoundError, which says where they were looked for, if the data of a trained run are not there."""
+    way_out = "Start the study where the run was started, or put a link to the data there."
+    configs.check_noted_data(config.dataset_dir, directory, way_out)
+
+
+def place_of_data(config):
+    """Real path of the directory that a configuration's data are in, however it is written; None for the default."""
+    return config.dataset_dir and os.path.realpath(os.path.expanduser(config.dataset_dir))
+
+
 def train_and_evaluate(config, directory, num_examples=None, log=print_line):
     """Metrics of a run on the held-out split, which is trained first, or further, as far as that was not done.
 

@@ -60,6 +60,8 @@ def recalibrate(checkpoint_dir, output_dir, num_batches=100, dataset_dir=None, l
     if config.deterministic:
         compute_deterministically()
     keras.utils.set_random_seed(config.seed)
+    if not dataset_dir:
+        configs.check_noted_data(config.dataset_dir, run_dir, "Give --dataset_dir where the data are now.")
     data = dataclasses.replace(config, dataset_dir=dataset_dir or config.dataset_dir)
     _, source, _ = notes.open_data(data, run_dir, True, log)
     trained_records.compare(

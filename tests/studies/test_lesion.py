@@ -1,6 +1,7 @@
 """The lesion study, on networks of a few units that were trained for a few steps."""
 
 import csv
+import dataclasses
 import errno
 import json
 import os
@@ -365,6 +366,13 @@ def test_a_renamed_record_of_something_else_is_refused(tmp_path):
 
 
 @pytest.mark.usefixtures("without_graphs", "without_figures")
+def test_networks_on_data_of_other_places_are_not_compared(split_of):
+    first = split_of("vanilla", dataset_dir="data/")
+    checks.check_data([first, dataclasses.replace(first, dataset_dir=os.path.abspath("data"))])
+    with pytest.raises(ValueError, match=r"same images, and dataset_dir is 'data/' for .* and 'other' .*--dataset_dir"):
+        checks.check_data([first, dataclasses.replace(first, dataset_dir="other")])
+
+
 def test_halting_and_plain_networks_of_other_depths_are_compared(split_of, tmp_path):
     lines, once = [], {**QUICK, "draws": 1, "gradient_draws": 1}
     configs = [split_of(kind, num_examples=8) for kind in ("sact", "act", "plain")]

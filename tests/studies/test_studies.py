@@ -15,7 +15,7 @@ from PIL import Image
 
 from sact_tf.checkpoints.names import named_variables
 from sact_tf.config import default_training_config
-from sact_tf.studies import baseline, first_detection, first_run, resolution, runs, tradeoff
+from sact_tf.studies import baseline, first_detection, first_run, lesion_resnet, resolution, runs, tradeoff
 from sact_tf.tasks import task_of
 from sact_tf.training import session
 from sact_tf.training.lock import DirectoryInUse, run_lock
@@ -212,6 +212,45 @@ def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tm
         expected = dataclasses.replace(other, finetune_path=None, finetune_skip_logits=False), 12
         assert baseline._from_scratch(other, lines.append) == expected
     assert "has no configuration" in lines[0] and all("on other data, images or classes" in line for line in lines[1:])
+    # One place, in other words.
+    (tmp_path / "config.json").write_text(dataclasses.replace(first, dataset_dir="data/").to_json())
+    here = dataclasses.replace(tuned, dataset_dir=os.path.abspath("data"))
+    assert baseline._from_scratch(here, pytest.fail) == (dataclasses.replace(first, dataset_dir="data/"), 42)
+
+
+def run_on(dataset_dir, directory, **model):
+    """A directory that looks like a run on such data, of which nothing is read."""
+    directory.mkdir()
+    config = default_training_config("imagenet", {"num_classes": 3, **model}, dataset_dir=dataset_dir)
+    (directory / "config.json").write_text(config.to_json())
+    (directory / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
+    for ending in ("index", "data-00000-of-00001"):
+        (directory / f"model.ckpt-1.{ending}").touch()
+    return str(directory)
+
+
+def test_data_that_are_not_where_a_run_noted_them_are_told_where_they_were_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sact = run_on("data", tmp_path / "sact", model_type="sact")
+    plain = run_on("data", tmp_path / "plain", model_type="vanilla")
+    expected = f"no data in {tmp_path}, which the run in .*sact was trained on.*Start the study where the run was"
+    with pytest.raises(FileNotFoundError, match=expected):
+        resolution.run([sact], [64], str(tmp_path / "study"))
+    with pytest.raises(FileNotFoundError, match=expected):
+        baseline.run(sact, str(tmp_path / "study"))
+    with pytest.raises(FileNotFoundError, match=expected):
+        lesion_resnet.run(sact, plain, str(tmp_path / "study"))
+    assert sorted(os.listdir(tmp_path)) == ["plain", "sact"]
+
+
+def test_two_networks_are_asked_about_the_same_images_whatever_their_runs_learned_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data", "other"):
+        (tmp_path / name).mkdir()
+    sact = run_on("data", tmp_path / "sact", model_type="sact")
+    plain = run_on("other", tmp_path / "plain", model_type="vanilla")
+    asked = lesion_resnet.inputs.check(sact, plain, None, 1, None, 2, 0)
+    assert (asked.adaptive.dataset_dir, asked.plain.dataset_dir) == ("data", "data")
 
 
 def test_a_run_of_a_study_that_trains_already_is_told_by_the_flag_of_the_study(tmp_path):

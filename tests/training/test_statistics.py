@@ -120,6 +120,9 @@ def test_what_has_no_statistics_of_all_units_or_no_place_is_refused(run, tmp_pat
     monkeypatch.setattr(config, "read_config", lambda directory: dataclasses.replace(CONFIG, model=thin))
     with pytest.raises(ValueError, match="Units of this run are left out in training"):
         recalibrate(run, str(tmp_path / "new"))
+    monkeypatch.setattr(config, "read_config", lambda directory: dataclasses.replace(CONFIG, dataset_dir="away"))
+    with pytest.raises(FileNotFoundError, match=f"no away in {os.getcwd()}, which the run .* Give --dataset_dir where"):
+        recalibrate(run, str(tmp_path / "new"))
     assert not os.path.exists(tmp_path / "new")
 
 

@@ -4,11 +4,12 @@ import os
 
 from sact_tf import config as configs
 from sact_tf.data import pipeline
+from sact_tf.studies import runs
 from sact_tf.studies.lesion.lesions import exchangeable, pairs_of
 
 EXPERIMENTS = ("delete", "delete_random", "reorder", "gradient")
 # A comparison shows every network the same images.
-_SHARED = ("dataset", "split_name", "num_examples", "image_size", "skip_bad_records")
+_SHARED = ("dataset", "dataset_dir", "split_name", "num_examples", "image_size", "skip_bad_records")
 
 
 def check_numbers(draws, gradient_draws, gradient_images, seed):
@@ -71,7 +72,8 @@ def check_data(split_configs):
             )
         for name in _SHARED:
             mine, theirs = getattr(config, name), getattr(first, name)
-            if mine != theirs:
+            same = runs.place_of_data(config) == runs.place_of_data(first) if name == "dataset_dir" else mine == theirs
+            if not same:
                 raise ValueError(
                     f"Networks are compared on the same images, and {name} is {theirs!r} for {first.checkpoint_dir} "
                     f"and {mine!r} for {config.checkpoint_dir}. Study them one by one, or give --{name} for all."

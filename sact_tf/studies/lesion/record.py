@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sact_tf import checkpoints
+from sact_tf.studies import runs
 from sact_tf.studies.store import fingerprint
 
 
@@ -107,7 +108,7 @@ def identity_of(config, images):
     fields = dataclasses.asdict(config)
     for name in ("checkpoint_dir", "batch_size"):
         fields.pop(name)
-    directory = config.dataset_dir and os.path.realpath(config.dataset_dir)
+    directory = runs.place_of_data(config)
     known = {"checkpoint": checkpoint["sha256"], "step": checkpoint["step"]}
     return {**fields, "dataset_dir": directory, "num_examples": images, **known}
 

@@ -5,6 +5,7 @@ import os
 
 from sact_tf import checkpoints
 from sact_tf import config as configs
+from sact_tf.studies import runs
 from sact_tf.studies.lesion_resnet.kinds import MAPS, OF_POSITIONS, SETS
 
 KINDS = (*SETS, *MAPS)
@@ -57,6 +58,9 @@ def check(adaptive_dir, vanilla_dir, kinds, seeds, num_examples, train_examples,
             f"{plain.model.model_type!r}."
         )
     _check_same_shape(adaptive, plain)
+    runs.check_data(adaptive, adaptive_dir)
+    # Answers are compared image by image.
+    plain = dataclasses.replace(plain, dataset_dir=adaptive.dataset_dir)
     unknown = [kind for kind in kinds or () if kind not in KINDS]
     if unknown:
         raise ValueError(f"--kinds takes {', '.join(KINDS)}, separated by commas. Received: {', '.join(unknown)}")
