@@ -98,19 +98,29 @@ class Manager(tf.train.CheckpointManager):
         Raises:
             OSError, tf.errors.OpError: if it, or what belongs beside it, cannot be written.
         """
-        if not os.path.exists(os.path.join(self.directory, configs.CONFIG_FILE)):
-            self._log(
-                f"Note: {self.directory} was moved or emptied while this run trains in it. What is saved from now on "
-                "lies there all the same, and the run can go on from it."
-            )
-            os.makedirs(self.directory, exist_ok=True)
-            for path, content in self._contents.items():
-                write_atomically(path, [content])
+        if self._is_gone():
+            self._make_anew()
         try:
             return super().save(checkpoint_number=checkpoint_number)
         except (tf.errors.OpError, OSError):
             self._remove_unfinished(checkpoint_number)
-            raise
+            if not self._is_gone():
+                raise
+        # While it was being written.
+        self._make_anew()
+        return super().save(checkpoint_number=checkpoint_number)
+
+    def _is_gone(self):
+        return not os.path.exists(os.path.join(self.directory, configs.CONFIG_FILE))
+
+    def _make_anew(self):
+        self._log(
+            f"Note: {self.directory} was moved or emptied while this run trains in it. What is saved from now on lies "
+            "there all the same, and the run can go on from it."
+        )
+        os.makedirs(self.directory, exist_ok=True)
+        for path, content in self._contents.items():
+            write_atomically(path, [content])
 
     def _remove_unfinished(self, step):
         """Clears away the pieces of a checkpoint that could not be finished: on a full disk they are in the way."""

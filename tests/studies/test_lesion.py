@@ -365,7 +365,6 @@ def test_a_renamed_record_of_something_else_is_refused(tmp_path):
         Record(tmp_path, "run", {"step": 3})
 
 
-@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_networks_on_data_of_other_places_are_not_compared(split_of):
     first = split_of("vanilla", dataset_dir="data/")
     checks.check_data([first, dataclasses.replace(first, dataset_dir=os.path.abspath("data"))])
@@ -373,6 +372,7 @@ def test_networks_on_data_of_other_places_are_not_compared(split_of):
         checks.check_data([first, dataclasses.replace(first, dataset_dir="other")])
 
 
+@pytest.mark.usefixtures("without_graphs", "without_figures")
 def test_halting_and_plain_networks_of_other_depths_are_compared(split_of, tmp_path):
     lines, once = [], {**QUICK, "draws": 1, "gradient_draws": 1}
     configs = [split_of(kind, num_examples=8) for kind in ("sact", "act", "plain")]

@@ -22,7 +22,7 @@ from sact_tf.data import pipeline
 from sact_tf.models.build import build_model
 from sact_tf.progress import print_line
 from sact_tf.tasks import classification
-from sact_tf.training import session
+from sact_tf.training import notes, session
 from sact_tf.training.determinism import compute_deterministically
 from sact_tf.training.optimizers import learning_rate_schedule
 from sact_tf.training.trainer import Trainer
@@ -348,6 +348,24 @@ def test_a_run_whose_directory_is_moved_meanwhile_goes_on_from_what_it_saved_aft
     for name in ("config.json", "environment.json"):
         assert (directory / name).read_bytes() == (tmp_path / "moved" / name).read_bytes()
     assert training.train(plain_config(max_number_of_steps=1), str(directory))["step"] == 1
+
+
+def test_a_directory_that_is_moved_while_a_checkpoint_is_written_has_it_all_the_same(tmp_path, monkeypatch):
+    directory, lines, number = tmp_path / "run", [], tf.Variable(3)
+    directory.mkdir()
+    (directory / "config.json").write_text("{}")
+    manager = notes.Manager(tf.train.Checkpoint(number=number), str(directory), 5, lines.append)
+
+    def move_away(self, **arguments):
+        monkeypatch.undo()
+        directory.rename(tmp_path / "moved")
+        raise tf.errors.NotFoundError(None, None, "No such file or directory")
+
+    monkeypatch.setattr(tf.train.CheckpointManager, "save", move_away)
+    assert manager.save(7) == str(directory / "model.ckpt-7")
+    assert len(lines) == 1
+    assert (directory / "config.json").read_text() == "{}"
+    assert tf.train.load_variable(str(directory), "number/.ATTRIBUTES/VARIABLE_VALUE") == 3
 
 
 def test_a_damaged_configuration_is_named(run_copy):
