@@ -14,6 +14,13 @@ def is_number(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def check_paths(**paths):
+    """Raises ValueError unless each is a path, or None, under its name."""
+    for name, value in paths.items():
+        if not isinstance(value, str | os.PathLike | None):
+            raise ValueError(f"`{name}` must be a path. Received: {name}={value!r}")
+
+
 def check_noted_data(dataset_dir, directory, way_out):
     """Raises FileNotFoundError if there is nothing where the data of a run are said to be, or, if relative, not here.
 

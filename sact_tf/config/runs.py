@@ -9,6 +9,7 @@ from sact_tf.config import json_files
 from sact_tf.config.checks import (
     check_choice,
     check_known,
+    check_paths,
     check_positive,
     check_skip_bad_records,
     check_switches,
@@ -100,6 +101,7 @@ class TrainingConfig:
         check_switches(self)
         check_positive(self, "image_size", "batch_size", "max_number_of_steps")
         check_skip_bad_records(self.skip_bad_records)
+        check_paths(finetune_path=self.finetune_path, dataset_dir=self.dataset_dir)
         for name in ("warmup_steps", "tau_warmup_steps"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:

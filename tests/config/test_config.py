@@ -190,6 +190,7 @@ def test_what_xla_cannot_compile_to_the_bit_is_refused_where_a_run_is_configured
         (lambda text: text.replace('"seed"', '"sed"'), "this version of sact_tf knows no sed, which it has"),
         (lambda text: text.replace('"model": {', '"other": {'), "it lacks the network"),
         (lambda text: text.replace('"learning_rate": 0.1', '"learning_rate": "high"'), "`learning_rate` must be a pos"),
+        (lambda text: text.replace('"dataset_dir": null', '"dataset_dir": 5'), "`dataset_dir` must be a path"),
         (lambda text: text.replace('"momentum": 0.9', '"momentum": true'), r"`momentum` must lie in \[0, 1\)"),
     ],
 )
