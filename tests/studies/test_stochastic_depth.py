@@ -13,6 +13,7 @@ from sact_tf.config import read_config
 from sact_tf.layers.survival import linear_decay
 from sact_tf.studies import pairs, runs, stochastic_depth
 from sact_tf.studies.stochastic_depth import plan, report, step_times
+from sact_tf.training.lock import DirectoryInUse, run_lock
 from sact_tf.visualize import stochastic_depth_charts as charts
 
 STUDY = {"models": ["1"], "survival": [0.5], "num_examples": 20, "rounds": 1, "steps_a_round": 2}
@@ -45,6 +46,11 @@ def test_both_kinds_are_trained_and_what_was_found_is_written(studied):
             assert min(picture.size) > 300 and len(picture.getcolors(picture.width * picture.height)) > 10
         assert "<svg" in (directory / f"{name}.svg").read_text()
     assert not [name for name in os.listdir(directory) if name.endswith(".tmp")]
+
+
+def test_a_training_that_goes_wrong_is_told_by_the_flags_of_the_study(tmp_path):
+    with run_lock(str(tmp_path / "constant_1_seed0")), pytest.raises(DirectoryInUse, match=r"give another --run_dir\.$"):
+        stochastic_depth.run(str(tmp_path), **STUDY, **RECIPE, log=lambda line: None)
 
 
 def test_the_error_is_that_of_an_evaluation(studied, tmp_path):

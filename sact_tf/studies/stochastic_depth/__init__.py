@@ -66,7 +66,8 @@ def run(
         steps = one.config.max_number_of_steps
         log(f"== {number}/{len(planned)} {one.name}: {steps} steps of {one.config.batch_size} images")
         directory = os.path.join(run_dir, one.name)
-        train(one.config, directory, save_interval_secs=60, log=log)
+        with runs.in_a_study(one.config, directory):
+            train(one.config, directory, save_interval_secs=60, log=log)
         scores[one.name] = _scores(one, directory, num_examples, log)
     times = _times(planned, run_dir, rounds, steps_a_round, log)
     rows = report.rows_of(planned, scores, times)
