@@ -12,6 +12,8 @@ import os
 import sys
 
 SWITCH = "TF_ENABLE_ONEDNN_OPTS"
+# Has oneDNN keep the weights of a convolution as they were when it ran for the first time.
+FROZEN_WEIGHTS = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
 # In the directory of a run: with what it was computed.
 ENVIRONMENT_FILE = "environment.json"
 _SCRIPTS = ("train.py", "eval.py")
@@ -29,13 +31,15 @@ def choose_onednn():
 
     Must come before TensorFlow is imported. What the environment says already is left alone; a run that is resumed
     goes on as it began; else it is on for training, and off for what only computes outputs. An environment that says
-    something else than on or off ends the process with a sentence.
+    something else than on or off ends the process with a sentence. One that says that weights never change is not
+    true of a command, which reads or trains them, and is left out.
     """
     global choice
     program = getattr(sys.modules.get("__main__"), "__file__", None)
     command = command_of(sys.argv, sys.orig_argv, program)
     if command is None:
         return
+    os.environ.pop(FROZEN_WEIGHTS, None)
     setting, reason = wanted(os.environ, sys.orig_argv, command in _TRAINING, facts())
     if setting is None:
         return
@@ -158,6 +162,19 @@ def describe():
     if not found:
         return "unknown processor"
     return f"{found.get('model name', '?')} (family {found.get('cpu family')}, model {found.get('model')})"
+
+
+def check_weights_may_change():
+    """Raises ValueError where the environment has TensorFlow compute with the weights of the first step in all others.
+
+    Nothing would tell: losses are finite, and the weights that are saved are not those that were computed with.
+    """
+    if _WORDS.get(os.environ.get(FROZEN_WEIGHTS, "").lower()) == "on":
+        raise ValueError(
+            f"{FROZEN_WEIGHTS} in the environment has oneDNN keep the weights that convolutions began with, so nothing "
+            "could be trained. Leave it out, before TensorFlow is imported. Received: "
+            f"{FROZEN_WEIGHTS}={os.environ[FROZEN_WEIGHTS]}"
+        )
 
 
 def uses_onednn():

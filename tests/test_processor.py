@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from sact_tf import processor
+from sact_tf import processor, training
 from sact_tf.training import environment
 from sact_tf.training.environment import note_environment
 
@@ -103,6 +103,27 @@ def test_a_command_sets_the_switch_and_says_so(monkeypatch, command, setting, wo
     processor.choose_onednn()
     assert os.environ == {processor.SWITCH: setting}
     assert processor.choice.startswith(f"oneDNN {word}: ")
+
+
+@pytest.mark.parametrize("command", ["train.py", "ponder_map", None])
+def test_a_command_has_oneDNN_look_at_its_weights_each_time(monkeypatch, command):
+    monkeypatch.setattr(processor, "command_of", lambda *words: command)
+    monkeypatch.setattr(processor, "choice", "")
+    monkeypatch.setattr(os, "environ", {processor.FROZEN_WEIGHTS: "1"})
+    processor.choose_onednn()
+    assert (processor.FROZEN_WEIGHTS in os.environ) == (command is None)
+
+
+@pytest.mark.parametrize("asked", ["1", "TRUE", "0", "", None])
+def test_training_refuses_weights_that_oneDNN_freezes(monkeypatch, tmp_path, asked):
+    monkeypatch.setattr(os, "environ", {} if asked is None else {processor.FROZEN_WEIGHTS: asked})
+    if asked not in ("1", "TRUE"):
+        return processor.check_weights_may_change()
+    with pytest.raises(
+        ValueError, match=rf"nothing could be trained\. .* Received: {processor.FROZEN_WEIGHTS}={asked}$"
+    ):
+        training.train(None, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("command", "backend"), [("eval.py", "agg"), (None, "module://a_notebook_s")])

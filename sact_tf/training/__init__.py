@@ -14,6 +14,7 @@ import keras
 from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.data import pipeline, trained_classes
+from sact_tf.processor import check_weights_may_change
 from sact_tf.progress import print_line
 from sact_tf.training import notes, statistics
 from sact_tf.training.determinism import compute_deterministically
@@ -58,8 +59,8 @@ def train(
 
     Raises:
         ValueError: for seconds that cannot be waited, if the directory's name cannot be that of a run, if it holds a
-            run of another configuration, of other classes or a damaged checkpoint, if `finetune_path` does not fit, or
-            if another worker was started with other settings.
+            run of another configuration, of other classes or a damaged checkpoint, if `finetune_path` does not fit, if
+            another worker was started with other settings, or if the environment has oneDNN freeze weights.
         OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
             another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
@@ -67,6 +68,7 @@ def train(
         WorkerLost: if another worker stops.
         SystemExit: on SIGTERM or SIGINT, after saving.
     """
+    check_weights_may_change()
     _check_rule(config, kept_units)
     train_log_dir = os.fspath(train_log_dir)
     configs.check_seconds(save_interval_secs=save_interval_secs, save_summaries_secs=save_summaries_secs)
