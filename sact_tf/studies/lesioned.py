@@ -38,12 +38,17 @@ class LesionedNetwork:
         traces: int, how often the function that measures was traced.
 
     Raises:
-        FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
+        FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`; ValueError for a single image, too.
     """
 
     def __init__(self, config, log=None):
         self.config = config
         self.task, self.model, self.source = measuring.prepare(config, config.checkpoint_dir, log)
+        if self.source.num_examples < 2:
+            raise ValueError(
+                f"Errors are over images, of which a study needs two at least, and {config.split_name} has "
+                f"{self.source.num_examples} here. Give more images, or a larger --num_examples."
+            )
         self.blocks = depth.blocks_of(self.model)
         self.traces = 0
         self._batches, self._functions = None, {}

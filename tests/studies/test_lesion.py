@@ -365,6 +365,11 @@ def test_a_renamed_record_of_something_else_is_refused(tmp_path):
         Record(tmp_path, "run", {"step": 3})
 
 
+def test_one_image_which_tells_nothing_of_errors_is_refused(split_of):
+    with pytest.raises(ValueError, match="Errors are over images, of which a study needs two at least, and test has 1"):
+        LesionedNetwork(split_of("vanilla", num_examples=1))
+
+
 def test_networks_on_data_of_other_places_are_not_compared(split_of):
     first = split_of("vanilla", dataset_dir="data/")
     checks.check_data([first, dataclasses.replace(first, dataset_dir=os.path.abspath("data"))])
