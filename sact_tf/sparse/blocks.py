@@ -77,7 +77,7 @@ class VanillaRunner:
     """No halting: folded units in sequence."""
 
     def __init__(self, description):
-        self.units = [make_unit(unit) for unit in description.units]
+        self.units = [make_unit(unit, index) for index, unit in enumerate(description.units)]
 
     def __call__(self, features, picture):
         for unit in self.units:
@@ -94,7 +94,7 @@ class SpatialRunner:
     """
 
     def __init__(self, description):
-        self.units = [make_unit(unit, on_rows=index > 0) for index, unit in enumerate(description.units)]
+        self.units = [make_unit(unit, index, on_rows=index > 0) for index, unit in enumerate(description.units)]
         self.branches = make_spatial_branches(description)
         self.epsilon = description.epsilon
         self.reach = max(unit.reach for unit in self.units)
@@ -179,7 +179,7 @@ class MaskedRunner:
     """
 
     def __init__(self, description):
-        self.units = [make_unit(unit) for unit in description.units]
+        self.units = [make_unit(unit, index) for index, unit in enumerate(description.units)]
         self.branches = [SpatialBranch(branch) for branch in description.branches]
         self.epsilon = description.epsilon
 
@@ -228,7 +228,7 @@ class ImageRunner:
     """
 
     def __init__(self, description):
-        self.units = [make_unit(unit) for unit in description.units]
+        self.units = [make_unit(unit, index) for index, unit in enumerate(description.units)]
         self.branches = [GlobalBranch(branch) for branch in description.branches]
         self.epsilon = description.epsilon
 

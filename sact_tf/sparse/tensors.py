@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.layers.parts import LEAKY_RELU_SLOPE
+from sact_tf.processor import uses_onednn
 
 # In about so many pieces maps are put together, for the threads to share.
 PIECES = 16
@@ -39,11 +40,14 @@ class Kernel:
     Args:
         linear: `folding.Linear`, or a pair of kernel and bias.
         activation: function of a tensor, or `None`.
+        always: bool, whether it runs in every call, on maps. Then it is a constant of the graphs themselves where
+            oneDNN computes, which brings such a kernel into its own order once, and others in each call. The price is
+            memory: graphs, and what TensorFlow makes of them, hold it about fifteen times.
     """
 
-    def __init__(self, linear, activation=None):
+    def __init__(self, linear, activation=None, always=False):
         kernel, bias = linear
-        self.kernel = constant(kernel)
+        self.kernel = np.asarray(kernel, "float32") if always and uses_onednn() else constant(kernel)
         self.bias = constant(bias)
         self.activation = activation
 

@@ -14,14 +14,17 @@ from sact_tf.sparse.rows import convolve, in_parts
 from sact_tf.sparse.tensors import Clipping, Kernel, constant, leaky_relu, twice_leaky_relu
 
 
-def make_unit(folded, on_rows=False):
+def make_unit(folded, index, on_rows=False):
     """Returns the unit that a `folding.Bottleneck` or a `folding.Basic` describes.
 
     Args:
         folded: the description.
+        index: int, its place in the block; the first one runs in every call.
         on_rows: bool, whether rows of positions will be computed (`residual`) rather than whole maps.
     """
-    return BottleneckTensors(folded, on_rows) if isinstance(folded, Bottleneck) else BasicTensors(folded)
+    if isinstance(folded, Bottleneck):
+        return BottleneckTensors(folded, on_rows, always=index == 0)
+    return BasicTensors(folded)
 
 
 class BottleneckTensors:
@@ -33,21 +36,22 @@ class BottleneckTensors:
 
     reach = 1
 
-    def __init__(self, folded, on_rows=False):
+    def __init__(self, folded, on_rows=False, always=False):
         self.stride = folded.stride
         self.clip = Clipping(folded.clip)
-        self.reduce = Kernel(folded.reduce, tf.nn.relu)
-        self.middle = Kernel(folded.middle, tf.nn.relu)
+        self.reduce = Kernel(folded.reduce, tf.nn.relu, always)
+        self.middle = Kernel(folded.middle, tf.nn.relu, always)
         self.joint = self.shortcut = self.expand = None
         if on_rows:
             self._masked_expand = constant(folded.through(np.eye(folded.expand.kernel.shape[-1])))
         elif folded.joint is not None:
-            self.joint = Kernel(folded.joint)
+            self.joint = Kernel(folded.joint, always=always)
         else:
-            self.expand = Kernel(folded.expand)
+            self.expand = Kernel(folded.expand, always=always)
             if folded.shortcut is not None:
                 # Its bias and that of the last convolution are added once.
-                self.shortcut = Kernel((folded.shortcut.kernel, folded.shortcut.bias + folded.expand.bias))
+                bias = folded.shortcut.bias + folded.expand.bias
+                self.shortcut = Kernel((folded.shortcut.kernel, bias), always=always)
 
     def on_map(self, features, picture=None):
         """Features `(batch, height, width, channels)` after the unit."""

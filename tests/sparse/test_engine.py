@@ -15,6 +15,7 @@ import sact_tf
 from sact_tf import depth, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
+from sact_tf.sparse import tensors
 
 NETWORKS = {
     "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 1], num_classes=11, base_channels=8),
@@ -134,6 +135,24 @@ def test_engine_keeps_the_weights_that_it_was_compiled_with(make_images, assert_
     assert_same(engine(images), before, tolerance=0.0)
     changed = np.abs(np.asarray(model(images, training=False)["logits"]) - before["logits"])
     assert changed.max() > 0.1
+
+
+def test_kernels_that_run_in_every_call_are_constants_of_the_graph_where_oneDNN_computes(
+    networks, make_images, assert_same, monkeypatch
+):
+    model, images, answers = networks("imagenet", "sact")[0], make_images(2, 40, 33), []
+    for computes in (True, False):
+        monkeypatch.setattr(tensors, "uses_onednn", lambda computes=computes: computes)
+        engine = sparse.compile(model)
+        graph = engine.serve.get_concrete_function().graph.as_graph_def()
+        constants = [node.attr["value"].tensor for node in graph.node if node.op == "Const"]
+        sides = [
+            [axis.size for axis in each.tensor_shape.dim[:2]] for each in constants if len(each.tensor_shape.dim) == 4
+        ]
+        # Of the first units of four blocks. Their last kernel and that of the shortcut are one in the first block.
+        assert (sides.count([3, 3]), sides.count([1, 1])) == ((4, 4 + 1 + 2 * 3) if computes else (0, 0))
+        answers.append(engine(images))
+    assert_same(*answers)
 
 
 def test_engine_keeps_the_weights_of_a_unit_that_is_used_outside_of_its_block_too(make_images):

@@ -105,12 +105,12 @@ def test_folded_unit_is_the_unit(randomize, make_images, assert_same, name, size
     unit, features = UNITS[name](), make_images(2, *size, 6)
     unit.build(features.shape)
     expected = randomize(unit)(features)
-    assert_same({"features": make_unit(fold_unit(unit)).on_map(tf.constant(features))}, {"features": expected})
+    assert_same({"features": make_unit(fold_unit(unit), 0).on_map(tf.constant(features))}, {"features": expected})
 
 
 def test_joint_convolution_is_that_of_units_whose_last_two_read_the_same_positions(randomize, make_images):
     assert [fold_unit(build(make())).joint is not None for make in UNITS.values()] == [False, True] + [False] * 5
-    unit = make_unit(fold_unit(randomize(build(BottleneckUnit(8, 3)))))
+    unit = make_unit(fold_unit(randomize(build(BottleneckUnit(8, 3)))), 1)
     features, source = unit.with_source(tf.constant(make_images(2, 5, 7, 6)))
     assert source.shape == (2, 5, 7, 3 + 6)
     np.testing.assert_allclose(unit.joint.on_map(source), features)
