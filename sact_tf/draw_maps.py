@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from sact_tf import command_line, visualize
+from sact_tf.data.map_files import damage_named
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 
@@ -51,7 +52,7 @@ def draw_maps(input_file, output_dir, num_images=None, overwrite=False, log=prin
     if num_images is not None and num_images < 1:
         raise ValueError(f"`num_images` must be at least 1. Received: num_images={num_images!r}")
     with _open(input_file) as file:
-        maps, images = file["ponder_cost_map"], file["images"]
+        maps, images = _maps_and_images(file, input_file)
         low, high = percentiles(maps, PERCENTILES)
         log(f"Colours from ponder cost {low:.2f} ({PERCENTILES[0]:g} percentile) to {high:.2f} ({PERCENTILES[1]:g})")
         command_line.make_directory(output_dir, "output_dir")
@@ -74,23 +75,54 @@ def draw_maps(input_file, output_dir, num_images=None, overwrite=False, log=prin
     return low, high
 
 
+class _DataSet:
+    """A data set of a file, sliced along its first axis as float32, whose damage is told in a sentence."""
+
+    def __init__(self, data, path):
+        self.shape, self._data, self._path = data.shape, data, path
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        with damage_named(self._path):
+            return np.asarray(self._data[rows], np.float32)
+
+
 def _open(path):
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f"There is no file {path}. Give --input_file, as python -m sact_tf.export_maps wrote it."
         )
-    if not h5py.is_hdf5(path):
-        raise ValueError(f"{path} is no HDF5 file. Give --input_file, as python -m sact_tf.export_maps wrote it.")
-    file = h5py.File(path, "r")
-    missing = {"ponder_cost_map", "images"} - set(file)
+    with damage_named(path):
+        if h5py.is_hdf5(path):
+            return h5py.File(path, "r")
+    raise ValueError(f"{path} is no HDF5 file. Give --input_file, as python -m sact_tf.export_maps wrote it.")
+
+
+def _maps_and_images(file, path):
+    """The two data sets, checked but for their values."""
+    with damage_named(path):
+        found = {name: file[name] for name in file}
+    missing = {"ponder_cost_map", "images"} - set(found)
     if missing:
-        names = sorted(file)
-        file.close()
         raise ValueError(
             f"{path} has no {' and no '.join(sorted(missing))}; only exports of networks of model_type 'sact' have "
-            f"maps. It has: {', '.join(names)}"
+            f"maps. It has: {', '.join(sorted(found))}"
         )
-    return file
+    maps, images = found["ponder_cost_map"], found["images"]
+    kinds = [getattr(getattr(data, "dtype", None), "kind", "") for data in (maps, images)]
+    shapes = [getattr(data, "shape", ()) for data in (maps, images)]
+    (map_shape, image_shape), numbers = shapes, set(kinds) <= set("fiu")
+    # A last axis of 1, as exports have it, or none.
+    fit = len(map_shape) in (3, 4) and map_shape[3:] in ((), (1,)) and len(image_shape) == 4 and image_shape[3] == 3
+    if not (numbers and fit and map_shape[0] == image_shape[0] > 0):
+        raise ValueError(
+            f"{path} must have numbers ponder_cost_map (images, height, width, 1) and images (images, height, width, "
+            f"3), at least one. Received: {map_shape} of kind {kinds[0] or None!r}, {image_shape} of kind "
+            f"{kinds[1] or None!r}. Give --input_file, as python -m sact_tf.export_maps wrote it."
+        )
+    return _DataSet(maps, path), _DataSet(images, path)
 
 
 def percentiles(values, shares):
@@ -100,11 +132,14 @@ def percentiles(values, shares):
     second the lower half of those numbers that can be meant.
 
     Args:
-        values: float32 data set or array, sliced along its first axis; none is negative.
+        values: float32 data set or array, sliced along its first axis.
         shares: list of floats in [0, 100].
 
     Returns:
         list of floats.
+
+    Raises:
+        ValueError: for values that are negative or no finite numbers.
     """
     shape = values.shape
     count = int(np.prod(shape))
@@ -128,11 +163,18 @@ def percentiles(values, shares):
 
 def _bits(values):
     for row in range(0, len(values), _ROWS):
-        yield np.ascontiguousarray(values[row : row + _ROWS], np.float32).view(np.uint32).ravel()
+        # -0.0 + 0.0 is 0.0, of which the sign is not set.
+        part = np.ascontiguousarray(values[row : row + _ROWS], np.float32) + np.float32(0)
+        if not (np.isfinite(part) & (part >= 0)).all():
+            raise ValueError(
+                f"Ponder costs are finite and not negative, and some of the images {row} to {row + len(part) - 1} have "
+                "others: the network's training diverged, or they are no ponder costs."
+            )
+        yield part.view(np.uint32).ravel()
 
 
 def _map(maps, number):
-    return np.asarray(maps[number], np.float32).reshape(maps.shape[1:3])
+    return maps[number].reshape(maps.shape[1:3])
 
 
 def _image(images, number):

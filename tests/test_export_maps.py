@@ -160,9 +160,9 @@ def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_compute
 
 def test_two_processes_never_write_one_file(config, tmp_path):
     with (
-        export_maps._parts_directory(str(tmp_path / "maps.h5"), {}),
+        export_maps.parts.directory_of(str(tmp_path / "maps.h5"), {}),
         pytest.raises(OSError, match="Another process is writing"),
-        export_maps._parts_directory(str(tmp_path / "maps.h5"), {}),
+        export_maps.parts.directory_of(str(tmp_path / "maps.h5"), {}),
     ):
         pass
 
@@ -192,6 +192,48 @@ def test_damaged_images_are_left_out_up_to_a_number(config, model, tmp_path, mon
     with h5py.File(tmp_path / "maps.h5", "r") as file:
         whole = np.delete(images, [2, 9], axis=0) / np.float32(127.5) - 1
         np.testing.assert_allclose(file["images"][:], whole, atol=1e-6)
+
+
+def make_parts(directory, numbers):
+    directory.mkdir()
+    for first, last in numbers:
+        with h5py.File(directory / f"{first:09d}-{last:09d}-{last - first}.h5", "w") as file:
+            file["images"] = np.zeros((last - first, 2, 2, 3))
+
+
+def test_parts_that_are_damaged_are_made_again_and_other_files_are_no_parts(tmp_path):
+    parts = tmp_path / "parts"
+    make_parts(parts, [(0, 4), (4, 8), (8, 12), (4, 10), (10, 12)])
+    (parts / "notes.h5").write_text("mine")
+    assert [part[:2] for part in export_maps.parts.parts_in(parts)] == [(0, 4), (4, 8), (8, 12)]
+    assert export_maps.parts.progress(parts) == (12, 0)
+    # As after a start with another size of batches, which makes the middle one again.
+    os.truncate(parts / "000000004-000000008-4.h5", 500)
+    assert [part[:2] for part in export_maps.parts.parts_in(parts)] == [(0, 4), (4, 10), (10, 12)]
+    os.remove(parts / "000000004-000000010-6.h5")
+    assert export_maps.parts.progress(parts) == (4, 0)
+
+
+@pytest.mark.parametrize("plan", [None, '{"dataset": "im', "[]", ""])
+def test_parts_of_nobody_knows_what_are_no_part_of_an_export(tmp_path, plan):
+    directory = tmp_path / ".maps.h5.parts"
+    make_parts(directory, [(0, 4)])
+    if plan is not None:
+        (directory / "plan.json").write_text(plan)
+    begun = export_maps.parts.directory_of(str(tmp_path / "maps.h5"), {"dataset": "cifar10"})
+    with (
+        pytest.raises(ValueError, match=r"plan\.json, which says with what settings, .* Remove .*parts to begin"),
+        begun,
+    ):
+        pass
+    assert len(list(directory.glob("*.h5"))) == 1
+
+
+def test_a_damaged_file_is_not_taken_for_an_export(exported, tmp_path):
+    path = tmp_path / "maps.h5"
+    path.write_bytes(pathlib.Path(exported).read_bytes()[:-1000])
+    with pytest.raises(FileExistsError, match=r"no export of maps that can be read.* Remove it"):
+        export_maps.check_export_path(str(path), overwrite=True)
 
 
 MISTAKES = {
@@ -249,4 +291,43 @@ def test_files_without_maps_are_named(tmp_path):
         file["images"] = np.zeros((1, 2, 2, 3))
     with pytest.raises(ValueError, match=r"no ponder_cost_map; .*'sact'.*It has: images"):
         draw_maps.draw_maps(str(tmp_path / "act.h5"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_files_are_named(exported, tmp_path):
+    content = bytearray(pathlib.Path(exported).read_bytes())
+    path = tmp_path / "maps.h5"
+    with h5py.File(exported, "r") as file:
+        place = file["ponder_cost_map"].id.get_chunk_info(2)
+    # Cut short, and the compressed map of one image.
+    changed = bytearray(content)
+    changed[place.byte_offset : place.byte_offset + place.size] = bytes(place.size)
+    for damaged in (content[:-1000], changed):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"maps\.h5 is cut short or damaged .* Copy it again"):
+            draw_maps.draw_maps(str(path), str(tmp_path / "out"), log=lambda text: None)
+    assert not (tmp_path / "out").exists()
+
+
+MAPS, IMAGES = np.ones((3, 4, 6, 1), "float32"), np.zeros((3, 4, 6, 3), "float32")
+
+
+@pytest.mark.parametrize(
+    ("maps", "images", "message"),
+    [
+        (MAPS[:2], IMAGES, r"Received: \(2, 4, 6, 1\)"),
+        (MAPS[:0], IMAGES[:0], "at least one"),
+        (MAPS, IMAGES[..., :1], r"\(3, 4, 6, 1\) of kind 'f'.*--input_file"),
+        (MAPS, IMAGES.transpose(0, 3, 1, 2), "must have numbers"),
+        (MAPS[:, :, 0, 0], IMAGES, "must have numbers"),
+        (np.array([b"map"] * 3), IMAGES, "of kind 'S'"),
+        (MAPS * np.float32("nan"), IMAGES, "finite and not negative, and some of the images 0 to 2"),
+        (-MAPS, IMAGES, "finite and not negative"),
+    ],
+)
+def test_files_of_another_make_are_refused_before_anything_is_drawn(tmp_path, maps, images, message):
+    with h5py.File(tmp_path / "maps.h5", "w") as file:
+        file["ponder_cost_map"], file["images"] = maps, images
+    with pytest.raises(ValueError, match=message):
+        draw_maps.draw_maps(str(tmp_path / "maps.h5"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -1,31 +1,21 @@
-"""Writes what a network spends on each image of a split to one HDF5 file, laid out as the release's.
+"""What a network spends on each image of a split, in one HDF5 file; until that is whole, `parts` lie beside it."""
 
-  python -m sact_tf.export_maps --checkpoint_dir=runs/sact --export_path=maps.h5
-
-Data sets, the first axis of each the images: `images`, `flops`; for each block `<block>/ponder_cost`, `num_units`,
-`halting_distribution`, `flops`; for SACT `ponder_cost_map` and `num_units_map` `(images, height, width, 1)`. Numbers of
-units are int32, FLOPs int64, all else is float32. The attribute `block_scopes` lists the blocks. The file is there only
-once it is whole; started again after a stop, the command goes on.
-"""
-
-import contextlib
 import dataclasses
 import errno
-import fcntl
-import glob
 import hashlib
 import json
 import os
-import re
 import shutil
 
 import h5py
 import numpy as np
 import tensorflow as tf
 
-from sact_tf import checkpoints, command_line, visualize
+from sact_tf import checkpoints, visualize
 from sact_tf.data import pipeline
+from sact_tf.data.map_files import damage_named
 from sact_tf.evaluation import inference
+from sact_tf.export_maps import parts
 from sact_tf.progress import print_line
 from sact_tf.tasks import task_of
 from sact_tf.version import __version__
@@ -36,7 +26,6 @@ BLOCK_SCOPES = "block_scopes"
 DESCRIPTION = "sact_tf"
 # After a kill as many batches are computed again, at the most.
 BATCHES_PER_PART = 8
-_PLAN_FILE = "plan.json"
 # Images that are in memory at a time when the parts are joined; numbers in a piece of a data set of one an image.
 _ROWS, _NUMBERS = 16, 1024
 # Of a file beyond its data, such as where each piece lies.
@@ -68,7 +57,7 @@ def export_maps(config, log=print_line, strategy=None):
         config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir, log
     )
     description = _describe(config, prefix, source.num_examples)
-    with _parts_directory(path, description) as directory, pipeline.plain_errors():
+    with parts.directory_of(path, description) as directory, pipeline.plain_errors():
         model = inference.load_model(dataclasses.replace(config, checkpoint_dir=prefix), strategy=strategy)
         _write_parts(config, source, model, directory, log, strategy)
         num_images = _join(path, directory, list(model.blocks), description)
@@ -86,18 +75,24 @@ def check_export_path(path, overwrite):
     if not os.path.lexists(resolved):
         return resolved
     if not is_export(resolved):
-        raise FileExistsError(f"{path} exists and is no export of maps, so it is never overwritten. Give another path.")
+        raise FileExistsError(
+            f"{path} exists and is no export of maps that can be read, so it is never overwritten. Remove it, or give "
+            "another --export_path."
+        )
     if not overwrite:
         raise FileExistsError(f"{path} is there already. Give --overwrite to replace it, or another --export_path.")
     return resolved
 
 
 def is_export(path):
-    """Whether there is an HDF5 file of this command, or of the release, at a path."""
-    if not os.path.isfile(path) or not h5py.is_hdf5(path):
+    """Whether there is an HDF5 file of this command, or of the release, at a path, and can be read."""
+    if not os.path.isfile(path):
         return False
-    with h5py.File(path, "r") as file:
-        return BLOCK_SCOPES in file.attrs and "images" in file
+    try:
+        with h5py.File(path, "r") as file:
+            return BLOCK_SCOPES in file.attrs and "images" in file
+    except (OSError, RuntimeError, KeyError):
+        return False
 
 
 def _describe(config, prefix, num_examples):
@@ -120,50 +115,9 @@ def _describe(config, prefix, num_examples):
     }
 
 
-@contextlib.contextmanager
-def _parts_directory(path, description):
-    """Context with the directory of the parts of a file; removed if the context ends without an error."""
-    folder, name = os.path.split(path)
-    directory = os.path.join(folder, f".{name}.parts")
-    command_line.make_directory(directory, "export_path")
-    lock = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _check_plan(directory, description)
-        yield directory
-        shutil.rmtree(directory)
-    except BlockingIOError as error:
-        raise OSError(f"Another process is writing {path} now. Wait for it, or give another --export_path.") from error
-    finally:
-        os.close(lock)
-
-
-def _check_plan(directory, description):
-    """Raises ValueError if there are parts of another export; notes what the parts are of."""
-    plan = os.path.join(directory, _PLAN_FILE)
-    if os.path.exists(plan):
-        with open(plan, encoding="utf-8") as file:
-            begun = json.load(file)
-        changes = [
-            f"{name}: {begun.get(name)!r}, now {value!r}"
-            for name, value in description.items()
-            if begun.get(name) != value
-        ]
-        if changes:
-            raise ValueError(
-                f"An export with other settings was begun and stopped. Go on with the same ones, give another "
-                f"--export_path, or remove {directory}.\n" + "\n".join(changes)
-            )
-        return
-    temporary = f"{plan}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(description, file)
-    os.replace(temporary, plan)
-
-
 def _write_parts(config, source, model, directory, log, strategy=None):
     """Computes what no part has yet."""
-    first, skipped = _progress(directory)
+    first, skipped = parts.progress(directory)
     if first:
         log(f"Going on from image {first}")
     predict = inference.predictor(model, config.engine, strategy)
@@ -186,23 +140,6 @@ def _write_parts(config, source, model, directory, log, strategy=None):
         os.replace(temporary, os.path.join(directory, f"{first:09d}-{last:09d}-{done}.h5"))
         first = last
         log(f"{first}/{source.num_examples} images" + (f", {skipped} damaged ones left out" if skipped else ""))
-
-
-def _parts(directory):
-    """Yields first and last number in the split, rows and path of each part, up to the first that is missing."""
-    following = 0
-    for path in sorted(glob.glob(os.path.join(glob.escape(directory), "*.h5"))):
-        first, last, rows = map(int, re.fullmatch(r"(\d+)-(\d+)-(\d+)\.h5", os.path.basename(path)).groups())
-        if first != following:
-            return
-        following = last
-        yield first, last, rows, path
-
-
-def _progress(directory):
-    """How many images of the split are done, and how many of them were damaged and left out."""
-    parts = list(_parts(directory))
-    return (parts[-1][1] if parts else 0), sum(last - first - rows for first, last, rows, _ in parts)
 
 
 def _values(model, predict, images):
@@ -238,25 +175,27 @@ def _create(file, name, shape, dtype, **arguments):
 
 def _join(path, directory, blocks, description):
     """Makes the file of its parts; returns the number of images."""
-    parts = [part for part in _parts(directory) if part[2]]
-    num_images = sum(rows for _, _, rows, _ in parts)
-    if not parts:
+    done = [part for part in parts.parts_in(directory) if part.rows]
+    num_images = sum(part.rows for part in done)
+    if not done:
         raise ValueError("All images were damaged and left out; there is nothing to write.")
     temporary = os.path.join(directory, "whole.tmp")
-    _check_space(directory, sum(os.path.getsize(part[-1]) for part in parts))
+    _check_space(directory, sum(os.path.getsize(part.path) for part in done))
     with h5py.File(temporary, "w") as file:
         # Bytes, as the release has them; its own scripts and other programs read them so.
         file.attrs[BLOCK_SCOPES] = np.array(blocks, "S")
         file.attrs[DESCRIPTION] = json.dumps(description)
         begin = 0
-        for _, _, rows, part_path in parts:
+        for _, _, rows, part_path in done:
             with h5py.File(part_path, "r") as part:
                 for name in _data_sets(part):
                     if begin == 0:
                         _create(file, name, (num_images, *part[name].shape[1:]), part[name].dtype)
                     for row in range(0, rows, _ROWS):
                         end = min(row + _ROWS, rows)
-                        file[name][begin + row : begin + end] = part[name][row:end]
+                        with damage_named(part_path, "Remove it, and start again"):
+                            values = part[name][row:end]
+                        file[name][begin + row : begin + end] = values
             begin += rows
     _sync(temporary)
     os.replace(temporary, path)
@@ -284,16 +223,3 @@ def _sync(path):
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def main():
-    """Flags to configuration to one call."""
-    config = command_line.map_export_config()
-    with command_line.full_disk_named(config.export_path, "export_path"):
-        export_maps(config, strategy=command_line.strategy())
-
-
-if __name__ == "__main__":
-    command_line.define_model_flags()
-    command_line.define_map_export_flags()
-    command_line.run(main)
