@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 
-from sact_tf.progress import named
+from sact_tf.progress import named, one_line
 
 BACKGROUND = "background"
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
@@ -23,13 +23,16 @@ def path_of(directory, dataset):
 
 
 def read(directory, dataset):
-    """Returns the names of the classes, or None if there is no list."""
+    """Returns the names of the classes, or None if there is no list; ValueError if it is no text in UTF-8."""
+    path = path_of(directory, dataset)
     try:
         # As an editor may have saved it: with a mark at the start, line breaks of Windows, and empty lines.
-        with open(path_of(directory, dataset), encoding="utf-8-sig", newline="") as file:
+        with open(path, encoding="utf-8-sig", newline="") as file:
             listed = [line.removesuffix("\r") for line in file.read().split("\n")]
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{one_line(path)}, the list of classes, is no text in UTF-8; save it as such.") from error
     return [composed(_ESCAPE.sub(_unescaped, line)) for line in listed if line]
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sact_tf import checkpoints, flops
 from sact_tf.config import CONFIG_FILE, read_config
-from sact_tf.data import pipeline, trained_classes
+from sact_tf.data import pipeline, preprocessing, trained_classes
 from sact_tf.evaluation import advice, inference, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
@@ -87,7 +87,8 @@ def _written(directory, flag, results):
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        reason = " ".join(str(error).split())[:300].rstrip(".")
+        # On a full disk the reason is a line, and what TensorFlow's writer did then are others.
+        reason = preprocessing.reason_of(str(error).split("\n")[0])[:300]
         raise NotShown(
             f"Files in {directory} cannot be written: {reason}. Make space, or give another --{flag}.", results
         ) from error

@@ -124,6 +124,9 @@ def test_a_list_without_a_last_line_break_is_read_too(tmp_path):
     (tmp_path / "imagenet_classes.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\n\r\n")
     assert class_names.read(tmp_path, "imagenet") == ["a", "b"]
     assert class_names.read(tmp_path, "cifar10") is None
+    (tmp_path / "imagenet_classes.txt").write_bytes("ä\nb".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"imagenet_classes\.txt, the list of classes, is no text in UTF-8; save it"):
+        class_names.read(tmp_path, "imagenet")
 
 
 def test_folders_of_splits_are_no_classes(tmp_path):
