@@ -206,6 +206,7 @@ def test_no_photographs_no_checkpoint_and_other_labels_are_named_before_anything
         ({"min_score": 50}, r"`min_score` must lie in \[0, 1\]\. Received: min_score=50"),
         ({"engine": "dense"}, r"`engine` must be one of .*sparse.*masked.*'dense'"),
         ({"image_size": 0}, "`image_size` must be an int, at least 1"),
+        ({"image_size": 100_000}, "at most 65,535"),
         ({"images_pattern": None}, "--images_pattern"),
         ({"output_dir": ""}, "--output_dir"),
     ],

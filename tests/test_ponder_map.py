@@ -208,6 +208,7 @@ MISTAKES = {
     "no output": ({"output_dir": ""}, "--output_dir"),
     "another engine": ({"engine": "dense"}, "`engine` must be one of"),
     "no size": ({"image_size": 0}, "`image_size` must be"),
+    "far too large": ({"image_size": 2**31}, "at most 65,535"),
 }
 
 

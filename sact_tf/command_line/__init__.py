@@ -7,6 +7,7 @@ import sys
 import warnings
 from logging import getLogger
 
+import tensorflow as tf
 from absl import app, flags, logging
 
 from sact_tf import processor
@@ -38,7 +39,8 @@ from sact_tf.command_line.definitions import (
     define_training_flags,
 )
 from sact_tf.command_line.paths import define_path, define_paths
-from sact_tf.command_line.writing import full_disk_named, make_directory
+from sact_tf.command_line.writing import full_disk_named, fullness, make_directory
+from sact_tf.data.whole_files import in_words
 from sact_tf.progress import one_line, print_line
 from sact_tf.training.session import TrainingDiverged, WorkerLost
 
@@ -73,6 +75,8 @@ __all__ = [
     "training_config",
 ]
 
+_MAX_MESSAGE = 300
+
 
 def run(main, writes_to=None):
     """Runs a command's `main()`; a mistake of its user ends in a paragraph and exit status 1, not in a traceback.
@@ -97,6 +101,12 @@ def run(main, writes_to=None):
             if os.environ.get("SACT_TF_TRACEBACK"):
                 raise
             print_line(f"error: {_sentence(error)}", sys.stderr)
+            sys.exit(1)
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            # TensorFlow has one error for memory and disks.
+            if os.environ.get("SACT_TF_TRACEBACK") or fullness(error):
+                raise
+            print_line(f"error: {_out_of_memory(error)}", sys.stderr)
             sys.exit(1)
         except KeyboardInterrupt:
             print_line("Stopped.", sys.stderr)
@@ -123,7 +133,17 @@ def _is_for_users(record):
     return "triggered tf.function retracing" not in record.getMessage()
 
 
+def _out_of_memory(error):
+    first = f"{error}".strip().partition("\n")[0][:_MAX_MESSAGE]
+    return (
+        "There is not enough memory for this. Give a smaller --batch_size or --image_size, or a smaller network, where "
+        f"the command takes them, or end what runs beside it.{first and f' What failed: {first}'}"
+    )
+
+
 def _sentence(error):
+    if isinstance(error, OSError):
+        return in_words(error)
     if not isinstance(error, UnicodeEncodeError):
         return error
     return (

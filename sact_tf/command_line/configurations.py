@@ -1,6 +1,7 @@
 """From flags to configurations: what is given wins, then what the run has, then the data set's defaults."""
 
 import dataclasses
+import errno
 import os
 
 from absl import flags
@@ -162,6 +163,9 @@ def _run_and_defaults(checkpoint_dir=None):
     dataset, defaults = _dataset_and_defaults()
     checkpoint_dir = checkpoint_dir or FLAGS.checkpoint_dir or defaults["train_log_dir"]
     directory = _directory_of(checkpoint_dir)
+    if os.path.isdir(directory) and not os.access(directory, os.X_OK):
+        # It would seem to hold no run.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
     if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
         run = configs.read_config(directory)
         chosen = _dataset_flag().present or FLAGS.experiment

@@ -7,6 +7,8 @@ import os
 
 # More than thirty years; not every system can wait longer.
 MAX_SECONDS = 10**9
+# Pixels; what the sides of a JPEG may have.
+MAX_SIDE = 65_535
 
 
 def is_number(value):
@@ -123,6 +125,17 @@ def check_choice(name, value, choices):
 def check_positive(config, *names):
     """Raises ValueError unless these attributes of a configuration are ints, at least 1."""
     check_counts(**{name: getattr(config, name) for name in names})
+
+
+def check_image_size(config, optional=False):
+    """Raises ValueError unless `image_size` of a configuration is a number of pixels that images may have, or None."""
+    if optional and config.image_size is None:
+        return
+    check_positive(config, "image_size")
+    if config.image_size > MAX_SIDE:
+        raise ValueError(
+            f"`image_size` must be a number of pixels, at most {MAX_SIDE:,}. Received: image_size={config.image_size!r}"
+        )
 
 
 def check_given(config, *names):

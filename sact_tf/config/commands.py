@@ -6,6 +6,7 @@ from sact_tf.config.checks import (
     check_choice,
     check_evaluation,
     check_given,
+    check_image_size,
     check_positive,
     check_skip_bad_records,
     check_switches,
@@ -64,7 +65,8 @@ class SplitConfig(CheckpointConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        check_positive(self, "image_size", "num_examples", "batch_size")
+        check_positive(self, "num_examples", "batch_size")
+        check_image_size(self)
         check_skip_bad_records(self.skip_bad_records)
 
 
@@ -169,7 +171,7 @@ class ExportConfig(CheckpointConfig):
                 "`part` is for detectors, and a network on "
                 f"{self.dataset} classifies. Leave it out. Received: part={self.part!r}"
             )
-        check_positive(self, "image_size")
+        check_image_size(self)
         if self.preprocess:
             refuse_detector(self.dataset, "`preprocess`", "Leave it out; a SavedModel of a detector prepares files.")
         if not self.output_dir:
@@ -225,8 +227,7 @@ class PonderMapConfig(CheckpointConfig):
         )
         check_choice("by", self.by, MAP_FIGURES)
         _check_has_maps(self.model)
-        if self.image_size is not None:
-            check_positive(self, "image_size")
+        check_image_size(self, optional=True)
         check_given(self, "images_pattern", "output_dir")
 
 
@@ -264,7 +265,7 @@ class DetectConfig(CheckpointConfig):
                 f"python -m sact_tf.ponder_map draws. Received: dataset={self.dataset!r}, "
                 f"checkpoint_dir={self.checkpoint_dir!r}"
             )
-        check_positive(self, "image_size")
+        check_image_size(self)
         if not is_number(self.min_score) or not 0 <= self.min_score <= 1:
             raise ValueError(f"`min_score` must lie in [0, 1]. Received: min_score={self.min_score!r}")
         check_given(self, "images_pattern", "output_dir")
@@ -287,8 +288,7 @@ class SaliencyConfig(CheckpointConfig):
         super().__post_init__()
         check_choice("engine", self.engine, ENGINES)
         _check_has_maps(self.model)
-        if self.image_size is not None:
-            check_positive(self, "image_size")
+        check_image_size(self, optional=True)
 
 
 def _check_has_maps(model):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from sact_tf.config.checks import check_positive
+from sact_tf.config.checks import check_image_size
 from sact_tf.config.commands import CheckpointConfig
 from sact_tf.config.recipes import check_dataset
 
@@ -28,8 +28,7 @@ class DemoConfig(CheckpointConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.image_size is not None or check_dataset(self.dataset)["task"] == "detection":
-            check_positive(self, "image_size")
+        check_image_size(self, optional=check_dataset(self.dataset)["task"] != "detection")
         if not isinstance(self.port, int) or not 0 <= self.port < 65536:
             raise ValueError(f"`port` must lie between 0 (any that is free) and 65535. Received: port={self.port!r}")
         if not self.host:

@@ -156,6 +156,27 @@ def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
     assert capsys.readouterr().err.endswith("Stopped.\n")
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n at"), "memory .*: OOM when allocating\n$"),
+        (MemoryError(), "memory .* --image_size, .* beside it\\.\n$"),
+        (
+            PermissionError(13, "Permission denied", "runs/caf\udce9"),
+            r"^error: runs/caf\\xe9 cannot be used: Permission d",
+        ),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_a_sentence(monkeypatch, capsys, error, expected):
+    def refused():
+        raise error
+
+    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    with pytest.raises(SystemExit) as ended:
+        command_line.run(refused)
+    assert ended.value.code == 1 and re.search(expected, capsys.readouterr().err, re.M)
+
+
 def config_of(monkeypatch, define_flags, make_config, *flags):
     """What a command makes of flags."""
     parsed = absl.flags.FlagValues()
@@ -180,6 +201,12 @@ def export_config(monkeypatch, *flags):
     return config_of(
         monkeypatch, command_line.define_export_flags, command_line.export_config, "--output_dir=out", *flags
     )
+
+
+def test_a_run_that_may_not_be_looked_into_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (str(tmp_path), os.X_OK))
+    with pytest.raises(PermissionError, match=f"Permission denied: .*{tmp_path.name}"):
+        export_config(monkeypatch, f"--checkpoint_dir={tmp_path}")
 
 
 def test_an_export_takes_a_data_set_for_the_names_of_a_detectors_classes_alone(monkeypatch):
