@@ -6,9 +6,11 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from sact_tf import command_line, ponder_map, visualize
+from sact_tf.command_line import photographs as photograph_files
 from sact_tf.config import ModelConfig, PonderMapConfig
 from sact_tf.data import photographs, pictures
 from sact_tf.evaluation import inference
@@ -66,6 +68,21 @@ def test_one_name_that_is_too_long_is_skipped_and_the_others_are_done(draw, tmp_
     assert figures(tmp_path / "maps") == ["a", "z"]
 
 
+@pytest.mark.parametrize("error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")])
+def test_a_photograph_without_enough_memory_is_skipped_and_the_others_are_done(error):
+    def draw_one(path, name):
+        if name == "large":
+            raise error
+        return name, "drawn"
+
+    lines = []
+    done, skipped = photograph_files.draw_each({"a.png": "large", "b.png": "small"}, draw_one, lines.append)
+    assert (done, skipped) == ({"b.png": "small"}, ["a.png"])
+    assert lines[0] == (
+        "1/2 a.png skipped: there is not enough memory for it at this size. Give a smaller --image_size."
+    )
+
+
 def test_a_photograph_has_all_of_its_pictures_or_none(draw, tmp_path, monkeypatch):
     save(tmp_path / "photos", "a.png", "b.png")
     write = command_line.photographs.write_png
@@ -119,6 +136,23 @@ def test_names_that_are_not_utf8_are_mapped_and_shown(draw, tmp_path):
     assert (done, skipped) == ([NOT_UTF8, "line\nbreak.png"], [])
     assert r"/caf\xe9.png 13 x 17: " in lines[0] and r"/line\nbreak.png 13 x 17: " in lines[1]
     assert figures(tmp_path / "maps") == ["caf%E9", "line%0Abreak"]
+
+
+def test_names_of_pictures_differ_on_a_disk_that_takes_capitals_and_accents_for_the_same():
+    paths = ["/photos/Cat.png", "/photos/cat.png", "/photos/e\u0301.png", "/photos/\u00e9.png", "/photos/dog.png"]
+    names = list(ponder_map.name_outputs(paths).values())
+    assert names == ["Cat_png", "cat_png_", "e\u0301_png", "\u00e9_png_", "dog"]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    save(tmp_path / "photos")
+    asked = []
+    # Of root there is nothing that it may not read.
+    monkeypatch.setattr(os, "access", lambda *arguments: asked.append(arguments))
+    for pattern in ("photos", "photos/*.png", "photos/a.png", "photos/**/a.png"):
+        with pytest.raises(PermissionError, match=r"^The folder .*photos may not be read: Permission denied\.$"):
+            ponder_map.find_photographs(f"{tmp_path}/{pattern}")
+    assert {*asked} == {(str(tmp_path / "photos"), os.R_OK | os.X_OK)}
 
 
 def test_names_of_pictures_made_of_very_long_paths_stay_short():

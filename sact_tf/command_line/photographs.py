@@ -5,8 +5,11 @@ import errno
 import glob
 import io
 import os
+import unicodedata
 from collections import Counter
 from urllib.parse import quote
+
+import tensorflow as tf
 
 from sact_tf import visualize
 from sact_tf.command_line import writing
@@ -30,6 +33,7 @@ def find_photographs(pattern):
 
     Raises:
         FileNotFoundError: if there are none.
+        PermissionError: if none are seen in a folder that may not be read.
     """
     pattern = os.path.expanduser(pattern)
     if os.path.isfile(pattern):
@@ -42,6 +46,11 @@ def find_photographs(pattern):
     for each in tried:
         if paths := sorted(path for path in glob.glob(each, recursive=True) if not os.path.isdir(path)):
             return paths
+    folder = pattern
+    while folder and not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    if not os.access(folder or ".", os.R_OK | os.X_OK):
+        raise PermissionError(f"The folder {one_line(folder or '.')} may not be read: Permission denied.")
     raise FileNotFoundError(
         f"No file is like {one_line(pattern)}. Give --images_pattern in quotes, such as "
         f"--images_pattern='photos/*.jpg'; upper and lower case matter. Tried: {', '.join(map(one_line, tried))}"
@@ -60,21 +69,26 @@ def _escape_folders(pattern):
 def name_outputs(paths):
     """Dict from each path to what the names of its pictures begin with: the file's name without its ending.
 
-    Files that would share one have it from the whole path below the folder that all are in. Bytes that are not UTF-8,
-    and line breaks, become `%E9`.
+    Files that would share one, on a disk that tells no capital letters apart too, have it from the whole path below the
+    folder that all are in. Bytes that are not UTF-8, and line breaks, become `%E9`.
     """
     stems = {path: usable(os.path.splitext(os.path.basename(path))[0]) for path in paths}
-    counts = Counter(stems.values())
+    counts = Counter(map(_alike, stems.values()))
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     names, taken = {}, set()
     for path, stem in stems.items():
         whole = usable(os.path.relpath(os.path.abspath(path), folder).replace(os.sep, "_").replace(".", "_"))
-        name = stem if counts[stem] == 1 or len(whole.encode()) > _MAX_NAME_BYTES else whole
-        while name in taken:
+        name = stem if counts[_alike(stem)] == 1 or len(whole.encode()) > _MAX_NAME_BYTES else whole
+        while _alike(name) in taken:
             name += "_"
-        taken.add(name)
+        taken.add(_alike(name))
         names[path] = name
     return names
+
+
+def _alike(name):
+    """What is the same of names that one disk or another takes for the same: capitals, and how accents are composed."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def usable(name):
@@ -124,6 +138,10 @@ def draw_each(names, draw, log):
         except BadPhotograph as error:
             skipped.append(path)
             log(f"{start} skipped: {error}.")
+            continue
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            skipped.append(path)
+            log(f"{start} skipped: there is not enough memory for it at this size. Give a smaller --image_size.")
             continue
         log(f"{start} {text}")
     return done, skipped
