@@ -145,6 +145,34 @@ def test_unit_may_list_its_own_convolutions():
     assert count(block, num_units) == [first, first + 2 * (9 * 4 * 2 + 9 * 2 * 4)]
 
 
+class HalvingUnit(CountedUnit):
+    """One that makes maps smaller, and says nothing of a stride."""
+
+    def __init__(self, padding="same"):
+        super().__init__()
+        self.pool = keras.layers.MaxPooling2D(2, padding=padding)
+
+    def call(self, features, residual_mask=None, training=None):
+        return self.pool(features)
+
+
+@pytest.mark.parametrize("model_type", ["vanilla", "act", "sact"])
+@pytest.mark.parametrize("size", [(7, 10), (None, None)])
+def test_units_that_do_not_say_their_stride_are_counted_at_the_size_of_their_maps(model_type, size):
+    block = AdaptiveBlock([HalvingUnit(), CountedUnit()], model_type, name="block")
+    block.build((None, *size, 4))
+    num_units = {"vanilla": None, "act": np.full(2, 2, "int32"), "sact": np.full((2, 4, 5), 2, "int32")}[model_type]
+    branch = {"vanilla": 0, "act": 2 * 4, "sact": 2 * 20 * 9 * 4 + 2 * 4}[model_type]
+    assert count(block, num_units, size=(7, 10)) == [2 * 2 * 20 * (4 * 2 + 9 * 2 * 4) + branch] * 2
+
+
+def test_maps_that_are_cut_off_are_refused():
+    block = AdaptiveBlock([HalvingUnit("valid"), CountedUnit()], "vanilla", name="block")
+    block.build((None, None, None, 4))
+    with pytest.raises(ValueError, match=r"HalvingUnit, turned \(61, 60\) into \(30, 30\)"):
+        count(block, None)
+
+
 def test_images_are_of_the_model_s_own_size_where_no_other_is_told():
     model = sact_tf.cifar_resnet("1", "vanilla", num_classes=7, base_channels=2, image_shape=(12, 20, 3))
     told = flops.count(model, {"image_size": np.array([[12, 20], [12, 20]], "int32")})

@@ -11,6 +11,9 @@ from keras import ops
 from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch
 from sact_tf.layers.unit_rules import ints_of
 
+# Of maps whose size is not known: a prime and another, so that strides can be told from what is cut off.
+_A_SIZE = (61, 60)
+
 
 class Convolution(NamedTuple):
     """One convolution of a residual unit.
@@ -57,7 +60,7 @@ class BlockCosts(NamedTuple):
             raise ValueError(f"Block '{block.name}' has no weights yet to count. Call it on features first.")
         units = [[Convolution(*each) for each in _convolutions(unit)] for unit in block.units]
         branches = [_branch(branch) for branch in block.halting_branches]
-        return cls(block.model_type, getattr(block.units[0], "stride", 1), units, branches)
+        return cls(block.model_type, _stride(block), units, branches)
 
     @classmethod
     def from_config(cls, config):
@@ -230,6 +233,25 @@ def _convolutions(unit):
         f"The convolutions of {type(unit).__name__} are not known, so its FLOPs cannot be counted. Give it a method "
         "`convolutions()` that returns a list of `sact_tf.flops.Convolution`."
     )
+
+
+def _stride(block):
+    """How many positions of what enters a block one of its maps stands for, in height and in width."""
+    unit = block.units[0]
+    if isinstance(getattr(unit, "stride", None), int):
+        return unit.stride
+    # Somebody's unit, which need not say it.
+    *_, height, width, channels = block.get_build_config()["input_shape"]
+    size = _A_SIZE if None in (height, width) else (height, width)
+    returned = unit.compute_output_spec(keras.KerasTensor((1, *size, channels), dtype=unit.compute_dtype)).shape[1:3]
+    stride = -(-size[0] // max(returned[0], 1))
+    if returned != tuple(-(-each // stride) for each in size):
+        raise ValueError(
+            "FLOPs are counted of units that keep height and width, or divide both by one whole number and round up, "
+            f"as padding='same' does. The first unit of block '{block.name}', {type(unit).__name__}, turned {size} "
+            f"into {returned}; pad what it reads."
+        )
+    return stride
 
 
 def _branch(branch):
