@@ -27,7 +27,7 @@ def class_targets(labels, logits):
     labels, form = _standardize(labels, logits)
     classes = logits.shape[-1]
     labels = _refuse_other_number(labels, logits)
-    if form == "one-hot":
+    if form != "classes":
         targets = ops.cast(labels, "float32")
         in_range = ops.all(targets >= 0, axis=-1)
         valid = ops.logical_and(in_range, ops.abs(ops.sum(targets, axis=-1) - 1.0) <= _SUM_TOLERANCE)
@@ -40,13 +40,13 @@ def class_targets(labels, logits):
 def class_indices(labels, logits):
     """int32 `(batch,)`: the class of each label of `class_targets`, the most probable one of soft labels."""
     labels, form = _standardize(labels, logits)
-    if form == "one-hot":
+    if form != "classes":
         return ops.cast(ops.argmax(labels, axis=-1), "int32")
     return _indices(labels, logits.shape[-1])[0]
 
 
 def _standardize(labels, logits):
-    """Returns a tensor and its form: "classes" `(batch,)` or "one-hot" `(batch, classes)`."""
+    """Returns a tensor and its form: "classes" `(batch,)`, "one-hot" `(batch, classes)` or "either", as such rows."""
     if labels is None or isinstance(labels, dict):
         raise _error("no labels" if labels is None else f"a dict with the keys {sorted(labels)}", logits)
     labels = ops.convert_to_tensor(labels)
@@ -54,7 +54,7 @@ def _standardize(labels, logits):
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
         raise _error(f"labels of dtype {dtype}", logits)
     if shape is None:
-        return _rows(ops.reshape(labels, (ops.shape(logits)[0], -1)), logits.shape[-1]), "one-hot"
+        return _rows(_that_fit(labels, logits), logits.shape[-1]), "either"
     shape, (batch, classes) = tuple(labels.shape), logits.shape
     one_hot = len(shape) == 2 and shape[1] == classes and classes != 1
     if not (one_hot or len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)) or _differ(shape[0], batch):
@@ -62,6 +62,16 @@ def _standardize(labels, logits):
     if one_hot:
         return labels, "one-hot"
     return (labels[:, 0] if len(shape) == 2 else labels), "classes"
+
+
+def _that_fit(labels, logits):
+    """Labels of an unknown shape as `(batch, 1)` or `(batch, classes)`; a graph that runs raises for others."""
+    batch, classes = ops.shape(logits)[0], logits.shape[-1]
+    labels = ops.reshape(labels, (-1,))
+    number = ops.shape(labels)[0]
+    fits = ops.logical_or(number == batch, number == batch * classes)
+    message = str(_error("this many numbers and images:", logits))
+    return ops.reshape(_unless_raised(labels, fits, [message, number, batch]), (batch, -1))
 
 
 def _rows(labels, classes):
@@ -120,6 +130,8 @@ def _refuse_invalid(targets, valid, labels, form, classes):
         "classes": f"Labels must be whole numbers from 0 to {classes - 1}, for {classes} classes (build the network "
         "with a larger `num_classes`, or count classes from 0).",
         "one-hot": f"Rows of {classes} labels must not be negative and add up to one: one-hot, or soft labels.",
+        "either": f"Labels must be whole numbers from 0 to {classes - 1}, or rows of {classes} that are not negative "
+        "and add up to one: one-hot, or soft labels. What is no class is shown as a row of zeros.",
     }[form]
     targets = _unless_raised(targets, valid, [f"{wanted} Received:", labels])
     try:

@@ -102,5 +102,8 @@ def test_a_function_that_has_seen_both_forms_of_labels_takes_both(jit_compile):
     if jit_compile:
         assert np.isnan(function(np.array([0.0, 3.0], "float32")))
     else:
-        with pytest.raises(tf.errors.InvalidArgumentError, match="one-hot, or soft labels"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="whole numbers from 0 to 2, or rows of 3"):
             function(np.array([0.0, 3.0], "float32"))
+        for others in (np.eye(2), np.eye(7)[:2], [0.0, 1.0, 2.0]):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="each of the 2 images, of the shape"):
+                function(np.array(others, "float32"))
