@@ -130,6 +130,7 @@ def test_swapped_coordinates_are_suspected_before_all_of_them_are_outside(points
         ([], (), "has no column image, x, y"),
         ([("A.png", 1, 2)], ("image", "x", "y"), "1 in .*fixations.csv belong to no picture.*: A.png"),
         ([], ("image", "x", "y"), "None of the 2 pictures has a fixation"),
+        ([("a" * 200_000, 1, 2)], ("image", "x", "y"), "fixations.csv is no table .* a quote opened and not closed"),
     ],
 )
 def test_tables_that_cannot_be_meant_are_refused(points, rows, columns, message):

@@ -74,7 +74,12 @@ def _read_map(path):
 
 
 def _with_points(paths, images, path):
-    points = _read_points(path)
+    try:
+        points = _read_points(path)
+    except csv.Error as error:
+        raise ValueError(
+            f"{one_line(path)} is no table of values separated by commas: {error}. Is a quote opened and not closed?"
+        ) from error
     unknown = set(points) - set(paths)
     if unknown:
         check_pairs(images, path, set(points) - unknown, points)
