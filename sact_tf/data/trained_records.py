@@ -28,7 +28,7 @@ def note(train_log_dir, source):
         source: what `pipeline.open_source` returned for training.
     """
     path = os.path.join(train_log_dir, RECORDS_FILE)
-    if facts := _facts(source):
+    if facts := facts_of(source):
         write_atomically(path, [f"{json.dumps(facts, indent=1)}\n".encode()])
     # Of a start that failed.
     elif os.path.exists(path):
@@ -43,7 +43,7 @@ def compare(train_log_dir, source, log, consequence):
         log: called with a line of text.
         consequence: what follows from it, and the way out, as sentences.
     """
-    there, here = _read(train_log_dir), _facts(source)
+    there, here = _read(train_log_dir), facts_of(source)
     if not there or not here:
         return
     if there["records"] != here["records"]:
@@ -58,7 +58,7 @@ def compare(train_log_dir, source, log, consequence):
     log(f"Note: the data are not those that this run began with: {changed}. {consequence}")
 
 
-def _facts(source):
+def facts_of(source):
     """Dict of the number of records and of checksums by the numbers of records, as text; empty for computed data."""
     if not hasattr(source, "fetch"):
         return {}

@@ -10,7 +10,7 @@ from sact_tf import config as configs
 from sact_tf import evaluation, training
 from sact_tf.checkpoints import checkpoint_prefix
 from sact_tf.progress import print_line
-from sact_tf.studies.store import fingerprint, read_json
+from sact_tf.studies.store import fingerprint, marks_of_data, read_json
 from sact_tf.tasks import task_of
 from sact_tf.training.latest import latest
 from sact_tf.training.session import TrainingDiverged
@@ -151,6 +151,7 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
     evaluated, prefix = evaluation_of(config, directory, num_examples, image_size), checkpoint_prefix(directory)
     # Of the weights too: the run may have gone on since, or have been made anew.
     asked = {**dataclasses.asdict(evaluated), "checkpoint": fingerprint(prefix)["sha256"]}
+    asked |= marks_of_data(open_data(evaluated))
     asked = json.loads(json.dumps(asked))
     stored = read_json(path)
     if stored.get("evaluation") == asked:
@@ -176,6 +177,14 @@ def evaluation_of(config, directory, num_examples=None, image_size=None, split_n
         batch_size=defaults["eval_batch_size"],
         use_moving_average=config.moving_average_decay is not None,
         dataset_dir=config.dataset_dir,
+    )
+
+
+def open_data(config):
+    """The source of what a `SplitConfig` names."""
+    task = task_of(config.dataset)
+    return task.open_source(
+        config.dataset, config.split_name, config.image_size, config.num_examples, config.dataset_dir
     )
 
 

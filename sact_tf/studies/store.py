@@ -5,6 +5,7 @@ import json
 import os
 
 from sact_tf import checkpoints
+from sact_tf.data import trained_records
 from sact_tf.data.whole_files import write_atomically
 
 
@@ -56,3 +57,13 @@ def fingerprint(prefix):
     with open(f"{prefix}.index", "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return {"path": os.path.abspath(prefix), "step": checkpoints.global_step(prefix), "sha256": digest}
+
+
+def marks_of_data(*sources):
+    """Dict of a digest of the records that splits have, for what depends on them; empty for data that are computed.
+
+    Args:
+        *sources: what `open_source` of a task returned; of many records some are looked at, see `trained_records`.
+    """
+    facts = [trained_records.facts_of(source) for source in sources]
+    return {"data": hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()} if any(facts) else {}

@@ -156,6 +156,8 @@ def test_rows_pair_the_runs_of_a_seed():
     assert (stochastic["time"], stochastic["flops"]) == (pytest.approx(0.75), 0.75)
     assert stochastic["saved_seconds"] == pytest.approx(100 * 0.05)
     assert (constant["difference"], constant["time"], constant["saved_seconds"]) == (0, 1, 0)
+    # None has no sign, in the table neither.
+    assert str(constant["difference"]) == str(stochastic["difference"]) == "0.0"
 
 
 def test_each_draw_is_compared_with_its_own_partner():

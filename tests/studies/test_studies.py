@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -251,6 +252,32 @@ def test_two_networks_are_asked_about_the_same_images_whatever_their_runs_learne
     plain = run_on("other", tmp_path / "plain", model_type="vanilla")
     asked = lesion_resnet.inputs.check(sact, plain, None, 1, None, 2, 0)
     assert (asked.adaptive.dataset_dir, asked.plain.dataset_dir) == ("data", "data")
+
+
+def test_a_split_that_has_changed_is_evaluated_again(tmp_path, monkeypatch):
+    def write(colours):
+        with tf.io.TFRecordWriter(str(tmp_path / "cifar10_test.tfrecord")) as writer:
+            for colour in colours:
+                picture = tf.io.encode_png(np.full((32, 32, 3), colour, np.uint8)).numpy()
+                features = {
+                    "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture])),
+                    "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1])),
+                }
+                example = tf.train.Example(features=tf.train.Features(feature=features))
+                writer.write(example.SerializeToString())
+
+    config = default_training_config("cifar10", {"model": "1"}, dataset_dir=str(tmp_path))
+    (tmp_path / "model.ckpt-1.index").touch()
+    monkeypatch.setattr(runs, "checkpoint_prefix", lambda directory: str(tmp_path / "model.ckpt-1"))
+    monkeypatch.setattr(runs, "fingerprint", lambda prefix: {"sha256": "same"})
+    evaluated, lines = [], []
+    monkeypatch.setattr(runs.evaluation, "evaluate", lambda *asked: evaluated.append(asked) or {"eval/Accuracy": 0.5})
+    # One more, then as many with another one among them.
+    for colours in ([1, 2], [1, 2], [1, 2, 3], [1, 4, 3], [1, 4, 3]):
+        write(colours)
+        runs.evaluate_once(config, str(tmp_path), str(tmp_path / "metrics.json"), log=lines.append)
+    assert len(evaluated) == 3
+    assert lines == [f"Already evaluated: {tmp_path}/metrics.json"] * 2
 
 
 def test_a_run_of_a_study_that_trains_already_is_told_by_the_flag_of_the_study(tmp_path):

@@ -129,7 +129,7 @@ def _plan(network, experiments, counts, swaps, draws, seed):
 
 
 def _record(run_dir, label, network):
-    return Record(run_dir, label, identity_of(network.config, network.source.num_examples))
+    return Record(run_dir, label, identity_of(network.config, network.source))
 
 
 def _write(run_dir, outcomes, score):

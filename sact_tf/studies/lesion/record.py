@@ -16,7 +16,7 @@ import numpy as np
 
 from sact_tf import checkpoints
 from sact_tf.studies import runs
-from sact_tf.studies.store import fingerprint
+from sact_tf.studies.store import fingerprint, marks_of_data
 
 
 class Measured(NamedTuple):
@@ -94,7 +94,7 @@ class Record:
         self._results = {entry["name"]: entry["result"] for entry in entries if "name" in entry and found}
 
 
-def identity_of(config, images):
+def identity_of(config, source):
     """What the results of a `SplitConfig` depend on, as a dict for `Record`.
 
     The checkpoint is known by its index, which has a checksum of every variable: a copy of it is the same, and one that
@@ -102,7 +102,7 @@ def identity_of(config, images):
 
     Args:
         config: `SplitConfig`.
-        images: int, how many there are of the split.
+        source: what was opened of its split.
     """
     checkpoint = fingerprint(checkpoints.checkpoint_prefix(config.checkpoint_dir))
     fields = dataclasses.asdict(config)
@@ -110,7 +110,7 @@ def identity_of(config, images):
         fields.pop(name)
     directory = runs.place_of_data(config)
     known = {"checkpoint": checkpoint["sha256"], "step": checkpoint["step"]}
-    return {**fields, "dataset_dir": directory, "num_examples": images, **known}
+    return {**fields, "dataset_dir": directory, "num_examples": source.num_examples, **known, **marks_of_data(source)}
 
 
 def _last_byte(file):

@@ -37,7 +37,7 @@ from sact_tf.studies.lesion_resnet import report
 from sact_tf.studies.lesion_resnet.inputs import KINDS, check
 from sact_tf.studies.lesion_resnet.measuring import FINE_TUNED, Measurements, planned
 from sact_tf.studies.lesion_resnet.networks import Networks
-from sact_tf.studies.store import Store, fingerprint
+from sact_tf.studies.store import Store, fingerprint, marks_of_data
 from sact_tf.tasks import task_of
 from sact_tf.visualize import lesion_resnet_chart
 
@@ -91,7 +91,10 @@ def run(
 
 
 def _all_depends_on(inputs):
+    asked = (inputs.num_examples, None, None), (inputs.train_examples, None, "train")
+    data = [runs.open_data(runs.evaluation_of(inputs.adaptive, inputs.adaptive_prefix, *each)) for each in asked]
     return {
+        **marks_of_data(*data),
         "adaptive": fingerprint(inputs.adaptive_prefix),
         "vanilla": fingerprint(inputs.plain_prefix),
         "dataset": inputs.adaptive.dataset,

@@ -15,7 +15,7 @@ from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.studies.lesioned import LesionedNetwork
 from sact_tf.studies.stochastic_depth import plan, report, step_times
-from sact_tf.studies.store import Store, fingerprint
+from sact_tf.studies.store import Store, fingerprint, marks_of_data
 from sact_tf.tasks import task_of
 from sact_tf.training import train
 from sact_tf.visualize import stochastic_depth_charts as charts
@@ -79,7 +79,8 @@ def _scores(planned, directory, num_examples, log):
     """What the network of a run gets for each held-out image, measured once: list of floats."""
     config = runs.evaluation_of(planned.config, directory, num_examples)
     prefix = os.path.join(directory, f"model.ckpt-{planned.config.max_number_of_steps}")
-    store = Store(directory, {"checkpoint": fingerprint(prefix)["sha256"], "num_examples": config.num_examples})
+    of = {"checkpoint": fingerprint(prefix)["sha256"], "num_examples": config.num_examples}
+    store = Store(directory, of | marks_of_data(runs.open_data(config)))
     scores = store.read("scores")
     if scores is None:
         network = LesionedNetwork(config, log)

@@ -38,7 +38,7 @@ def rows_of(planned, scores, times):
                 "error": 1 - compared["score"],
                 "standard_error": compared["standard_error"],
                 "spread": compared["spread"],
-                "difference": -compared["difference"],
+                "difference": 0.0 - compared["difference"],
                 "difference_standard_error": compared["difference_standard_error"],
                 "p": compared["p"],
                 "seconds": step.seconds,
