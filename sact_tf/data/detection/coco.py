@@ -271,7 +271,7 @@ def _merged(categories):
         for number, name in found.items():
             if not isinstance(number, int) or not 0 <= number <= _MAX_NUMBER:
                 raise ValueError(
-                    f"{path}: the id of a category must be an int, from 0 to 2^63 - 1. Received: {str(number)[:100]}."
+                    f"{path}: the id of a category must be an int, from 0 to 2^63 - 1. Received: {repr(number)[:100]}."
                 )
             if names.setdefault(number, (name, path))[0] != name:
                 raise ValueError(

@@ -6,7 +6,7 @@ import re
 from sact_tf.data.class_names import is_background
 from sact_tf.progress import named
 
-WAY_OUT = "Download or export the annotations again, or give another --dataset_dir"
+WAY_OUT = "Download or export the annotations again, or give another directory"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Sizes are int32.
 MAX_SIDE = 2**31 - 1

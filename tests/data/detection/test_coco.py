@@ -133,7 +133,10 @@ def repeat(name):
 
 
 MISTAKES = {
-    "no JSON": (lambda content: '{"images": [', r"train2017\.json is no whole JSON file: .* Download or export"),
+    "no JSON": (
+        lambda content: '{"images": [',
+        r"json is no whole JSON file: .* give another directory\.$",
+    ),
     "a list": (lambda content: "[1]", r"lacks a list of images, annotations, categories.*found: a list"),
     "no categories": (remove("categories"), r"lacks a list of categories\. .*found: images, annotations\."),
     "picture twice": (repeat("images"), r"images share their id: 1\. Each must have its own"),
@@ -165,6 +168,7 @@ MISTAKES = {
         lambda content: content["categories"][2].update(id=10**20),
         r"from 0 to 2\^63 - 1.*: 10000",
     ),
+    "text as number": (lambda content: content["categories"][2].update(id="3"), r"int, from 0 .* Received: '3'\.$"),
     "no box": (lambda content: content.update(annotations=[]), "has 3 pictures and no box at all.*Give a split whose"),
     "nothing": (lambda content: content.update(annotations=[], images=[]), "has 0 pictures and no box at all"),
     "area": (
