@@ -334,3 +334,47 @@ def test_block_of_known_size_is_counted_symbolically():
     for unknown in (((None, 5), None), ((6, 5), None)):
         with pytest.raises(ValueError, match="BlockFlops"):
             flops.count_block(block, *unknown)
+
+
+class Refined(keras.Model):
+    """One block, three times: its `num_units` are those of the last."""
+
+    def __init__(self, repeat):
+        super().__init__(name="refined")
+        self.repeat = repeat
+        self.block = AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "act", name="only")
+
+    def call(self, features):
+        def step(index, state):
+            returned = self.block(state[0])
+            return returned["features"], returned["num_units"]
+
+        features, num_units = self.repeat(
+            0, 3, step, (features, keras.ops.zeros(keras.ops.shape(features)[:1], "int32"))
+        )
+        return {"features": features, "only/num_units": num_units}
+
+
+def in_python(start, end, step, state):
+    for index in range(start, end):
+        state = step(index, state)
+    return state
+
+
+@pytest.mark.parametrize("repeat", [in_python, keras.ops.fori_loop])
+def test_block_that_runs_several_times_is_refused_in_loops_too(images, repeat):
+    model = Refined(repeat)
+    with pytest.raises(ValueError, match=r"'only' of 'refined' must run once(.|\n)*BlockFlops"):
+        flops.count(model, model(images), image_size=(HEIGHT, WIDTH))
+
+
+def test_counting_may_be_repeated(images):
+    model = Refined(lambda start, _, step, state: step(start, state))
+    outputs = model(images)
+
+    def add(_, total):
+        return total + flops.count(model, outputs, image_size=(HEIGHT, WIDTH))["flops"]
+
+    # First in the loop, where sizes are not known yet.
+    total = tf.function(lambda: keras.ops.fori_loop(0, 3, add, keras.ops.zeros((2,), "int64")))()
+    np.testing.assert_array_equal(total, 3 * flops.count(model, outputs, image_size=(HEIGHT, WIDTH))["flops"])

@@ -72,14 +72,15 @@ def input_sizes(model, blocks, image_size, kept=()):
 
 
 def _trace(model, blocks, image_size):
-    entered, lesioned = {}, []
+    entered, lesioned, repeats = {}, [], _loops()
 
     def watch(name, block):
         def run(features, training=None):
             if _leaves_units_out(block):
                 lesioned.append(name)
             times, height, width, _ = features.shape
-            entered.setdefault(name, []).append([height, width, times])
+            # In a loop nobody knows how often.
+            entered.setdefault(name, []).append([height, width, None if repeats() else times])
             with run_blocks_by({}):  # by itself
                 specs = block.compute_output_spec(keras.KerasTensor(features.shape, dtype=features.dtype))
             return {key: ops.zeros(spec.shape, spec.dtype) for key, spec in specs.items()}
@@ -107,6 +108,26 @@ def _trace(model, blocks, image_size):
                 f"counted afterwards. Received: sizes (height, width, times) {found}. {_WITHIN}"
             )
     return {name: found[0] for name, found in entered.items()}, lesioned
+
+
+def _loops():
+    """Returns a function that tells whether what TensorFlow traces at the moment is within a loop that began later."""
+    if keras.backend.backend() != "tensorflow":
+        return lambda: False
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util_v2
+
+    outside = tf.compat.v1.get_default_graph()
+
+    def repeats():
+        graph = tf.compat.v1.get_default_graph()
+        while graph not in (None, outside):
+            if control_flow_util_v2.in_while_loop_defun(graph):
+                return True
+            graph = getattr(graph, "outer_graph", None)
+        return False
+
+    return repeats
 
 
 def _leaves_units_out(block):
