@@ -107,6 +107,8 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refused(404, "There is no such page.")
             self._send(200, *self.server.page[path])
 
+    do_HEAD = do_GET
+
     def do_POST(self):
         """`/look?epsilon=&size=&picture=&scale=`: the bytes of a photograph to what is seen on it."""
         with self._refusals():
@@ -198,7 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def version_string(self):
         """What the Server header says."""

@@ -34,11 +34,12 @@ def test_the_page_comes_from_here_alone_and_is_told_to_stay_here(serve):
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "unsafe" not in policy and "frame-ancestors 'none'" in policy
         assert headers["X-Content-Type-Options"] == "nosniff" and headers["Cache-Control"] == "no-store"
+        assert page.request("HEAD", path)[::2] == (200, b"")
     about = json.loads(page.request("GET", "/about")[2])
     assert about["epsilon"] is None and about["model_type"] == "vanilla" and not about["is_detector"]
     for path in ("/../server.py", "/page/index.html", "/look"):
         assert page.request("GET", path)[0] == 404
-    assert page.request("POST", "/", b"x")[0] == 404
+    assert page.request("POST", "/", b"x")[0] == 404 and page.request("HEAD", "/look")[::2] == (404, b"")
 
 
 def test_controls_have_labels():
