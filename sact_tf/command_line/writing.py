@@ -5,6 +5,8 @@ import errno
 import os
 import re
 
+from sact_tf.data.directories import missing
+
 _FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "your share of the disk is used up"}
 _FULL_MESSAGES = ("No space left on device", "Disk quota exceeded")
 # Of one file, where others can still be written: a limit of the shell, `ulimit -f`, or of the file system.
@@ -82,4 +84,6 @@ def make_directory(path, flag):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(probe)
     except OSError as error:
+        if os.path.islink(path) and not os.path.exists(path):
+            raise OSError(f"{missing(path)}. Give another --{flag}.") from error
         raise explained(path, flag, error) from error

@@ -53,3 +53,6 @@ def test_what_is_no_directory_is_named(tmp_path):
         writing.make_directory(tmp_path / "file", "run_dir")
     with pytest.raises(OSError, match=r"below cannot be written: Not a directory\. Give"):
         writing.make_directory(tmp_path / "file" / "below", "run_dir")
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(OSError, match=r"link is a link to gone, which does not exist\. Give another --run_dir\.$"):
+        writing.make_directory(tmp_path / "link", "run_dir")
