@@ -48,12 +48,31 @@ class PonderWeight:
             import tensorflow as tf
 
             costs = [cost for cost in costs if not (tf.executing_eagerly() and tf.is_symbolic_tensor(cost))]
+            for cost in costs:
+                _refuse_out_of_scope(cost)
         # Keras adds all losses of a model up, which are of this dtype.
         return [ops.cast(self.tensor() * cost, keras.config.floatx()) for cost in costs]
 
     def tensor(self):
         """The weight as a float32 scalar; on backends other than TensorFlow, a constant of what is compiled."""
         return ops.convert_to_tensor(self._value or 0.0 if self._variable is None else self._variable, dtype="float32")
+
+
+def _refuse_out_of_scope(cost):
+    """Raises ValueError for a tensor of a graph within the one that is traced: nothing outside can read it."""
+    import tensorflow as tf
+
+    if not tf.is_symbolic_tensor(cost):
+        return
+    graph = tf.compat.v1.get_default_graph()
+    while graph not in (None, cost.graph):
+        graph = getattr(graph, "outer_graph", None)
+    if graph is None:
+        raise ValueError(
+            "A block with a `ponder_weight` ran within a loop, a condition or a function, which its ponder cost is not "
+            "known outside of. Make it with ponder_weight=None, return its `ponder_cost` from there, and add that to "
+            f"the loss. Received: {cost.name}"
+        )
 
 
 def _untracked_variable(value):

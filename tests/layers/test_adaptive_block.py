@@ -508,6 +508,26 @@ def test_ponder_weight_takes_effect_in_the_next_step_of_what_is_compiled(jit_com
     assert seen == pytest.approx([0.0, 2 * 2.25, 0.5 * 2.25, 0.0])
 
 
+def test_ponder_weight_of_a_block_in_a_condition_is_refused_with_the_way_out():
+    block = AdaptiveBlock.from_config(
+        {**counting_block("sact", 3).get_config(), "ponder_weight": 0.1, "name": "inside"}
+    )
+
+    class Conditional(keras.Model):
+        def call(self, features):
+            def run():
+                return block(features)["features"]
+
+            return keras.ops.cond(keras.ops.max(features) > 0, run, lambda: features)
+
+    model = Conditional()
+    model.block = block
+    features = probabilities_as_features([[0.5, 0.6], [1.0, 0.0]])
+    model(features)
+    with pytest.raises(ValueError, match=r"ponder_weight=None(.|\n)*inside"):
+        tf.function(lambda features: (model(features), model.losses))(tf.constant(features))
+
+
 def test_ponder_weight_that_compiled_functions_would_not_notice_is_refused():
     model, block = weighted_model(None)
     block.ponder_weight = 0.5
