@@ -283,11 +283,14 @@ def explain_damage(source, index):
 def plain_error(error):
     """What TensorFlow makes of an error that a person can read, turned back; None for other errors.
 
-    That is a `BadRecord` that was raised while it read, and a check in a graph, which is a sentence and what came.
+    That is a `BadRecord` that was raised while it read, a file that is not there any more, and a check in a graph,
+    which is a sentence and what came.
     """
     message = error.message or ""
     if match := re.search(r"BadRecord: (.*)", message):
         return BadRecord(match[1])
+    if match := re.search(r"^\w+Error: \[Errno \d+\] (.+)$", message, re.MULTILINE):
+        return OSError(f"The data cannot be read any more: {match[1]}. Bring them back, and start again.")
     if match := re.search(r"assertion failed: \[(.+?)\] (\[.*?\])", message):
         return ValueError(f"{match[1]} {match[2]}")
     return None

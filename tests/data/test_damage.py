@@ -69,6 +69,14 @@ def in_bytes(source):
     return source._replace(decode=decode)
 
 
+def test_data_that_are_taken_away_meanwhile_end_in_a_sentence(write, jpeg, tmp_path):
+    source = in_bytes(write([example(jpeg, 5)] * 3))
+    os.rename(tmp_path / "train-00000-of-00001", tmp_path / "elsewhere")
+    expected = r"^The data cannot be read any more: No such file .*'.*train-00000-of-00001'\. Bring them back"
+    with pytest.raises(OSError, match=expected), pipeline.plain_errors():
+        next(iter(pipeline.evaluation_batches(source, 2)))
+
+
 def message_of(iterator):
     with pytest.raises(records.BadRecord) as error, pipeline.plain_errors():
         next(iterator)
