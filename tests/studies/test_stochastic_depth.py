@@ -121,6 +121,7 @@ def test_every_depth_is_trained_in_every_way_with_every_seed():
         ({"survival": [float("nan")]}, "above 0 and below 1"),
         ({"survival": []}, "at least one"),
         ({"survival": [0.5, 0.5]}, "each once"),
+        ({"survival": [0.1234567, 0.12345671]}, "named by their survival probability in six digits"),
         ({"models": []}, "depths of networks"),
         ({"models": ["1", " 1"]}, "each once"),
         ({"models": ["1", "0"]}, "--models=1,0 is not for the cifar network.*Received: model='0'"),

@@ -55,6 +55,10 @@ def plan(models, survival, seeds, dataset, **changes):
     _check_each("seeds", seeds, "ints, at least 0", lambda value: isinstance(value, int) and value >= 0)
     found = pipeline.num_classes_of(dataset, changes.get("dataset_dir"))
     own = {"num_classes": found} if found else {}
+    if len({f"{probability:g}" for probability in survival}) < len(survival):
+        raise ValueError(
+            f"Runs are named by their survival probability in six digits. Give each once. Received: survival={survival}"
+        )
     planned = []
     for model in models:
         for probability in (1.0, *survival):
