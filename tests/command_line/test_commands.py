@@ -113,7 +113,7 @@ def test_a_full_disk_ends_a_study_in_a_sentence_with_its_directory(monkeypatch, 
     monkeypatch.setattr(command_line.flags, "FLAGS", flags)
     absl.flags.DEFINE_string("run_dir", "runs/study", "", flag_values=flags)
     flags.mark_as_parsed()
-    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    monkeypatch.setattr(command_line.app, "run", lambda guarded, **how: guarded(["command"]))
     with pytest.raises(SystemExit):
         command_line.run(full, writes_to="run_dir")
     expected = "error: runs/study cannot be written: the disk is full. Make space, or give another --run_dir.\n"
@@ -127,7 +127,7 @@ def test_a_command_reads_pictures_of_many_pixels_without_a_warning(monkeypatch):
         assert pictures.read_picture(content.getvalue()).shape == (2, 4, 3)
 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
-    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    monkeypatch.setattr(command_line.app, "run", lambda guarded, **how: guarded(["command"]))
     with warnings.catch_warnings(record=True) as caught:
         command_line.run(read)
     assert not caught
@@ -139,7 +139,7 @@ def test_a_command_of_several_networks_says_nothing_of_their_traces(monkeypatch,
             tf.function(lambda: 1, autograph=False)()
         tf.get_logger().warning("Something else.")
 
-    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    monkeypatch.setattr(command_line.app, "run", lambda guarded, **how: guarded(["command"]))
     caplog.set_level("WARNING", logger="tensorflow")
     command_line.run(trace)
     assert caplog.messages == ["Something else."]
@@ -149,7 +149,7 @@ def test_an_interrupted_command_ends_without_a_traceback(monkeypatch, capsys):
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    monkeypatch.setattr(command_line.app, "run", lambda guarded, **how: guarded(["command"]))
     with pytest.raises(SystemExit) as stopped:
         command_line.run(interrupted)
     assert stopped.value.code == 130
