@@ -171,7 +171,7 @@ def test_what_the_system_refuses_is_said_in_a_sentence(monkeypatch, capsys, erro
     def refused():
         raise error
 
-    monkeypatch.setattr(command_line.app, "run", lambda guarded: guarded(["command"]))
+    monkeypatch.setattr(command_line.app, "run", lambda guarded, **how: guarded(["command"]))
     with pytest.raises(SystemExit) as ended:
         command_line.run(refused)
     assert ended.value.code == 1 and re.search(expected, capsys.readouterr().err, re.M)

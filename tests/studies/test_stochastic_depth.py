@@ -49,10 +49,9 @@ def test_both_kinds_are_trained_and_what_was_found_is_written(studied):
 
 
 def test_a_training_that_goes_wrong_is_told_by_the_flags_of_the_study(tmp_path):
-    with (
-        run_lock(str(tmp_path / "constant_1_seed0")),
-        pytest.raises(DirectoryInUse, match=r"give another --run_dir\.$"),
-    ):
+    directory = tmp_path / "constant_1_seed0"
+    directory.mkdir()
+    with run_lock(str(directory)), pytest.raises(DirectoryInUse, match=r"give another --run_dir\.$"):
         stochastic_depth.run(str(tmp_path), **STUDY, **RECIPE, log=lambda line: None)
 
 
