@@ -8,6 +8,7 @@ moment, batch normalization folded into them. The rooms, from the outside in:
 - `rows`: the positions that are still computed, as rows of a matrix, with a drawn example;
 - `units`, `branches`: residual units and halting branches on such rows, and on whole maps; `tensors` is their smallest
   parts;
+- `memory`: what is given back to the system once an engine is there;
 - `onnx`: the same as a graph of ONNX;
 - `description`, `folding`: what a block is, with batch normalization folded into its kernels, once, when a model is
   compiled: plain figures, which know nothing of TensorFlow.
@@ -23,7 +24,7 @@ from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import AdaptiveBlock, run_blocks_by
 from sact_tf.layers.freezing import parts_of
 from sact_tf.models import FasterRCNN
-from sact_tf.sparse import onnx
+from sact_tf.sparse import memory, onnx
 from sact_tf.sparse.blocks import make_runner
 from sact_tf.sparse.detector_input import DetectorInput
 from sact_tf.sparse.images import ImageInput
@@ -145,13 +146,19 @@ class Engine(tf.Module):
             function = tf.function(run, input_signature=[self._input.signature(kind)], autograph=False)
             return function
 
-        self._function_of = function_of
+        self._function_of, self._run_before = function_of, 0
         self.serve = function_of(self._input.kind)
         self.serve.get_concrete_function()
 
     def __call__(self, inputs):
         _refuse_xla()
-        return self._input.run(self._function_of, inputs)
+        outputs = self._input.run(self._function_of, inputs)
+        functions = self._function_of.cache_info().currsize
+        if functions > self._run_before and tf.executing_eagerly():
+            # Its first run has left what TensorFlow optimized its graph with.
+            self._run_before = functions
+            memory.give_back()
+        return outputs
 
     def __copy__(self):
         return self

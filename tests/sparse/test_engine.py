@@ -565,3 +565,16 @@ def test_block_that_its_model_always_calls_in_another_way_is_rejected(call, mess
     model(np.zeros((1, 4, 5, 8), "float32"))
     with pytest.raises(ValueError, match=f"(?s){message}"):
         sparse.compile(model)
+
+
+def test_what_the_first_run_leaves_free_is_given_back_once(networks, make_images, monkeypatch):
+    calls = []
+    monkeypatch.setattr(sparse.memory, "give_back", lambda: calls.append(True))
+    engine = sparse.compile(networks("cifar", "sact")[0])
+    images = make_images(1, 32, 32)
+    # In the graph of another function it is not known when it has run.
+    tf.function(engine)(images)
+    assert not calls
+    for _ in range(2):
+        engine(images)
+        assert len(calls) == 1

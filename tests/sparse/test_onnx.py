@@ -352,7 +352,7 @@ def test_engine_in_python_is_its_own_copy_and_neither_pickled_nor_traced(network
 def test_what_reading_leaves_free_is_given_back_where_the_c_library_can(networks, monkeypatch, able):
     given_back, made = [], []
     library = types.SimpleNamespace(**({"malloc_trim": given_back.append} if able else {}))
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: made.append(name) or library)
+    monkeypatch.setattr(sparse.memory.ctypes, "CDLL", lambda name: made.append(name) or library)
     runtime.runner(network.write_network(networks("cifar", "vanilla")).SerializeToString())
     assert made == [None] and given_back == [0] * able
 

@@ -1,8 +1,5 @@
 """Networks in ONNX Runtime: as functions of this process, and the proof that a file gives the model's answers."""
 
-import ctypes
-import os
-
 import numpy as np
 import onnxruntime
 import tensorflow as tf
@@ -10,6 +7,7 @@ import tensorflow as tf
 from sact_tf import flops
 from sact_tf.data.preprocessing import evaluation_image
 from sact_tf.data.whole_files import write_atomically
+from sact_tf.sparse import memory
 from sact_tf.sparse.images import ImageInput
 from sact_tf.sparse.onnx import preprocessing
 from sact_tf.sparse.onnx.network import IMAGES, write_network
@@ -180,17 +178,6 @@ def runner(model):
         raise ValueError(
             f"ONNX Runtime {onnxruntime.__version__} cannot read the network: {error}. It was tried with 1.19 to 1.32."
         ) from error
-    _give_memory_back()
+    memory.give_back()
     names = [output.name for output in session.get_outputs()]
     return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
-
-
-def _give_memory_back():
-    """Has the C library return to the system what reading a network has left free, where it can.
-
-    It is more than the weights, in pieces too small for the features of a batch, which would come on top of it.
-    """
-    library = ctypes.CDLL(None) if os.name == "posix" else None
-    # Of glibc; others have no such pieces, or keep no more than they need.
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
