@@ -33,6 +33,7 @@ __all__ = [
     "VARIABLES_KEY",
     "checkpoint_prefix",
     "global_step",
+    "has_averages",
     "initialize_from",
     "latest_named",
     "load",
@@ -145,6 +146,11 @@ def _way_out(problems, class_scopes):
     )
 
 
+def has_averages(path):
+    """Whether the checkpoint at a path, as in `load_release_checkpoint`, has moving averages of its weights."""
+    return bool(_averages_in(opened(path)))
+
+
 def load_averages(model, path):
     """Sets the trainable variables of a model to the moving averages that a training run kept of them.
 
@@ -156,7 +162,7 @@ def load_averages(model, path):
         FileNotFoundError, ValueError: as there; ValueError also if the run kept none.
     """
     reader = opened(path)
-    keys = keys_under(AVERAGES_KEY, reader.get_variable_to_shape_map())
+    keys = _averages_in(reader)
     if not keys:
         raise ValueError(
             f"The checkpoint {path} has no moving averages; they are kept by training with --moving_average_decay. "
@@ -166,6 +172,10 @@ def load_averages(model, path):
     values = {name: read(reader, key, path) for name, key in keys.items()}
     for name, value in values.items():
         named[name].assign(value)
+
+
+def _averages_in(reader):
+    return keys_under(AVERAGES_KEY, reader.get_variable_to_shape_map())
 
 
 def read_momentums(model, path):

@@ -150,6 +150,12 @@ def _start(trainer, prefix, config, names, log):
         same_classes = checkpoints.initialize_from(trainer.model, path, skip_logits=skip_logits)
         left_out = "halting branches and logits" if skip_logits else "halting branches"
         log(f"Starting from {path}, all but the {left_out}")
+        if checkpoints.has_averages(path):
+            log(
+                "It starts from the weights of the last step there, not from their moving averages, which evaluation "
+                "takes. To start from the averages of a network that classifies, write them with "
+                f"python -m sact_tf.export --format=release --checkpoint_dir={path} --output_dir=..., and start there."
+            )
         configs.compare_start(path, config, log)
         if same_classes:
             trained_classes.compare_start(path, names, log)

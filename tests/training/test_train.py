@@ -17,7 +17,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context
 
-from sact_tf import checkpoints, config, training
+from sact_tf import checkpoints, config, export, training
 from sact_tf.data import pipeline
 from sact_tf.models.build import build_model
 from sact_tf.progress import print_line
@@ -213,6 +213,37 @@ def test_moving_averages_of_the_weights_are_kept_and_evaluated(tmp_path):
     checkpoints.load_averages(model, result["checkpoint"])
     assert not np.array_equal(kernel.numpy(), last)
     np.testing.assert_allclose(kernel.numpy(), last, atol=0.1)
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_start_from_a_run_with_averages_says_which_weights_it_takes_and_how_to_take_the_others(tmp_path):
+    run, written, model = tmp_path / "run", tmp_path / "averages", build_model(plain_config().model, 40)
+    kept = training.train(plain_config(moving_average_decay=0.5, learning_rate=0.01), str(run))["checkpoint"]
+    export.export(
+        config.ExportConfig(
+            model=plain_config().model,
+            dataset="cluttered_digits",
+            image_size=40,
+            checkpoint_dir=str(run),
+            use_moving_average=True,
+            output_dir=str(written),
+            format="release",
+        ),
+        log=lambda line: None,
+    )
+    for start, load, says_so in [
+        (run, checkpoints.load_release_checkpoint, True),
+        (written, checkpoints.load_averages, False),
+    ]:
+        lines = []
+        beginning = plain_config(finetune_path=str(start), max_number_of_steps=1, learning_rate=1e-30)
+        begun = training.train(beginning, str(tmp_path / f"from_{start.name}"), log=lines.append)["checkpoint"]
+        said = f"export --format=release --checkpoint_dir={start} "
+        assert any("not from their moving averages" in line and said in line for line in lines) == says_so
+        load(model, kept)
+        wanted = model.logits_conv.kernel.numpy()
+        checkpoints.load_release_checkpoint(model, begun)
+        np.testing.assert_array_equal(model.logits_conv.kernel.numpy(), wanted)
 
 
 def test_a_run_without_moving_averages_says_so(trained):
