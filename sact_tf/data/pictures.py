@@ -163,13 +163,25 @@ def _grey(picture):
 
 def _unknown(source):
     """Why a file is of no format that is known."""
-    if isinstance(source, bytes):
-        start = source[:16]
-    else:
-        with open(source, "rb") as file:
-            start = file.read(16)
+    start = _start_of(source)
     if not start:
         return "the file is empty"
-    if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1"):
+    if is_heic(source):
         return "it is a HEIC picture, which cannot be read here. Make a JPEG of it"
     return "it is no picture in a format that can be read, such as JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF"
+
+
+def is_heic(source):
+    """Whether a path is of a file, or bytes are those of one, that is a HEIC picture, as telephones take them."""
+    try:
+        start = _start_of(source)
+    except OSError:  # a link to nothing, or what may not be read
+        return False
+    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"mif1", b"msf1")
+
+
+def _start_of(source):
+    if isinstance(source, bytes):
+        return source[:16]
+    with open(source, "rb") as file:
+        return file.read(16)

@@ -17,6 +17,7 @@ SYSTEM_NAMES = {
 BESIDE, HIDDEN, NO_PICTURE = "beside the class folders", "hidden or of a system", "no picture"
 EMPTY, ABOVE, NO_FILE = "class folder without pictures", "link to a folder above", "neither file nor folder"
 OUTPUT, NOTHING = "the folder that is written to", "link to nothing"
+HEIC = "HEIC pictures, which cannot be read here (make JPEGs of them)"
 MAX_NAMED = 3
 
 
@@ -121,7 +122,7 @@ class _Reader:
                     self.log(f"{self.found} pictures found so far")
                 yield entry.path
             else:
-                self.leave_out(NO_PICTURE, entry)
+                self.leave_out(HEIC if pictures.is_heic(entry.path) else NO_PICTURE, entry)
 
 
 def _is(kind):

@@ -41,6 +41,17 @@ def test_a_picture_without_an_ending_is_told_by_its_content(tmp_path):
     assert str(folder) == "2 pictures of 1 class. Left out: no picture 2 (a/list.csv, a/notes.txt)"
 
 
+def test_pictures_of_telephones_that_cannot_be_read_are_called_what_they_are(tmp_path):
+    make(tmp_path, "a/1.jpg")
+    (tmp_path / "a" / "IMG_2.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    (tmp_path / "a" / "link.heic").symlink_to("nowhere.heic")
+    folder = class_folders.read_folder(tmp_path)
+    assert str(folder) == (
+        "1 picture of 1 class. Left out: HEIC pictures, which cannot be read here (make JPEGs of them) 1 "
+        "(a/IMG_2.HEIC); no picture 1 (a/link.heic)"
+    )
+
+
 def test_what_systems_and_programs_leave_behind_is_left_out_and_said(tmp_path):
     make(tmp_path, "a/1.jpg", "a/._1.jpg", ".ipynb_checkpoints/1-checkpoint.jpg", "__MACOSX/a/1.jpg", "a/Thumbs.db")
     make(tmp_path, "a/@eaDir/1.jpg", ".DS_Store", "a/sub/.ipynb_checkpoints/2.jpg", "desktop.ini", "lost+found/3.jpg")
