@@ -110,6 +110,9 @@ def test_export_that_is_there_is_replaced_only_when_told_to(exported, config, mo
     with pytest.raises(FileExistsError, match="is no export of maps"):
         export_maps.check_export_path(__file__, overwrite=True)
     assert export_maps.check_export_path(exported, overwrite=True) == os.path.realpath(exported)
+    for directory in (str(tmp_path), f"{tmp_path}/new/"):
+        with pytest.raises(IsADirectoryError, match=r"this is a directory\. Give a file in it, such as .*/maps\.h5"):
+            export_maps.check_export_path(directory, overwrite=True)
 
 
 def test_kill_leaves_no_file_and_the_next_start_goes_on_to_the_same_numbers(start_script, config, model, tmp_path):

@@ -70,8 +70,14 @@ def check_export_path(path, overwrite):
 
     Raises:
         FileExistsError: if not.
+        IsADirectoryError: if the path is one of a directory.
     """
     resolved = os.path.realpath(os.path.expanduser(path))
+    if os.path.isdir(resolved) or not os.path.basename(path):
+        raise IsADirectoryError(
+            "--export_path is the HDF5 file that is written, and this is a directory. Give a file in it, such as "
+            f"{os.path.join(path, 'maps.h5')}. Received: {path}"
+        )
     if not os.path.lexists(resolved):
         return resolved
     if not is_export(resolved):
