@@ -66,7 +66,7 @@ def train(
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
         TrainingDiverged: if loss or weights become NaN or infinite; the last checkpoint before that is kept.
         WorkerLost: if another worker stops.
-        SystemExit: on SIGTERM or SIGINT, after saving.
+        SystemExit: on SIGTERM, SIGINT or SIGHUP, after saving.
     """
     check_weights_may_change()
     _check_rule(config, kept_units)

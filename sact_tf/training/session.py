@@ -77,7 +77,7 @@ class Session:
         self.train_log_dir = train_log_dir
         self.chief = chief
         self._print = log
-        self.writer = tf.summary.create_file_writer(train_log_dir) if chief else tf.summary.create_noop_writer()
+        self.writer = self._make_writer()
         self.save_timer = Timer(save_interval_secs)
         self.summary_timer = Timer(save_summaries_secs)
         self.log_timer = Timer(self.LOG_SECS)
@@ -89,11 +89,19 @@ class Session:
         # Since which step every look showed a network that does not halt, or halts at once; whether that was said.
         self.wrong_since, self.remarked = None, False
 
+    def _make_writer(self):
+        if not self.chief:
+            return tf.summary.create_noop_writer()
+        try:
+            return tf.summary.create_file_writer(self.train_log_dir)
+        except tf.errors.OpError as error:
+            raise self._not_written("The file of the summaries", error) from error
+
     def run(self, source):
         """Runs all steps that are left; returns the dict of `sact_tf.training.train`.
 
-        On SIGTERM or SIGINT (Ctrl-C) saves after the step that runs, and raises SystemExit; so it does where its lines
-        cannot be written any more, which ends in their OSError.
+        On SIGTERM, SIGINT (Ctrl-C) or SIGHUP (its terminal is closed) saves after the step that runs, and raises
+        SystemExit; so it does where its lines cannot be written any more, which ends in their OSError.
         """
         step, started = self.trainer.steps_done(), time.monotonic()
         handlers = self._catch_signals()
@@ -178,7 +186,7 @@ class Session:
         return iter(self.trainer.strategy.distribute_datasets_from_function(dataset))
 
     def _catch_signals(self):
-        """Has SIGTERM and SIGINT noted instead of ending the process at once; returns the handlers before."""
+        """Has signals that end a process noted instead; returns the handlers before. `nohup` has SIGHUP ignored."""
         if threading.current_thread() is not threading.main_thread():
             return {}
 
@@ -186,7 +194,8 @@ class Session:
             del frame
             self.signal = signal.Signals(number)
 
-        return {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        closes = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+        return {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT, *closes)}
 
     def _check_finite(self):
         """Names the first step whose loss was not a number; called before anything is reported or saved."""
@@ -281,7 +290,9 @@ class Session:
             raise self._not_written(f"The checkpoint of step {step}", error) from error
 
     def _not_written(self, what, error):
-        latest, reason = self.manager.latest_checkpoint or "none", preprocessing.reason_of(str(error))
+        # On a full disk the reason is a line, and what TensorFlow's writer did then are others.
+        latest = self.manager.latest_checkpoint or "none"
+        reason = preprocessing.reason_of(str(error).split("\n")[0])
         way_out = "Raise the limit of files (ulimit -f)" if "File too large" in reason else "Free some space"
         return OSError(
             f"{what} cannot be written: {reason}. The last complete checkpoint: {latest}. {way_out} and start again "

@@ -159,6 +159,24 @@ def test_a_signal_does_not_stop_the_last_save(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("without_graphs")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_run_whose_terminal_is_closed_saves_first_unless_nohup_keeps_it_going(tmp_path, ignored):
+    def close(line):
+        if line.startswith("step 1/"):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    # Where it is not noted the test is to fail, and not to end all tests.
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else lambda number, frame: pytest.fail("not noted"))
+    stopped = contextlib.nullcontext() if ignored else pytest.raises(SystemExit, match=f"^{128 + signal.SIGHUP}$")
+    try:
+        with stopped:
+            training.train(plain_config(max_number_of_steps=2), str(tmp_path), log=close)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert tf.train.latest_checkpoint(tmp_path).endswith("model.ckpt-2" if ignored else "model.ckpt-1")
+
+
+@pytest.mark.usefixtures("without_graphs")
 def test_a_run_whose_lines_nobody_reads_any_more_saves_first(tmp_path):
     reader, written = os.pipe()
     os.close(reader)
@@ -198,6 +216,17 @@ def test_what_cannot_be_written_is_said_without_the_words_of_tensorflow(tmp_path
     monkeypatch.setattr(tf.train.CheckpointManager, "save", save)
     with pytest.raises(
         OSError, match=rf"^The checkpoint of step 1 cannot be written: x/part-0; {reason}\. .* {way_out}"
+    ):
+        training.train(plain_config(max_number_of_steps=1), str(tmp_path))
+
+
+def test_a_disk_without_room_for_a_file_of_summaries_is_said_in_a_sentence(tmp_path, monkeypatch):
+    def make_writer(path):
+        raise tf.errors.ResourceExhaustedError(None, None, f"{path}/events; No space left on device\n\tFailed to flush")
+
+    monkeypatch.setattr(tf.summary, "create_file_writer", make_writer)
+    with pytest.raises(
+        OSError, match=r"^The file of the summaries cannot .*/events; No space left on device\. The last "
     ):
         training.train(plain_config(max_number_of_steps=1), str(tmp_path))
 
