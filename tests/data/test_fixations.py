@@ -101,6 +101,21 @@ def test_points_outside_are_counted_and_left_out_and_so_are_pictures_without_any
     assert any(line.startswith("2 pictures without fixations are left out: below/b$1$.png, c.png") for line in lines)
 
 
+@pytest.mark.parametrize(("stored", "written"), [("e\u0301", "\u00e9"), ("\u00e9", "e\u0301")])
+def test_names_are_the_same_however_accents_and_folders_are_written(points, stored, written):
+    picture(points / "images" / "below" / f"{stored}.png")
+    write_points(points, [(f"below\\{written}.png", 3, 4)], ("image", "x", "y"))
+    assert [each.name for each in read_fixations("folder", str(points)).images] == ["below/\u00e9.png"]
+    picture(points / "images" / "below" / f"{written}.png")
+    with pytest.raises(ValueError, match="Two pictures differ in how accents are put together alone"):
+        read_fixations("folder", str(points))
+    (points / "images" / "below" / f"{written}.png").unlink()
+    (points / "fixations.csv").unlink()
+    for name in ("a", "below/b$1$", f"below/{written}"):
+        fixation_map(points / "fixation_maps" / f"{name}.png", (40, 10) if "$" in name else SIZE, ((3, 7),))
+    assert len(read_fixations("folder", str(points)).images) == 3
+
+
 def test_swapped_coordinates_are_suspected_before_all_of_them_are_outside(points):
     lines = []
     rows = [("a.png", 5, x) for x in range(30)]

@@ -14,6 +14,7 @@ import os
 import numpy as np
 
 from sact_tf.data import pictures
+from sact_tf.data.class_names import composed
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.fixations.viewed import Found, check_pairs, listed
 from sact_tf.progress import Timer, one_line
@@ -75,7 +76,7 @@ def _read_map(path):
 
 def _with_points(paths, images, path):
     try:
-        points = _read_points(path)
+        points = _read_points(path, paths)
     except csv.Error as error:
         raise ValueError(
             f"{one_line(path)} is no table of values separated by commas: {error}. Is a quote opened and not closed?"
@@ -88,8 +89,8 @@ def _with_points(paths, images, path):
         yield Found(paths[name], name, os.path.dirname(name), observers)
 
 
-def _read_points(path):
-    """Dict from names of pictures to dicts from observers to lists of points."""
+def _read_points(path, paths):
+    """Dict from names of pictures, of which `paths` has those that there are, to dicts from observers to points."""
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file, skipinitialspace=True)
         columns = reader.fieldnames or []
@@ -115,7 +116,10 @@ def _read_points(path):
                     f"Line {reader.line_num} of {one_line(path)} has no numbers for x and y. Received: "
                     f"x={row['x']!r}, y={row['y']!r}"
                 ) from error
-            name = os.path.normpath(row["image"] or "")
+            name = composed(os.path.normpath(row["image"] or ""))
+            if name not in paths:
+                # As Windows writes folders.
+                name = os.path.normpath(name.replace("\\", "/"))
             found.setdefault(name, {}).setdefault(row.get("observer") or "", []).append(point)
     return found
 
@@ -128,7 +132,13 @@ def _pictures_below(directory):
         for name in names:
             path = os.path.join(folder, name)
             if name.lower().endswith(pictures.ENDINGS) and not name.startswith("."):
-                found[os.path.relpath(path, directory)] = path
+                short = composed(os.path.relpath(path, directory))
+                if short in found:
+                    raise ValueError(
+                        "Two pictures differ in how accents are put together alone, so that it is not clear whose "
+                        f"fixations are whose: {one_line(found[short])} is there twice. Rename one of them."
+                    )
+                found[short] = path
     return found
 
 
