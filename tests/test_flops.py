@@ -8,6 +8,7 @@ import tensorflow as tf
 import sact_tf
 from sact_tf import flops
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit
+from sact_tf.models import Backbone
 
 # Release: networks of which it counted FLOPs, with 1001 and 10 classes, in images of these sizes.
 RELEASE_SIZES = {"imagenet": 224, "cifar": 32}
@@ -79,6 +80,45 @@ def test_total_is_stem_blocks_and_logits():
     np.testing.assert_array_equal(counted["block_2/flops"], [second] * 3)
     np.testing.assert_array_equal(counted["block_3/flops"], [third] * 3)
     np.testing.assert_array_equal(counted["flops"], [stem + first + second + third + logits] * 3)
+
+
+def backbone_on(*stem):
+    return Backbone(list(stem), {"one": AdaptiveBlock([BasicUnit(6)], "act")}, (None, None, 3), 1)
+
+
+def test_stem_of_ones_own_costs_what_its_kernels_do():
+    backbone = backbone_on(
+        keras.layers.ZeroPadding2D(2),
+        keras.layers.Conv2D(4, 5, strides=2),
+        keras.layers.SeparableConv2D(6, 3, strides=3, padding="same"),
+        keras.layers.MaxPooling2D(2, padding="same"),
+    )
+    outputs = backbone(np.zeros((2, 13, 20, 3), "float32"))  # (7, 10), (3, 4), (2, 2)
+    counted = flops.count(backbone, outputs)
+    stem = 2 * (7 * 10 * 25 * 3 * 4 + 3 * 4 * (9 * 4 + 4 * 6))
+    np.testing.assert_array_equal(counted["flops"], [stem + 2 * 4 * (2 * 9 * 6 * 6)] * 2)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv2D(6, 3),
+        keras.layers.Conv2D(6, 3, strides=(2, 1), padding="same"),
+        keras.layers.MaxPooling2D(2),
+        keras.layers.ZeroPadding2D(1),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_stem_whose_sizes_would_be_counted_wrong_is_refused(layer):
+    backbone = backbone_on(keras.layers.Conv2D(6, 1), layer)
+    with pytest.raises(ValueError, match=rf"round up(.|\n)*'{layer.name}'(.|\n)*pad what it reads"):
+        flops.count(backbone, backbone(np.zeros((2, 12, 13, 3), "float32")))
+
+
+def test_stem_of_unknown_kernels_is_refused():
+    backbone = backbone_on(keras.Sequential([keras.layers.Conv2D(6, 3, padding="same")], name="mine"))
+    with pytest.raises(ValueError, match=r"Sequential 'mine' of a stem(.|\n)*BlockFlops"):
+        flops.count(backbone, backbone(np.zeros((2, 12, 13, 3), "float32")))
 
 
 def test_backbone_alone_has_no_logits():

@@ -17,6 +17,7 @@ from keras import ops, tree
 from sact_tf.flops.costs import BlockCosts, Convolution, check_num_units, cost
 from sact_tf.flops.layers import BlockFlops, ModelFlops
 from sact_tf.flops.placing import blocks_of, follows_its_backbone, image_size_of, input_sizes, num_units_of
+from sact_tf.flops.stems import stem_of
 from sact_tf.layers.unit_rules import check_fits, check_kept
 
 __all__ = ["BlockFlops", "Convolution", "ModelFlops", "count", "count_block", "count_most"]
@@ -170,7 +171,7 @@ def _of_ours(model, outputs, image_size):
             needed[f"{name}/num_units"] = _require(outputs, f"{name}/num_units", model)
     counter = ModelFlops(
         {name: BlockCosts.of(block) for name, block in blocks.items()},
-        stem=[_stem_layer(layer) for layer in backbone.stem],
+        stem=stem_of(backbone.stem),
         fixed=_fixed_cost(model),
         image_size=None if image_size is None else list(image_size),
     )
@@ -195,10 +196,6 @@ def _something_of_every_image(outputs, model):
             f"FLOPs need the outputs of model '{model.name}', to know the number of images. Received: {outputs}"
         )
     return {"any": flat[0]}
-
-
-def _stem_layer(layer):
-    return [getattr(layer, "strides", (1, 1))[0], list(layer.kernel.shape) if hasattr(layer, "kernel") else None]
 
 
 def _fixed_cost(model):

@@ -244,14 +244,24 @@ def _stride(block):
     *_, height, width, channels = block.get_build_config()["input_shape"]
     size = _A_SIZE if None in (height, width) else (height, width)
     returned = unit.compute_output_spec(keras.KerasTensor((1, *size, channels), dtype=unit.compute_dtype)).shape[1:3]
-    stride = -(-size[0] // max(returned[0], 1))
-    if returned != tuple(-(-each // stride) for each in size):
+    stride = stride_between(size, returned)
+    if stride is None:
         raise ValueError(
             "FLOPs are counted of units that keep height and width, or divide both by one whole number and round up, "
             f"as padding='same' does. The first unit of block '{block.name}', {type(unit).__name__}, turned {size} "
             f"into {returned}; pad what it reads."
         )
     return stride
+
+
+def stride_between(entered, returned):
+    """By how much maps became smaller, int, if both sides were divided by it and rounded up; `None` otherwise.
+
+    Args:
+        entered, returned: heights and widths, pairs of ints.
+    """
+    stride = -(-entered[0] // max(returned[0], 1))
+    return stride if tuple(returned) == tuple(-(-each // stride) for each in entered) else None
 
 
 def _branch(branch):
