@@ -7,9 +7,12 @@ benchmarks/README.md. So our commands decide before TensorFlow does. Whoever imp
 own keeps what they have.
 """
 
+import contextlib
 import json
 import os
 import sys
+
+from absl import flags
 
 SWITCH = "TF_ENABLE_ONEDNN_OPTS"
 # Has oneDNN keep the weights of a convolution as they were when it ran for the first time.
@@ -122,12 +125,16 @@ def wanted(environment, words, trains, processor):
 
 
 def _train_log_dir(words):
-    """The directory of the run that a command line names, "" if it names none."""
+    """The directory of the run that a command line, or a --flagfile in it, names last; "" if it names none."""
+    # What is wrong with a file of flags is told when they are read.
+    with contextlib.suppress(flags.Error, ValueError):
+        words = flags.FlagValues().read_flags_from_files(words)
+    directory = ""
     for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name.startswith("-") and name.lstrip("-") == "train_log_dir":
-            return os.path.expanduser(value if equals else "".join(words[index + 1 : index + 2]))
-    return ""
+            directory = os.path.expanduser(value if equals else "".join(words[index + 1 : index + 2]))
+    return directory
 
 
 def read_environment(directory):

@@ -43,6 +43,17 @@ def test_the_environment_goes_before_the_run_that_is_resumed_and_that_before_the
     assert chosen == "1" and why == "the environment has TF_ENABLE_ONEDNN_OPTS=1"
 
 
+def test_a_run_that_a_file_of_flags_names_goes_on_as_it_began(tmp_path):
+    (tmp_path / "environment.json").write_text(json.dumps({"onednn": False}))
+    (tmp_path / "inner").write_text(f"# ours\n--train_log_dir={tmp_path}\n")
+    (tmp_path / "outer").write_text(f"--flagfile={tmp_path / 'inner'}\n")
+    for words in ([f"--flagfile={tmp_path / 'outer'}"], ["--train_log_dir=other", f"--train_log_dir={tmp_path}"]):
+        assert processor.wanted({}, [*TRAIN, *words], True, MEASURED)[0] == "0", words
+    # What is wrong with a file is told when flags are read.
+    for words in ([f"--flagfile={tmp_path}"], ["--flagfile"]):
+        assert processor.wanted({}, [*TRAIN, *words], True, MEASURED)[0] == "1", words
+
+
 def test_a_run_of_an_earlier_version_goes_on_with_what_tensorflow_decides(tmp_path):
     (tmp_path / "checkpoint").write_text("")
     assert processor.wanted({}, [*TRAIN, f"--train_log_dir={tmp_path}"], True, MEASURED) == (None, "")

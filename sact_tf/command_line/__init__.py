@@ -89,7 +89,8 @@ def run(main, writes_to=None):
 
     def guarded(argv):
         if len(argv) > 1:
-            raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}")
+            marked = " The file of flags begins with a mark (BOM): save it without." if argv[1][0:1] == "\ufeff" else ""
+            raise app.UsageError(f"Arguments are given as --flag=value. Received: {' '.join(argv[1:])}{marked}")
         if processor.choice:
             # Not among the results on the standard output.
             print(processor.choice, file=sys.stderr, flush=True)
@@ -123,6 +124,9 @@ def _parse(words):
     """Reads the flags. Of a switch that is turned off by a name with a value, absl makes a traceback."""
     try:
         return app.parse_flags_with_usage(words)
+    except UnicodeDecodeError as error:
+        print(f"FATAL Flags parsing error: a --flagfile must be UTF-8: {error}. Save it so.", file=sys.stderr)
+        sys.exit(1)
     except ValueError as error:
         print(f"FATAL Flags parsing error: {error}: --noflag, or --flag=false.", file=sys.stderr)
         sys.exit(1)

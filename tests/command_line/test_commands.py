@@ -46,6 +46,9 @@ def test_a_command_that_reads_no_records_has_no_flag_for_damaged_ones(command):
 
 def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(run_script, run_directory, tmp_path):
     directory = f"--train_log_dir={tmp_path / 'new'}"
+    latin, marked = tmp_path / "latin.txt", tmp_path / "marked.txt"
+    latin.write_text("# é", "latin-1")
+    marked.write_text("--tau=0.1", "utf-8-sig")
     mistakes = [
         (("train.py", "--model_type=fast", directory), r"`model_type` must be one of .*Received: model_type='fast'"),
         (("train.py", "--model=3_4", directory), r"`model` must be .*Received: model='3_4'"),
@@ -57,6 +60,8 @@ def test_mistakes_on_the_command_line_end_in_a_sentence_and_not_in_a_traceback(r
         (("-m", "sact_tf.studies.first_run", "--steps=1", f"--run_dir={__file__}/run"), r"cannot be written"),
         (("train.py", "--no_such_flag=1"), r"Unknown command line flag 'no_such_flag'"),
         (("train.py", "--nodeterministic=true"), r"error: --nodeterministic=true does not take .*--flag=false\.$"),
+        (("train.py", f"--flagfile={latin}"), r"error: a --flagfile must be UTF-8: .* Save it so\.$"),
+        (("train.py", f"--flagfile={marked}"), r"Received: .*--tau=0\.1 The file of flags begins with a mark \(BOM\)"),
         (("train.py", f"--finetune_path={tmp_path}", directory), r"No checkpoint at"),
         (("eval.py", f"--checkpoint_dir={tmp_path / 'none'}", "--evaluate_once"), r"No checkpoint at"),
         (
