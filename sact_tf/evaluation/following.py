@@ -1,5 +1,6 @@
 """Which checkpoints are evaluated: the latest of a run, and each new one while it trains."""
 
+import contextlib
 import glob
 import os
 import time
@@ -101,6 +102,8 @@ def _checkpoints(config, log):
 def _each(directory, min_interval_secs=0):
     """Yields the prefix of the latest checkpoint of a run, and each later one once it is there.
 
+    One of the same name that was written anew, by a run that began anew, is a later one.
+
     Args:
         directory: of the run.
         min_interval_secs: float, seconds between two of them at the least.
@@ -108,12 +111,19 @@ def _each(directory, min_interval_secs=0):
     last = None
     while True:
         latest, began = checkpoints.latest_named(directory), time.monotonic()
-        if latest in (None, last):
+        written = latest and _written_at(latest)
+        if latest is None or (latest, written) == last:
             time.sleep(1)
             continue
         yield latest
-        last = latest
+        last = latest, written
         time.sleep(max(0.0, min_interval_secs - (time.monotonic() - began)))
+
+
+def _written_at(prefix):
+    """When a checkpoint was written, nanoseconds; None for one that is gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(f"{prefix}.index").st_mtime_ns
 
 
 def _follows(config):

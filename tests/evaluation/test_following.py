@@ -1,6 +1,7 @@
 """Evaluation beside a training that keeps only its last checkpoints."""
 
 import logging
+import os
 
 import pytest
 import tensorflow as tf
@@ -182,3 +183,22 @@ def test_a_directory_that_was_copied_has_its_own_checkpoints_whatever_place_its_
     (tmp_path / "run" / "checkpoint").unlink()
     with pytest.raises(FileNotFoundError, match=r"no such file names; the newest is .*run/model\.ckpt-3\."):
         checkpoints.checkpoint_prefix(tmp_path / "run")
+
+
+def test_a_run_that_began_anew_is_evaluated_at_a_step_of_the_same_name_too(tmp_path, monkeypatch):
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-7"')
+    index, waited = tmp_path / "model.ckpt-7.index", []
+    index.touch()
+
+    def begin_anew(seconds):
+        waited.append(seconds)
+        assert len(waited) < 9
+        if len(waited) == 3:
+            index.unlink()
+        if len(waited) == 5:
+            index.touch()
+            os.utime(index, ns=(1, 1))
+
+    monkeypatch.setattr(following.time, "sleep", begin_anew)
+    found = following._each(str(tmp_path))
+    assert [next(found), next(found)] == [str(tmp_path / "model.ckpt-7")] * 2 and len(waited) == 5
