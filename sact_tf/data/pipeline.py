@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from sact_tf.config import check_dataset
 from sact_tf.data import cifar10, class_names, cluttered_digits, detection, imagenet, preprocessing
+from sact_tf.data.damage import plain_error
 from sact_tf.data.detection import coco, voc
-from sact_tf.data.sources import Source, plain_error
+from sact_tf.data.sources import Source
 from sact_tf.progress import named
 
 # Data sets on disk, each with a function `open_split`.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.data import cifar10, imagenet, pipeline, records, sources
+from sact_tf.data import cifar10, damage, imagenet, pipeline, records
 
 # Half as many are enough to meet each kind of damage many times over.
 COUNTS = pytest.mark.parametrize("count", [300, pytest.param(600, marks=pytest.mark.slow)])
@@ -209,7 +209,7 @@ def damaged(content, generator):
 def outcomes(source):
     """Reads every example, by number, as training and evaluation do."""
     for index in range(source.num_examples):
-        reason = sources.explain_damage(source, index)
+        reason = damage.explain_damage(source, index)
         yield index, reason, None if reason else int(source.read([index])["label"][0])
 
 
@@ -262,7 +262,7 @@ def test_a_pipeline_over_nothing_but_damaged_files_goes_through(write, jpeg, cou
         for batch in pipeline.evaluation_batches(source, 32, skip_bad_records=count)
         for label in batch["label"].numpy().tolist()
     ]
-    whole = [index + 1 for index in range(count) if sources.explain_damage(source, index) is None]
+    whole = [index + 1 for index in range(count) if damage.explain_damage(source, index) is None]
     assert read == [*whole, *[500] * count]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.data import convert, imagenet, pipeline, preprocessing, records, sources
+from sact_tf.data import convert, damage, imagenet, pipeline, preprocessing, records
 
 
 def sorted_labels(source):
@@ -139,7 +139,7 @@ def test_a_label_of_no_class_is_said_as_the_file_has_it(imagenet_directory, tmp_
     name = "train-00000-of-00001" if form == "release" else "imagenet2012-train.tfrecord-00000-of-00001"
     (tmp_path / name).write_bytes(records.frame(example))
     source = imagenet.open_split(str(tmp_path), "train", 40)
-    assert sources.explain_damage(source, 0) == (
+    assert damage.explain_damage(source, 0) == (
         f"{tmp_path}/{name}, record 0: its label is not one of 0 to {last} but {stored}, so it is of no class."
     )
 

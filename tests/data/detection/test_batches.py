@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sact_tf.data import boxes, padding, pipeline, sources
+from sact_tf.data import boxes, damage, padding, pipeline
 from sact_tf.data.detection import digit_scenes
 from sact_tf.data.sources import RecordSource
 
@@ -131,7 +131,7 @@ def test_a_damaged_record_among_unequal_ones_is_left_out_or_replaced():
     first, last = pipeline.evaluation_batches(source, 3, skip_bad_records=1, log=lines.append)
     check(first, SIZES[:2], (64, 64))
     check(last, SIZES[2:], (128, 64))
-    assert len(lines) == 1 and sources.explain_damage(source, 2) in lines[0]
+    assert len(lines) == 1 and damage.explain_damage(source, 2) in lines[0]
     batch = next(iter(pipeline.training_batches(source, 5, 1, 0, skip_bad_records=1)))
     check(batch, batch["image_size"].numpy(), (128, 64))
     assert {tuple(size) for size in batch["image_size"].numpy()} == set(SIZES)

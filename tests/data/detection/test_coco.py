@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sact_tf.data import pipeline, sources
+from sact_tf.data import damage, pipeline
 from sact_tf.data.detection import Categories, annotations, coco, coco_json, record_forms
 
 
@@ -259,14 +259,14 @@ def test_of_several_years_the_latest_is_read_unless_one_is_named(coco_directory,
 def test_a_picture_that_cannot_be_read_is_damage_with_its_name(write, coco_directory):
     source = write()
     (coco_directory / "train2017" / "001.jpg").write_bytes(b"<html>")
-    assert sources.explain_damage(source, 0).startswith(f"{coco_directory}/train2017/001.jpg: it is no picture in a")
+    assert damage.explain_damage(source, 0).startswith(f"{coco_directory}/train2017/001.jpg: it is no picture in a")
     Image.new("RGB", (41, 30)).save(coco_directory / "train2017" / "007.jpg")
-    assert sources.explain_damage(source, 1) == (
+    assert damage.explain_damage(source, 1) == (
         f"{coco_directory}/train2017/007.jpg: it is 41 pixels wide and 30 high, and its boxes are those of a picture "
         "30 wide and 40 high."
     )
     os.remove(coco_directory / "train2017" / "020.jpg")
-    assert "020.jpg: it cannot be read: No such file" in sources.explain_damage(source, 2)
+    assert "020.jpg: it cannot be read: No such file" in damage.explain_damage(source, 2)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA"])

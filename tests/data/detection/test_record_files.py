@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from sact_tf.data import pipeline, records, sources
+from sact_tf.data import damage, pipeline, records
 from sact_tf.data.detection import Categories, coco, label_maps, record_files, record_forms, voc
 
 JPEG = tf.io.encode_jpeg(np.full((30, 40, 3), 90, np.uint8)).numpy()
@@ -168,7 +168,7 @@ def test_the_right_one_of_several_label_maps_has_to_be_named(write, tmp_path):
 def test_one_damaged_record_is_told_when_it_is_read(write, damaged, reason):
     source = coco.open_split(write([*WHOLE, damaged], LABELS), "train", 60)
     assert source.num_examples == 4
-    explained = sources.explain_damage(source, 3)
+    explained = damage.explain_damage(source, 3)
     assert explained.startswith(f"{source.locate(3)}: ")
     assert re.search(reason, explained)
 

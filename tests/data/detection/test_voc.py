@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sact_tf.data import convert, pipeline, sources
+from sact_tf.data import convert, damage, pipeline
 from sact_tf.data.detection import voc
 
 OBJECT = "<object><name>{}</name><difficult>{}</difficult><bndbox>{}</bndbox><part><name>hand</name></part></object>"
@@ -114,7 +114,7 @@ def test_the_size_is_the_picture_s_where_the_annotation_has_none(directory):
     text = path.read_text()
     for width in (41, 10**20):
         path.write_text(text.replace("<width>0</width>", f"<width>{width}</width><height>30</height>"))
-        reason = sources.explain_damage(voc.open_split(str(directory), "train", 30), 0)
+        reason = damage.explain_damage(voc.open_split(str(directory), "train", 30), 0)
         told = f"picture {min(width, 2**31 - 1)} wide"
         assert f"000005.jpg: it is 40 pixels wide and 30 high, and its boxes are those of a {told}" in reason
 
