@@ -14,6 +14,7 @@ EPSILONS = "epsilons"
 _TAKEN = ("images", "image_size", "logits", "predictions", "flops")
 
 
+@keras.saving.register_keras_serializable(package="sact_tf")
 class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     """A stem followed by adaptive blocks: images to a flat dict of features and halting outputs.
 
@@ -88,6 +89,11 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
         check_images(images, self.minimum_size)
         return super().call(images, training=training, mask=mask)
 
+    @classmethod
+    def _takes_layers(cls):
+        # A subclass makes them of arguments of its own.
+        return cls.__init__ is Backbone.__init__
+
     @property
     def ponder_weight(self):
         """What the blocks weigh their ponder cost by: a float, `None`, or a dict by block where they differ."""
@@ -103,11 +109,27 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     def get_config(self):
         # A constructor makes blocks of the method's epsilon, which may have been set to another since.
         epsilons = {name: block.own_epsilon for name, block in self.blocks.items()}
-        return {**super().get_config(), "image_shape": list(self.image_shape), EPSILONS: epsilons}
+        config = {**super().get_config(), "image_shape": list(self.image_shape), EPSILONS: epsilons}
+        if not self._takes_layers():
+            return config
+        return {
+            **config,
+            "stem": [keras.saving.serialize_keras_object(layer) for layer in self.stem],
+            # Pairs: their order counts.
+            "blocks": [[name, keras.saving.serialize_keras_object(block)] for name, block in self.blocks.items()],
+            "minimum_size": self.minimum_size,
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = {**config, "dtype": keras.dtype_policies.deserialize(config["dtype"])}
+        if cls._takes_layers():
+
+            def made(layer):
+                return keras.saving.deserialize_keras_object(layer, custom_objects)
+
+            config["stem"] = [made(layer) for layer in config["stem"]]
+            config["blocks"] = {name: made(block) for name, block in config["blocks"]}
         epsilons = config.pop(EPSILONS, {})  # Files of before have none.
         backbone = super().from_config(config)
         for name, epsilon in epsilons.items():

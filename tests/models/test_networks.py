@@ -1,3 +1,4 @@
+import copy
 import functools
 
 import keras
@@ -53,6 +54,23 @@ def test_block_that_would_take_the_place_of_another_output_is_rejected(key, name
     block = AdaptiveBlock([BasicUnit(3)], "vanilla", name=name)
     with pytest.raises(ValueError, match=f"Give it another name, such as 'block1'. Received: '({key}|{name})'"):
         Backbone([], {key: block}, (None, None, 3), 1)
+
+
+def test_classifier_on_a_backbone_of_ones_own_is_saved_and_copied(make_images, tmp_path):
+    blocks = {name: AdaptiveBlock([BasicUnit(6), BasicUnit(6)], "sact", name=name) for name in ("second", "first")}
+    stem = [keras.layers.Conv2D(6, 3, strides=2, padding="same")]
+    model = Classifier(Backbone(stem, blocks, (None, 14, 3), 2), 4, tau=0.1)
+    blocks["second"].epsilon, blocks["first"].units[1].trainable = 0.3, False
+    model.save(tmp_path / "model.keras")
+    images = make_images(2, 9, 14)
+    expected = model(images)
+    for twin in (keras.models.load_model(tmp_path / "model.keras"), copy.deepcopy(model)):
+        outputs = twin(images)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(outputs[name], value, name)
+        assert list(twin.blocks) == ["second", "first"]
+        assert twin.backbone.minimum_size == 2
+        assert len(twin.trainable_variables) == len(model.trainable_variables)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "cifar"])
