@@ -44,6 +44,11 @@ def convolution(filters, kernel_size, weight_decay, dtype, name, kind=keras.laye
             "`dtype` must be a floating point type, such as 'float32', or a policy, such as 'mixed_float16'. Received: "
             f"dtype={policy.name!r}"
         )
+    if isinstance(policy, keras.dtype_policies.QuantizedDTypePolicy):
+        raise ValueError(
+            "Keras quantizes no convolutions, which these networks are made of. Give a policy such as 'float32' or "
+            f"'mixed_bfloat16'. Received: dtype={policy.name!r}"
+        )
     return kind(
         filters,
         kernel_size,

@@ -69,3 +69,5 @@ def test_networks_take_every_default_of_keras(floatx, graph, make_images, tmp_pa
 def test_types_without_fractions_are_refused(build):
     with pytest.raises(ValueError, match=r"`dtype` must be a floating point type(.|\n)*'int32'"):
         build(dtype="int32")
+    with pytest.raises(ValueError, match=r"quantizes no convolutions(.|\n)*'int8_from_float32'"):
+        build(dtype="int8_from_float32")
