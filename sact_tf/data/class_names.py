@@ -6,6 +6,7 @@ of CIFAR-10 class k - 1. What would break a line, or is no text, is written as P
 """
 
 import collections
+import json
 import os
 import re
 import unicodedata
@@ -34,6 +35,44 @@ def read(directory, dataset):
     except UnicodeDecodeError as error:
         raise ValueError(f"{one_line(path)}, the list of classes, is no text in UTF-8; save it as such.") from error
     return [composed(_ESCAPE.sub(_unescaped, line)) for line in listed if line]
+
+
+def of_data(directory, dataset):
+    """As `read`, of data that are there; ValueError, too, if lines have changed places since they were written.
+
+    Lines may have other words for the classes: of those that the conversion knew, none may have another number.
+    """
+    names = read(directory, dataset)
+    for written in numbered(directory, dataset) if names else ():
+        if moved := moved_of(written, names):
+            name = written[moved[0]]
+            raise ValueError(
+                f"{one_line(path_of(directory, dataset))} was changed: its line {moved[0] + 1} must be {name!r}, or "
+                f"another word for it, and {name!r} stands elsewhere. The classes of the data beside it are "
+                f"{named(written)}: put the lines in this order, and no others among them."
+            )
+    return names
+
+
+def numbered(directory, dataset):
+    """Yields the names of the classes in the order of their numbers, as the conversion of each split noted them."""
+    for entry in sorted(os.listdir(directory)):
+        if entry.startswith(f".{dataset}_") and entry.endswith(".plan"):
+            try:
+                with open(os.path.join(directory, entry), encoding="utf-8") as file:
+                    plan = json.load(file)
+                there = any(os.path.exists(os.path.join(directory, name)) for name in plan["files"])
+            # Older ones are no dicts, or have no names.
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+            # What a split noted that was removed since is of no data.
+            if there and isinstance(plan.get("classes"), list):
+                yield plan["classes"]
+
+
+def moved_of(written, names):
+    """Numbers from 0 of classes that stand in another place in a list."""
+    return [number for number, name in enumerate(written) if name in names and names[number : number + 1] != [name]]
 
 
 def lines(names):

@@ -92,7 +92,7 @@ def class_names_of(dataset_dir):
     for name in (r"\d+\.\d+\.\d+", "imagenet2012"):
         if re.fullmatch(name, os.path.basename(places[-1])):
             places.append(os.path.dirname(places[-1]))
-    return next(filter(None, (class_names.read(place, "imagenet") for place in places)), None)
+    return next(filter(None, (class_names.of_data(place, "imagenet") for place in places)), None)
 
 
 def _decoder(form, image_size, num_classes):

@@ -115,7 +115,7 @@ def class_names_of(dataset, dataset_dir):
     if dataset == "imagenet":
         return dict(enumerate(imagenet.class_names_of(dataset_dir) or (), 1))
     if dataset == "cifar10" and dataset_dir:
-        return dict(enumerate(class_names.read(os.path.expanduser(dataset_dir), dataset) or ()))
+        return dict(enumerate(class_names.of_data(os.path.expanduser(dataset_dir), dataset) or ()))
     return {}
 
 

@@ -168,9 +168,8 @@ class Plan(NamedTuple):
 
     def _check_list(self, names):
         """Raises if the list of classes does not have the numbers that splits were written with: it was changed."""
-        splits = [entry for entry in sorted(os.listdir(self.output_dir)) if entry.endswith(".plan")] if names else []
-        written = [self._classes_in(entry) for entry in splits if entry.startswith(f".{self.dataset}_")]
-        moved = [each for each in filter(None, written) if not _same_numbers(each, names)]
+        written = class_names.numbered(self.output_dir, self.dataset) if names else ()
+        moved = [each for each in written if not _same_numbers(each, names)]
         if (moved or len({*names}) < len(names)) and holds_data(self.output_dir):
             path = class_names.path_of(self.output_dir, self.dataset)
             raise ValueError(
@@ -178,14 +177,6 @@ class Plan(NamedTuple):
                 f"{f', which are {named(moved[0])}' if moved else ', and some are there twice'}. Each line is a class, "
                 "the first one 1, without comments. Correct it, or give another --output_dir."
             )
-
-    def _classes_in(self, name):
-        """The classes that a plan in the directory was written with; None where it has none, as older ones."""
-        try:
-            with open(os.path.join(self.output_dir, name), encoding="utf-8") as file:
-                return json.load(file).get("classes")
-        except (ValueError, AttributeError):
-            return None
 
 
 class Record:
@@ -217,8 +208,7 @@ class Record:
 
 def _same_numbers(written, names):
     """Whether two lists of classes have the same lengths, and what is in both at the same places."""
-    moved = [name for number, name in enumerate(written) if name in names and names[number : number + 1] != [name]]
-    return len(written) == len(names) and not moved
+    return len(written) == len(names) and not class_names.moved_of(written, names)
 
 
 def holds_data(directory):

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from sact_tf.data import convert, imagenet
+from sact_tf.data import convert, imagenet, pipeline
 from sact_tf.data.convert import example_files
 from sact_tf.data.directory_lock import DirectoryInUse
 
@@ -202,6 +202,25 @@ def test_a_list_of_classes_that_was_changed_gives_no_further_split_other_numbers
         ValueError, match="there twice" if "apple\napple" in text else "not begun by this command|other"
     ):
         convert.convert(part, "tfrecord", "imagenet", data, "train", 3, log=quiet)
+
+
+@pytest.mark.parametrize("dataset", ["imagenet", "cifar10"])
+def test_a_list_of_classes_whose_lines_changed_places_is_refused_wherever_names_are_read(folder, tmp_path, dataset):
+    convert.convert(folder, "tfrecord", dataset, tmp_path, log=quiet)
+    path = tmp_path / f"{dataset}_classes.txt"
+    path.write_text("Apfel\nbear\nTasse\n")
+    assert [*pipeline.class_names_of(dataset, str(tmp_path)).values()] == ["Apfel", "bear", "Tasse"]
+    for text in ("# fruit\napple\nbear\ncup\n", "bear\napple\ncup\n"):
+        path.write_text(text)
+        with pytest.raises(
+            ValueError, match=r"_classes\.txt was changed: its line 1 must be 'apple', .* are apple, bear, cup: put"
+        ):
+            pipeline.class_names_of(dataset, str(tmp_path))
+    # Notes of data that were removed say nothing of others.
+    for entry in tmp_path.glob("[!.]*"):
+        entry.unlink()
+    path.write_text("bear\napple\ncup\n")
+    assert len(pipeline.class_names_of(dataset, str(tmp_path))) == 3
 
 
 def test_a_second_conversion_into_a_directory_is_refused_while_the_first_writes(folder, tmp_path):
