@@ -1,5 +1,6 @@
 """Damaged records: what is wrong with one, how many there may be, and what takes their place."""
 
+import contextlib
 import os
 import re
 import threading
@@ -18,6 +19,7 @@ MAX_MESSAGE = 200
 # What `preprocessing.check_label` makes of one, between the words of TensorFlow.
 LABEL_OUT_OF_RANGE = r"The label is not one of 0 to (?P<last>\d+):[^\d-]+(?P<label>-?\d+)"
 CHECK_IN_A_GRAPH = r"Summarized data: b'(?P<sentence>[^']+)' (?P<values>.*)"
+_EXPLAINING = threading.Lock()
 
 
 class Damage:
@@ -30,36 +32,51 @@ class Damage:
         self.path = path
         # From the index of a damaged record to how many there had been when it was met first.
         self.ranks = {index: rank for rank, index in enumerate(_read_skipped(path, source.num_examples), 1)}
-        self.lock = threading.Lock()
+        self.failure = None
 
     def replace(self, index):
         """A list of one whole record in place of a damaged one: always the same, anywhere in the split."""
-        self._count(int(index))
-        candidates = np.random.default_rng(int(index)).integers(self.source.num_examples, size=MAX_REPLACEMENTS)
-        for candidate in candidates:
-            if explain_damage(self.source, int(candidate)) is None:
-                return np.array([self.source.fetch(int(candidate))], dtype=object)
-        raise BadRecord(
-            f"{self.source.locate(int(index))} is damaged, and so are {MAX_REPLACEMENTS} others that could replace it. "
-            "Make the file again."
-        )
+        with self._alone(int(index)):
+            self._count(int(index))
+            candidates = np.random.default_rng(int(index)).integers(self.source.num_examples, size=MAX_REPLACEMENTS)
+            for candidate in candidates:
+                if explain_damage(self.source, int(candidate)) is None:
+                    return np.array([self.source.fetch(int(candidate))], dtype=object)
+            raise BadRecord(
+                f"{self.source.locate(int(index))} is damaged, and so are {MAX_REPLACEMENTS} others that could replace "
+                "it. Make the file again."
+            )
 
     def leave_out(self, index):
         """An empty list."""
-        self._count(int(index))
-        return np.array([], dtype=object)
+        with self._alone(int(index)):
+            self._count(int(index))
+            return np.array([], dtype=object)
+
+    @contextlib.contextmanager
+    def _alone(self, index):
+        """Context in which no other thread explains a record, and none afterwards, once that has ended the reading.
+
+        TensorFlow makes its exceptions while it holds a lock. Of two threads that come to that at once, the one that
+        reads batches among them, each may wait for ever for what the other holds, this lock or Python's own.
+        """
+        with _EXPLAINING:
+            if self.failure:
+                raise BadRecord(f"{self.failure} ({self.source.locate(index)} is damaged as well.)")
+            try:
+                yield
+            except BadRecord as error:
+                self.failure = error
+                raise
 
     def _count(self, index):
         reason = explain_damage(self.source, index)
         if reason is None:
             reason = f"{self.source.locate(index)}: it could not be decoded, but now it can. Is there enough memory?"
-        with self.lock:
-            known = index in self.ranks
-            rank = self.ranks.setdefault(index, len(self.ranks) + 1)
-            if self.path and not known and rank <= self.limit:
-                write_atomically(
-                    self.path, [f"{number} {self.source.locate(number)}\n".encode() for number in self.ranks]
-                )
+        known = index in self.ranks
+        rank = self.ranks.setdefault(index, len(self.ranks) + 1)
+        if self.path and not known and rank <= self.limit:
+            write_atomically(self.path, [f"{number} {self.source.locate(number)}\n".encode() for number in self.ranks])
         if rank > self.limit:
             raise BadRecord(
                 f"{reason} Make the file again, or go on without such records with --skip_bad_records"

@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import re
+import time
 
 import numpy as np
 import pytest
@@ -90,9 +91,15 @@ def test_a_damaged_example_stops_reading_with_its_file_and_number(write, jpeg, t
     # A pipeline takes seconds to make. One gives all the errors: asked again, it goes on to the next batch.
     batches = pipeline.training_batches(source, 1, 1, 0) if training else pipeline.evaluation_batches(source, 1)
     iterator = iter(batches)
-    messages = sorted(message_of(iterator) for _ in DAMAGE)
-    for number, (message, (_, reason)) in enumerate(zip(messages, DAMAGE.values(), strict=True)):
-        assert re.search(f"train-00000-of-00001, record {number}.*{reason}.*--skip_bad_records", message)
+    # The shortest is of what was met first, by whichever thread; the others name what was read meanwhile as well.
+    first, *others = sorted((message_of(iterator) for _ in DAMAGE), key=len)
+    number, reasons = int(re.search(r"record (\d)", first)[1]), [reason for _, reason in DAMAGE.values()]
+    assert re.search(f"train-00000-of-00001, record {number}: .*{reasons[number]}.*--skip_bad_records", first)
+    assert all(message.startswith(first) for message in others)
+    named = {int(re.search(r"record (\d) is damaged as well", message)[1]) for message in others}
+    assert named == {*range(len(DAMAGE))} - {number}
+    for number, reason in enumerate(reasons):
+        assert re.search(f"record {number}: .*{reason}", damage.explain_damage(source, number))
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -182,6 +189,35 @@ def test_a_split_with_nothing_whole_in_it_stops_training(write):
         pipeline.plain_errors(),
     ):
         next(iter(pipeline.training_batches(source, 2, 1, 0, skip_bad_records=9)))
+
+
+@pytest.mark.parametrize("allowed", [6, 2])
+def test_damaged_records_are_explained_one_at_a_time_and_no_more_of_them_once_reading_has_ended(write, allowed):
+    # TensorFlow may have two threads wait for each other for ever that both make an exception of Python.
+    source, at_once, most, explained = in_bytes(write([b"", b"one"] * 6)), [], [], []
+
+    def decode(record, seed):
+        if not tf.executing_eagerly():
+            return source.decode(record, seed)
+        at_once.append(record)
+        most.append(len(at_once))
+        explained.append(record)
+        time.sleep(0.02)
+        try:
+            return source.decode(record, seed)
+        finally:
+            at_once.pop()
+
+    batches = pipeline.evaluation_batches(source._replace(decode=decode), 2, skip_bad_records=allowed)
+    if allowed == 6:
+        assert sum(len(batch["label"]) for batch in batches) == 6
+    else:
+        for _ in range(2):
+            with pytest.raises(records.BadRecord, match="--skip_bad_records, now 2"), pipeline.plain_errors():
+                list(batches)
+            # Others that are read meanwhile end as well, unexplained.
+            assert len(explained) == 3
+    assert max(most) == 1
 
 
 def test_an_error_that_is_not_damage_stays_what_it_is():
