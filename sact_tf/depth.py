@@ -15,6 +15,7 @@ import numbers
 import numpy as np
 from keras import ops
 
+from sact_tf.flops.placing import follows_its_backbone
 from sact_tf.layers import find_blocks
 from sact_tf.layers.unit_rules import UnitRule, check_entries, distribution_of, ints_of, numbers_of_units, run_units_by
 
@@ -201,11 +202,15 @@ def call(model, images, policy, training=False):
 def blocks_of(model):
     """Dict from names to the `AdaptiveBlock`s of any model, in the order in which it has them.
 
+    Names are those of the blocks, in a network on a `Backbone` those of its outputs.
+
     Raises:
         ValueError: if there are none, or two share a name.
     """
     blocks = find_blocks(model)
-    names = [block.name for block in blocks]
+    outputs = getattr(model, "backbone", model).blocks if follows_its_backbone(model) else {}
+    names = {id(block): name for name, block in outputs.items()}
+    names = [names.get(id(block), block.name) for block in blocks]
     if not blocks or len(set(names)) < len(names):
         raise ValueError(
             "Units are kept or left out by the names of their AdaptiveBlocks, of which a model needs at least one, and "

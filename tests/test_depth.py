@@ -8,6 +8,7 @@ import tensorflow as tf
 import sact_tf
 from sact_tf import config, depth, training
 from sact_tf.layers import AdaptiveBlock, BasicUnit
+from sact_tf.models import Backbone
 from sact_tf.studies import runs
 from sact_tf.studies.lesioned import LesionedNetwork
 
@@ -38,6 +39,21 @@ def test_flops_are_those_of_the_units_that_are_left(vanilla, images):
     assert int(whole["block_1/flops"][0]) == 3 * unit
     np.testing.assert_array_equal(left["block_1/flops"], [unit, unit])
     np.testing.assert_array_equal(whole["flops"] - left["flops"], [2 * unit, 2 * unit])
+
+
+def test_names_of_blocks_are_those_of_a_network_s_outputs(images):
+    # Layers that are called otherwise, even as each other.
+    blocks = {
+        "one": AdaptiveBlock([BasicUnit(4), BasicUnit(4)], "vanilla", name="two"),
+        "two": AdaptiveBlock([BasicUnit(4, stride=2), BasicUnit(4), BasicUnit(4)], "vanilla", name="one"),
+    }
+    network = Backbone([keras.layers.Conv2D(4, 1)], blocks, (None, None, 3), 2)
+    policy = depth.Deleted({"two": [3]})
+    outputs, whole = depth.call(network, images, policy), network(images)
+    np.testing.assert_array_equal(outputs["one"], whole["one"])
+    assert np.abs(outputs["two"] - whole["two"]).max() > 0
+    left = sact_tf.flops.count(network, outputs, kept=policy.kept(network))
+    np.testing.assert_array_equal(left["two/flops"], sact_tf.flops.count(network, whole)["two/flops"] * 2 // 3)
 
 
 def test_a_projection_is_part_of_the_shortcut_and_still_costs():

@@ -26,10 +26,10 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
 
     and `image_size`, int32 `(batch, 2)`: height and width of the images in pixels, which FLOPs depend on.
 
-    For other people's models: `pyramid_outputs` is a dict from "P2", "P3" and so on, level n being 2**n times smaller
-    than the images, to the KerasTensors of the blocks' features, as detectors and feature pyramids take it. With a
-    `ponder_weight` the blocks add their ponder cost to the losses of whatever model they end up in. `Classifier` weighs
-    the ponder cost by its `tau` instead.
+    For other people's models: `pyramid_outputs` of the networks of this package is a dict from "P2", "P3" and so on,
+    level n being 2**n times smaller than the images, to the KerasTensors of the blocks' features, as detectors and
+    feature pyramids take it. With a `ponder_weight` the blocks add their ponder cost to the losses of whatever model
+    they end up in. `Classifier` weighs the ponder cost by its `tau` instead.
 
     Args:
         stem: list of layers that come before the first block.
