@@ -90,6 +90,13 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     class_names.warn_of_capitals(folder.pictures, log)
     for names in folder.shared:
         log(f"Note: {named(names)} have a folder in common, by a link, and its pictures are of each of them")
+    if folder.deeper:
+        ((only, (first, *_)),) = folder.pictures.items()
+        place = os.path.join(folder.path, os.path.relpath(first, folder.path).split(os.sep)[0])
+        log(
+            f"Note: all pictures are of one class, {named([only])}, in folders of it: {named(folder.deeper)}. If these "
+            f"are the classes, give --from_folder={one_line(place)}, and another --output_dir."
+        )
     classes = _numbered_classes(folder, dataset, output_dir, log)
     names = _file_names(to, dataset, split, num_shards)
     parts = _shuffled_parts(_examples(folder, classes), names)

@@ -44,6 +44,17 @@ class Folder(NamedTuple):
         pictures = f"{number} picture{'' if number == 1 else 's'}"
         return f"{pictures} of {classes}. Left out: {'; '.join(left_out) or 'nothing'}"
 
+    @property
+    def deeper(self):
+        """Sorted names of the folders within the only class, if all its pictures lie in several; [] otherwise.
+
+        They may be the classes that were meant.
+        """
+        paths = [path for paths in self.pictures.values() for path in paths]
+        below = [os.path.relpath(path, self.path).split(os.sep)[1:-1] for path in paths]
+        names = sorted({parts[0] for parts in below if parts})
+        return names if len(self.pictures) == 1 and all(below) and len(names) > 1 else []
+
     def _listed(self, paths):
         names = [one_line(os.path.relpath(path, self.path)) for path in paths[:MAX_NAMED]]
         return f"{len(paths)} ({', '.join(names)}{', ...' if len(paths) > MAX_NAMED else ''})"

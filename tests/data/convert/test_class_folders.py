@@ -165,6 +165,19 @@ def test_classes_that_differ_in_capital_letters_alone_are_told(folder, tmp_path)
     assert lines[1] == "Note: Cup, cup differ in capital letters alone, and each is a class of its own"
 
 
+def test_a_folder_above_that_of_the_classes_is_told(folder, tmp_path):
+    lines = []
+    shutil.copytree(folder, tmp_path / "above" / "photos")
+    convert.convert(tmp_path / "above", "tfrecord", "imagenet", tmp_path / "out", log=lines.append)
+    assert lines[1] == (
+        "Note: all pictures are of one class, photos, in folders of it: apple, bear, cup. If these are the classes, "
+        f"give --from_folder={tmp_path / 'above' / 'photos'}, and another --output_dir."
+    )
+    (tmp_path / "above" / "photos" / "1.jpg").write_bytes(next(folder.rglob("*.jpg")).read_bytes())
+    convert.convert(tmp_path / "above", "tfrecord", "imagenet", tmp_path / "again", log=lines.clear() or lines.append)
+    assert not any(line.startswith("Note") for line in lines)
+
+
 def test_classes_that_are_one_folder_by_a_link_are_told_and_so_is_a_link_to_nothing(folder, tmp_path):
     mine, lines = shutil.copytree(folder, tmp_path / "mine"), []
     (mine / "mug").symlink_to("cup")
