@@ -205,16 +205,16 @@ def blocks_of(model):
     Names are those of the blocks, in a network on a `Backbone` those of its outputs.
 
     Raises:
-        ValueError: if there are none, or two share a name.
+        ValueError: if there are none, two share a name, or one has two.
     """
     blocks = find_blocks(model)
     outputs = getattr(model, "backbone", model).blocks if follows_its_backbone(model) else {}
-    names = {id(block): name for name, block in outputs.items()}
-    names = [names.get(id(block), block.name) for block in blocks]
-    if not blocks or len(set(names)) < len(names):
+    known = {id(block): name for name, block in outputs.items()}
+    names = [known.get(id(block), block.name) for block in blocks]
+    if not blocks or len(set(names)) < len(names) or len(known) < len(outputs):
         raise ValueError(
-            "Units are kept or left out by the names of their AdaptiveBlocks, of which a model needs at least one, and "
-            f"no two of one name. Received: '{model.name}' with {names}"
+            "Units are kept or left out by the names of their AdaptiveBlocks, of which a model needs at least one, no "
+            f"two of one name, and none under two. Received: '{model.name}' with {list(outputs) or names}"
         )
     return dict(zip(names, blocks, strict=True))
 

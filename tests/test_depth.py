@@ -54,6 +54,8 @@ def test_names_of_blocks_are_those_of_a_network_s_outputs(images):
     assert np.abs(outputs["two"] - whole["two"]).max() > 0
     left = sact_tf.flops.count(network, outputs, kept=policy.kept(network))
     np.testing.assert_array_equal(left["two/flops"], sact_tf.flops.count(network, whole)["two/flops"] * 2 // 3)
+    with pytest.raises(ValueError, match=r"none under two(.|\n)*\['a', 'b'\]"):
+        depth.blocks_of(Backbone([keras.layers.Conv2D(4, 1)], dict.fromkeys("ab", blocks["one"]), (None, None, 3), 2))
 
 
 def test_a_projection_is_part_of_the_shortcut_and_still_costs():
