@@ -5,6 +5,7 @@ import numbers
 import keras
 from keras import ops
 
+from sact_tf.layers.adaptive_block import AdaptiveBlock
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.models.cloning import RefusesOtherLayers
 
@@ -58,6 +59,7 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     )
 
     def __init__(self, stem, blocks, image_shape, minimum_size, dtype=None, **kwargs):
+        _check_layers(stem, blocks)
         taken = [name for name in (*blocks, *(block.name for block in blocks.values())) if name in _TAKEN]
         if taken:
             raise ValueError(
@@ -177,6 +179,18 @@ def check_image_shape(image_shape, minimum_size):
             f"Received: image_shape={shape or image_shape}"
         )
     return shape
+
+
+def _check_layers(stem, blocks):
+    """Raises ValueError unless these are lists and dicts of the layers that a backbone is made of."""
+    if not isinstance(stem, (list, tuple)) or not all(isinstance(layer, keras.layers.Layer) for layer in stem):
+        raise ValueError(f"`stem` must be a list of layers, [] for none. Received: stem={stem!r}")
+    made_of = blocks.values() if isinstance(blocks, dict) else ()
+    if not made_of or not all(isinstance(block, AdaptiveBlock) for block in made_of):
+        raise ValueError(
+            "`blocks` must be a dict from names to AdaptiveBlocks, of at least one, such as "
+            f"{{'block1': sact_tf.AdaptiveBlock(...)}}. Received: blocks={blocks!r}"
+        )
 
 
 def images_of(inputs):

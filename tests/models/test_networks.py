@@ -56,6 +56,16 @@ def test_block_that_would_take_the_place_of_another_output_is_rejected(key, name
         Backbone([], {key: block}, (None, None, 3), 1)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("stem", None), ("stem", ["conv"]), ("blocks", {}), ("blocks", ["one"]), ("blocks", {"one": BasicUnit(3)})],
+)
+def test_what_no_backbone_is_made_of_is_refused(argument, value):
+    made_of = {"stem": [], "blocks": {"one": AdaptiveBlock([BasicUnit(3)], "vanilla")}, argument: value}
+    with pytest.raises(ValueError, match=rf"`{argument}` must be a (.|\n)*Received: {argument}="):
+        Backbone(**made_of, image_shape=(None, None, 3), minimum_size=1)
+
+
 def test_classifier_on_a_backbone_of_ones_own_is_saved_and_copied(make_images, tmp_path):
     blocks = {name: AdaptiveBlock([BasicUnit(6), BasicUnit(6)], "sact", name=name) for name in ("second", "first")}
     stem = [keras.layers.Conv2D(6, 3, strides=2, padding="same")]
