@@ -42,5 +42,6 @@ format: venv
 benchmark: venv
 	$(BIN)/python benchmarks/model_step.py
 
+# What was trained, in runs/, stays.
 clean:
-	rm -rf $(VENV) runs *.egg-info
+	rm -rf $(VENV) *.egg-info

@@ -128,3 +128,8 @@ def test_the_table_says_what_every_room_imports_from():
     for room, _, below in rows:
         told = set() if below == "nothing" else set(below.split(", "))
         assert told == rooms_below(room), room
+
+
+def test_make_clean_leaves_what_was_trained():
+    (recipe,) = re.findall(r"^clean:\n\t(rm .*)", (PACKAGE.parent / "Makefile").read_text(), flags=re.MULTILINE)
+    assert "$(VENV)" in recipe and "runs" not in recipe and "DIR" not in recipe

@@ -109,7 +109,10 @@ def run(main, writes_to=None):
                 raise
             print_line(f"error: {_out_of_memory(error)}", sys.stderr)
             sys.exit(1)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # What pybind11 makes of Ctrl-C while TensorFlow raises something of its own.
+            if isinstance(error, RuntimeError) and "REPLACED BY KeyboardInterrupt" not in str(error):
+                raise
             print_line("Stopped.", sys.stderr)
             sys.exit(128 + signal.SIGINT)
 

@@ -110,6 +110,25 @@ def test_an_interrupted_evaluation_stops_cleanly(start_script, tmp_path):
     assert waiting.returncode == 0 and "Stopped." in output and "Traceback" not in errors
 
 
+@pytest.mark.parametrize(
+    ("error", "ending"),
+    [
+        (KeyboardInterrupt(), SystemExit),
+        (RuntimeError("MISMATCH: ORIGINAL InvalidArgumentError REPLACED BY KeyboardInterrupt"), SystemExit),
+        (RuntimeError("a mistake of ours"), RuntimeError),
+    ],
+)
+def test_ctrl_c_stops_a_command_whatever_tensorflow_makes_of_it(monkeypatch, capsys, error, ending):
+    def stopped():
+        raise error
+
+    monkeypatch.setattr(command_line.app, "run", lambda guarded, **how: guarded(["command"]))
+    with pytest.raises(ending) as raised:
+        command_line.run(stopped)
+    if ending is SystemExit:
+        assert raised.value.code == 130 and capsys.readouterr().err.endswith("Stopped.\n")
+
+
 def test_a_full_disk_ends_a_study_in_a_sentence_with_its_directory(monkeypatch, capsys):
     def full():
         raise OSError(28, "No space left on device")
