@@ -137,7 +137,7 @@ class _Positions:
     def _without_padding(self, active):
         if self.sizes is None:
             return active
-        rows, columns = (ops.arange(size) for size in ops.shape(active)[1:])
+        rows, columns = (ops.arange(size, dtype="int32") for size in ops.shape(active)[1:])
         sizes = ops.cast(self.sizes, rows.dtype)
         picture = ops.logical_and(rows[:, None] < sizes[:, 0, None, None], columns < sizes[:, 1, None, None])
         return ops.where(picture, active, ops.zeros((), active.dtype))

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import sact_tf
 
@@ -63,6 +64,18 @@ def test_networks_take_every_dtype(network, graph, dtype, make_images, tmp_path)
 )
 def test_networks_take_every_default_of_keras(floatx, graph, make_images, tmp_path):
     trains_saves_and_halts_in_float32(cifar(), floatx, make_images(2, 32, 32), tmp_path, graph)
+
+
+@pytest.mark.parametrize("floatx", ["float16", "bfloat16"], indirect=True)
+def test_flops_of_images_of_unequal_sizes_are_counted_under_every_default_of_keras(floatx):
+    model = sact_tf.cifar_resnet("1_2_1", "sact", base_channels=2, dtype="float32")
+    maps = {"block_1": (8, 10, 1), "block_2": (4, 5, 2), "block_3": (2, 3, 1)}
+    outputs = {f"{name}/num_units": np.ones((2, *side[:2]), "int32") for name, side in maps.items()}
+    outputs["image_size"] = np.array([[8, 10], [8, 10]], "int32")
+    # TensorFlow has no kernel for some of what Keras takes for the default's ints, and tells in graphs alone.
+    counted = tf.function(lambda: sact_tf.flops.count(model, outputs)["flops"], autograph=False)()
+    keras.config.set_floatx("float32")
+    np.testing.assert_array_equal(counted, sact_tf.flops.count(model, outputs)["flops"])
 
 
 @pytest.mark.parametrize("build", [imagenet, cifar, lambda dtype: sact_tf.layers.BasicUnit(4, dtype=dtype)])
