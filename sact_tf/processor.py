@@ -171,6 +171,11 @@ def describe():
     return f"{found.get('model name', '?')} (family {found.get('cpu family')}, model {found.get('model')})"
 
 
+def num_cores():
+    """How many cores this process may use: TensorFlow divides sums among so many."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def check_weights_may_change():
     """Raises ValueError where the environment has TensorFlow compute with the weights of the first step in all others.
 

@@ -187,17 +187,19 @@ def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs
     lines = []
     note_environment(str(tmp_path), lines.append)
     written = json.loads((tmp_path / "environment.json").read_text())
-    assert set(written) == {"tensorflow", "keras", "sact_tf", "processor", "onednn"}
+    assert set(written) == {"tensorflow", "keras", "sact_tf", "processor", "cores", "onednn"}
     assert written["onednn"] in (True, False)
     note_environment(str(tmp_path), lines.append)
     assert lines == []
 
-    other = {**written, "onednn": not written["onednn"], "keras": "9.0"}
+    other = {**written, "onednn": not written["onednn"], "keras": "9.0", "cores": written["cores"] + 1}
     monkeypatch.setattr(environment, "environment", lambda: other)
     note_environment(str(tmp_path), lines.append)
     words = ("on", "off") if written["onednn"] else ("off", "on")
     assert lines == [
         f"Note: this run began with Keras {written['keras']} and goes on with 9.0: the last digits may differ.",
+        f"Note: this run began with a number of cores of {written['cores']} and goes on with {other['cores']}: the last "
+        "digits may differ.",
         f"Note: this run began with oneDNN {words[0]} and goes on with {words[1]}: the last digits may differ. "
         f"TF_ENABLE_ONEDNN_OPTS={int(written['onednn'])} in the environment goes on as it began.",
     ]

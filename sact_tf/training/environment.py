@@ -11,7 +11,13 @@ from sact_tf.data.whole_files import write_atomically
 from sact_tf.version import __version__
 
 # What the last digits of the figures depend on, and how a line calls it.
-_NAMED = {"tensorflow": "TensorFlow", "keras": "Keras", "processor": "processor", "onednn": "oneDNN"}
+_NAMED = {
+    "tensorflow": "TensorFlow",
+    "keras": "Keras",
+    "processor": "processor",
+    "cores": "a number of cores of",
+    "onednn": "oneDNN",
+}
 
 
 def note_environment(train_log_dir, log):
@@ -33,12 +39,13 @@ def note_environment(train_log_dir, log):
 
 
 def environment():
-    """Dict of str, and of bool for `onednn` (None where TensorFlow does not tell)."""
+    """Dict of str, of int for `cores`, and of bool for `onednn` (None where TensorFlow does not tell)."""
     return {
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
         "sact_tf": __version__,
         "processor": processor.describe(),
+        "cores": processor.num_cores(),
         "onednn": processor.uses_onednn(),
     }
 
@@ -51,4 +58,4 @@ def _differs(name, called, begun, now):
 
 
 def _word(value):
-    return {True: "on", False: "off"}.get(value, value)
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
