@@ -198,8 +198,8 @@ def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs
     words = ("on", "off") if written["onednn"] else ("off", "on")
     assert lines == [
         f"Note: this run began with Keras {written['keras']} and goes on with 9.0: the last digits may differ.",
-        f"Note: this run began with a number of cores of {written['cores']} and goes on with {other['cores']}: the last "
-        "digits may differ.",
+        f"Note: this run began with a number of cores of {written['cores']} and goes on with {other['cores']}: "
+        "the last digits may differ.",
         f"Note: this run began with oneDNN {words[0]} and goes on with {words[1]}: the last digits may differ. "
         f"TF_ENABLE_ONEDNN_OPTS={int(written['onednn'])} in the environment goes on as it began.",
     ]
