@@ -222,7 +222,7 @@ def make_record(encoded, source_id, size, boxes, labels, crowd, area, names):
         IMAGE: _bytes([encoded]),
         SOURCE_ID: _bytes([name]),
         "image/filename": _bytes([name]),
-        "image/format": _bytes([b"png" if encoded.startswith(b"\x89PNG") else b"jpeg"]),
+        "image/format": _bytes([_format_of(encoded)]),
         "image/height": _ints([size[0]]),
         "image/width": _ints([size[1]]),
         **{side: _floats(shares[:, number]) for number, side in enumerate(SIDES)},
@@ -232,6 +232,12 @@ def make_record(encoded, source_id, size, boxes, labels, crowd, area, names):
         AREA: _floats(area),
     }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
+
+
+def _format_of(encoded):
+    """What the API calls the format of a picture that TensorFlow decodes, bytes."""
+    starts = {b"\x89PNG": b"png", b"GIF8": b"gif", b"BM": b"bmp", b"RIFF": b"webp"}
+    return next((name for start, name in starts.items() if encoded.startswith(start)), b"jpeg")
 
 
 def _bytes(values):

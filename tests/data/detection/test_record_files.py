@@ -1,7 +1,9 @@
+import io
 import os
 import re
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -81,6 +83,16 @@ def test_what_records_of_pascal_voc_call_difficult_counts_as_a_crowd(write):
     contents = [record(BOXES, [3, 90], difficult=[1, 0]), record(BOXES, [3, 90], crowd=[0, 1], difficult=[1, 0])]
     source = voc.open_split(write(contents, LABELS, "pascal_train.record"), "train", 60)
     assert source.read([0, 1])["crowd"].numpy().tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "bmp", "webp"])
+def test_records_that_are_written_say_of_which_format_their_picture_is(kind):
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (4, 3)).save(file, kind)
+    nothing = np.zeros((0, 4))
+    written = record_forms.make_record(file.getvalue(), "7", (3, 4), nothing, [], [], [], [])
+    features = tf.train.Example.FromString(written).features.feature
+    assert features["image/format"].bytes_list.value == [kind.encode()]
 
 
 def test_boxes_are_counted_once(write):
