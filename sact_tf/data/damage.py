@@ -19,7 +19,6 @@ MAX_MESSAGE = 200
 # What `preprocessing.check_label` makes of one, between the words of TensorFlow.
 LABEL_OUT_OF_RANGE = r"The label is not one of 0 to (?P<last>\d+):[^\d-]+(?P<label>-?\d+)"
 CHECK_IN_A_GRAPH = r"Summarized data: b'(?P<sentence>[^']+)' (?P<values>.*)"
-_EXPLAINING = threading.Lock()
 
 
 class Damage:
@@ -32,7 +31,7 @@ class Damage:
         self.path = path
         # From the index of a damaged record to how many there had been when it was met first.
         self.ranks = {index: rank for rank, index in enumerate(_read_skipped(path, source.num_examples), 1)}
-        self.failure = None
+        self.lock, self.failure = threading.Lock(), None
 
     def replace(self, index):
         """A list of one whole record in place of a damaged one: always the same, anywhere in the split."""
@@ -60,7 +59,9 @@ class Damage:
         TensorFlow makes its exceptions while it holds a lock. Of two threads that come to that at once, the one that
         reads batches among them, each may wait for ever for what the other holds, this lock or Python's own.
         """
-        with _EXPLAINING:
+        # Not one lock for all sources: a thread that has it may be the one in which Python tidies up an iterator of
+        # another one, and waits for those that read it.
+        with self.lock:
             if self.failure:
                 raise BadRecord(f"{self.failure} ({self.source.locate(index)} is damaged as well.)")
             try:
