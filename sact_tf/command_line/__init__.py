@@ -42,7 +42,8 @@ from sact_tf.command_line.paths import define_path, define_paths
 from sact_tf.command_line.writing import full_disk_named, fullness, make_directory
 from sact_tf.data.whole_files import in_words
 from sact_tf.progress import one_line, print_line
-from sact_tf.training.session import TrainingDiverged, WorkerLost
+from sact_tf.training.session import TrainingDiverged
+from sact_tf.training.strategies import WorkerLost
 
 __all__ = [
     "checkpoint_dir",

@@ -21,7 +21,14 @@ from sact_tf.training.determinism import compute_deterministically
 from sact_tf.training.latest import check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
 from sact_tf.training.session import Session
-from sact_tf.training.strategies import check_batch_size, check_workers_agree, is_chief, make_strategy
+from sact_tf.training.strategies import (
+    check_batch_size,
+    check_data_agree,
+    check_workers_agree,
+    is_chief,
+    make_strategy,
+    told_of_lost_workers,
+)
 from sact_tf.training.trainer import Trainer
 
 
@@ -60,7 +67,8 @@ def train(
     Raises:
         ValueError: for seconds that cannot be waited, if the directory's name cannot be that of a run, if it holds a
             run of another configuration, of other classes or a damaged checkpoint, if `finetune_path` does not fit, if
-            another worker was started with other settings, or if the environment has oneDNN freeze weights.
+            another worker was started with other settings or reads other records, or if the environment has oneDNN
+            freeze weights.
         OSError: if the directory cannot be written, or the data set is not where it should be; `lock.DirectoryInUse` if
             another run, whose process lives, is training in it.
         BadRecord: a ValueError, if more than `skip_bad_records` examples are damaged.
@@ -83,11 +91,13 @@ def train(
     if config.deterministic:
         compute_deterministically()
     keras.utils.set_random_seed(config.seed)
-    with run_lock(train_log_dir, log) if chief else contextlib.nullcontext():
+    lock = run_lock(train_log_dir, log) if chief else contextlib.nullcontext()
+    with told_of_lost_workers(strategy), lock:
         # A run that just ended may have left its checkpoints since the first look.
         _check_directory(config, train_log_dir)
         begun = latest(train_log_dir)
         task, source, names = notes.open_data(config, train_log_dir, begun, log)
+        check_data_agree(strategy, source)
         trainer = Trainer(config, strategy, kept_units, source.num_examples)
         if hasattr(task, "check_training"):
             task.check_training(trainer.model, config.image_size)

@@ -18,15 +18,6 @@ from sact_tf.evaluation import advice
 from sact_tf.progress import Timer, duration
 from sact_tf.tasks import inputs_of
 
-# What the collectives of several workers raise when one of them is gone.
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.CancelledError,
-    tf.errors.InternalError,
-)
-
 # Records that were damaged, one a line, of each worker.
 SKIPPED_FILE = "skipped_records_{}.txt"
 
@@ -42,10 +33,6 @@ class TrainingDiverged(ArithmeticError):
     def __init__(self, found, way_out=""):
         super().__init__(f"{found} {way_out}")
         self.found = found
-
-
-class WorkerLost(RuntimeError):
-    """Another worker of the run stopped."""
 
 
 class Session:
@@ -117,13 +104,6 @@ class Session:
                     sys.exit(128 + self.signal)
             if self.results:
                 self._save(step)
-        except _LOST as error:
-            if self.trainer.strategy.cluster_resolver is None:
-                raise
-            raise WorkerLost(
-                "Another worker of this run does not answer any more. Start all workers again, with the same commands; "
-                f"the run goes on from its latest checkpoint. TensorFlow says: {' '.join(error.message.split())[:300]}"
-            ) from error
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)

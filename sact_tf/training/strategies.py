@@ -1,13 +1,45 @@
 """Where a run computes: one device, the devices of one machine, several machines, or a TPU."""
 
+import contextlib
 import hashlib
 import json
 import os
+import zlib
 
 import numpy as np
 import tensorflow as tf
 
+from sact_tf.data import trained_records
+
 STRATEGIES = ("one", "mirrored", "multi_worker", "tpu")
+
+# What the collectives of several workers raise when one of them is gone.
+_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.CancelledError,
+    tf.errors.InternalError,
+)
+
+
+class WorkerLost(RuntimeError):
+    """Another worker of the run stopped."""
+
+
+@contextlib.contextmanager
+def told_of_lost_workers(strategy):
+    """Context that makes a `WorkerLost` of what TensorFlow raises, in a step or at the start, where one is gone."""
+    try:
+        yield
+    except _LOST as error:
+        if strategy.cluster_resolver is None:
+            raise
+        raise WorkerLost(
+            "Another worker of this run does not answer any more; if it ended with an error, mend that first. Start "
+            "all workers again, with the same commands; the run goes on from its latest checkpoint. TensorFlow says: "
+            f"{' '.join(error.message.split())[:300]}"
+        ) from error
 
 
 def make_strategy(name, tpu=""):
@@ -69,8 +101,38 @@ def check_workers_agree(strategy, settings):
         strategy: `tf.distribute.Strategy`.
         settings: dict from names, the same for all workers, to values.
     """
+    if here := _others(strategy, settings):
+        raise ValueError(
+            "The workers of this run were started with different flags. Start all of them with the same command; only "
+            f"the index in TF_CONFIG differs. This worker has what another has not: {here}"
+        )
+
+
+def check_data_agree(strategy, source):
+    """Raises ValueError unless every worker of a run calls this with a source of the same records.
+
+    Each reads its part of a batch by the numbers of records: of others, some would be read twice and some never.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        source: what `pipeline.open_source` returned for training.
+    """
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return
+    if not (facts := trained_records.facts_of(source)):
+        return
+    checksum = zlib.crc32(json.dumps(facts["checksums"]).encode())
+    if here := _others(strategy, {"training records": facts["records"], "checksum of some": checksum}):
+        raise ValueError(
+            "The workers of this run read different data. Give each a --dataset_dir with the same records, such as a "
+            f"whole copy. This worker has what another has not: {here}"
+        )
+
+
+def _others(strategy, settings):
+    """What some other worker has not of these settings, as text; empty if all have the same."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return ""
     lines = [f"{name}={value!r}" for name, value in settings.items()]
     numbers = np.array([int.from_bytes(hashlib.sha256(line.encode()).digest()[:4]) for line in lines], np.int64)
 
@@ -80,12 +142,7 @@ def check_workers_agree(strategy, settings):
         return strategy.reduce("SUM", strategy.run(lambda: tf.constant(numbers)), axis=None)
 
     differ = np.asarray(total()) != numbers * strategy.num_replicas_in_sync
-    if differ.any():
-        here = ", ".join(line for line, differs in zip(lines, differ, strict=True) if differs)
-        raise ValueError(
-            "The workers of this run were started with different flags. Start all of them with the same command; only "
-            f"the index in TF_CONFIG differs. This worker has what another has not: {here}"
-        )
+    return ", ".join(line for line, differs in zip(lines, differ, strict=True) if differs)
 
 
 def _check_tf_config():

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from sact_tf import config, training
 from sact_tf.data import pipeline
+from sact_tf.data.sources import RecordSource
 from sact_tf.training import strategies
 from sact_tf.training.trainer import Trainer
 
@@ -144,7 +145,8 @@ def test_a_run_that_lost_a_worker_goes_on_to_the_same_bits(start_workers, tmp_pa
     workers[1].send_signal(signal.SIGKILL)
     output, _ = workers[0].communicate()
     assert workers[0].returncode != 0
-    assert "Another worker of this run does not answer any more. Start all workers again" in output
+    assert "Another worker of this run does not answer any more" in output
+    assert "Start all workers again" in output
     assert "Traceback" not in output
     assert int(tf.train.latest_checkpoint(killed).rpartition("-")[2]) < 40
 
@@ -175,6 +177,27 @@ def test_workers_of_different_flags_are_refused(changes, agree):
     expected = r"with different flags.*same command.*: model\.tau=0\.7, learning_rate=0\.5$"
     with contextlib.nullcontext() if agree else pytest.raises(ValueError, match=expected):
         strategies.check_workers_agree(strategy, both[1])
+
+
+@pytest.mark.parametrize(("theirs", "agree"), [(b"a", True), (b"b", False)])
+def test_workers_that_read_other_records_are_refused(theirs, agree):
+    said = []
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, num_replicas_in_sync=2)
+    strategy.run = lambda function: said.append(tf.get_static_value(function()))
+    strategy.reduce = lambda how, value, axis: tf.constant(said[0] + said[-1])
+    first, second = (RecordSource(1, lambda index, record=record: record, None, str) for record in (b"a", theirs))
+    strategies.check_data_agree(strategy, first)
+    with contextlib.nullcontext() if agree else pytest.raises(ValueError, match=r"different data.*: checksum of some="):
+        strategies.check_data_agree(strategy, second)
+
+
+def test_a_worker_that_is_lost_before_the_first_step_is_told_in_a_sentence():
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy)
+    with (
+        pytest.raises(strategies.WorkerLost, match=r"does not answer any more; if it ended with an error, mend that"),
+        strategies.told_of_lost_workers(strategy),
+    ):
+        raise tf.errors.UnavailableError(None, None, "Collective ops is aborted")
 
 
 @pytest.mark.parametrize(
