@@ -200,9 +200,7 @@ def call(model, images, policy, training=False):
 
 
 def blocks_of(model):
-    """Dict from names to the `AdaptiveBlock`s of any model, in the order in which it has them.
-
-    Names are those of the blocks, in a network on a `Backbone` those of its outputs.
+    """Dict from names, on a `Backbone` those of its outputs, to the `AdaptiveBlock`s of any model, in its order.
 
     Raises:
         ValueError: if there are none, two share a name, or one has two.
