@@ -16,6 +16,7 @@ from sact_tf import checkpoints, command_line
 from sact_tf import config as configs
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
+from sact_tf.training.latest import latest
 from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
@@ -27,7 +28,8 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     Args:
         checkpoint_dir: directory of a trained adaptive run.
         run_dir: directory for everything that is written.
-        steps: int, of the plain training; None for as many as the adaptive run and the one that it started from had.
+        steps: int, of the plain training; None for as many as the adaptive run and those that it started from have had
+            by now.
         num_examples: int, held-out images to evaluate on; None for all.
         log: called with lines of text.
 
@@ -51,6 +53,9 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
         )
     runs.evaluation_of(adaptive, checkpoint_dir, num_examples)
     runs.check_data(adaptive, checkpoint_dir)
+    # It may be on its way still, or have been stopped.
+    done = checkpoints.global_step(checkpoints.checkpoint_prefix(checkpoint_dir))
+    adaptive = dataclasses.replace(adaptive, max_number_of_steps=done)
     command_line.make_directory(run_dir, "run_dir")
     path = os.path.join(run_dir, "baseline")
     metrics = runs.evaluate_once(
@@ -61,6 +66,8 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     log(f"Mean units per block: {', '.join(f'{mean:.2f}' for mean in units)}; plain network: {depth}")
     model = dataclasses.replace(adaptive.model, model=depth, model_type="vanilla")
     recipe, trained = _from_scratch(adaptive, log)
+    # All of its few units run in each step.
+    recipe = dataclasses.replace(recipe, train_effective=None, depth_rule=None)
     plain = dataclasses.replace(recipe, model=model, max_number_of_steps=trained if steps is None else steps)
     log(f"== Training {depth}: {plain.max_number_of_steps} steps of {plain.batch_size} images")
     directory = os.path.join(run_dir, f"vanilla_{depth}")
@@ -105,8 +112,9 @@ def _from_scratch(config, log):
         )
         return alone
     recipe, steps = _from_scratch(started, log)
-    # A checkpoint that is named by itself may be of fewer steps than its run.
-    left = started.max_number_of_steps - checkpoints.step_of(path.removesuffix(".index")) if path != directory else 0
+    # A checkpoint that is named by itself, or the last one of a run that was stopped, is of fewer steps than its run.
+    prefix = latest(directory) if path == directory else path.removesuffix(".index")
+    left = started.max_number_of_steps - checkpoints.step_of(prefix) if prefix else 0
     return recipe, config.max_number_of_steps + steps - left
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from sact_tf.checkpoints.names import named_variables
-from sact_tf.config import default_training_config
+from sact_tf.config import default_training_config, read_config
 from sact_tf.studies import baseline, first_detection, first_run, lesion_resnet, resolution, runs, tradeoff
 from sact_tf.tasks import task_of
 from sact_tf.training import session
@@ -176,8 +176,14 @@ def test_changed_settings_are_refused_before_anything_is_trained(traded, tmp_pat
 @pytest.mark.usefixtures("without_graphs")
 def test_baseline_has_the_mean_units_rounded(traded, tmp_path):
     directory, _, _ = traded
-    rows = baseline.run(str(directory / "sact_1e-06"), str(tmp_path), num_examples=6, log=lambda line: None)
+    # Each of the two was stopped before its last step; of the plain one, units were left out in each.
+    stopped, started = shutil.copytree(directory, tmp_path / "runs") / "sact_1e-06", tmp_path / "runs" / "vanilla_1"
+    for run, changes in ((stopped, {"finetune_path": str(started)}), (started, {"train_effective": 2})):
+        config = dataclasses.replace(read_config(str(run)), max_number_of_steps=9, **changes)
+        (run / "config.json").write_text(config.to_json())
+    rows = baseline.run(str(stopped), str(tmp_path), num_examples=6, log=lambda line: None)
     adaptive, plain = rows
+    assert read_config(str(tmp_path / f"vanilla_{plain['model']}")).train_effective is None
     # Two units a block at most, and hardly anything halts in the first one after a single step.
     metrics = json.loads((tmp_path / "adaptive.json").read_text())["metrics"]
     expected = "_".join(str(max(1, round(metrics[f"block_{number}/num_units_mean"]))) for number in (1, 2, 3))
@@ -204,6 +210,10 @@ def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tm
     # After 20 of its 30 steps.
     halfway = dataclasses.replace(tuned, finetune_path=str(tmp_path / "model.ckpt-20"))
     assert baseline._from_scratch(halfway, print) == (first, 32)
+    # The run itself, stopped after 25.
+    stopped = run_on(None, tmp_path / "stopped", step=25)
+    (tmp_path / "stopped" / "config.json").write_text(first.to_json())
+    assert baseline._from_scratch(dataclasses.replace(tuned, finetune_path=stopped), print) == (first, 37)
     # Of a checkpoint without its configuration, such as one of the release, nothing is known.
     elsewhere, lines = dataclasses.replace(tuned, finetune_path=str(tmp_path / "release" / "model.ckpt-1")), []
     alone = dataclasses.replace(tuned, finetune_path=None), 12
@@ -219,14 +229,14 @@ def test_the_plain_network_is_trained_as_the_first_run_was_and_as_long_as_all(tm
     assert baseline._from_scratch(here, pytest.fail) == (dataclasses.replace(first, dataset_dir="data/"), 42)
 
 
-def run_on(dataset_dir, directory, **model):
+def run_on(dataset_dir, directory, step=1, **model):
     """A directory that looks like a run on such data, of which nothing is read."""
     directory.mkdir()
     config = default_training_config("imagenet", {"num_classes": 3, **model}, dataset_dir=dataset_dir)
     (directory / "config.json").write_text(config.to_json())
-    (directory / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-1"')
+    (directory / "checkpoint").write_text(f'model_checkpoint_path: "model.ckpt-{step}"')
     for ending in ("index", "data-00000-of-00001"):
-        (directory / f"model.ckpt-1.{ending}").touch()
+        (directory / f"model.ckpt-{step}.{ending}").touch()
     return str(directory)
 
 

@@ -111,4 +111,5 @@ def _p(value):
 
 
 def _signed_duration(seconds):
-    return duration(seconds) if seconds >= 0 else f"-{duration(-seconds)}"
+    text = duration(abs(seconds))
+    return f"-{text}" if seconds < 0 and text != duration(0) else text
