@@ -92,9 +92,12 @@ def decode_then_crop(directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="how often each pipeline is timed, in turns")
-    parser.add_argument("--batches", type=int, default=12, help="batches of 32 images in each of them")
+    parser.add_argument("--batches", type=int, default=12, help="batches of 32 images in each turn, an even number")
     parser.add_argument("--steps", type=int, default=5, help="training steps that are timed for the share; 0 for none")
     arguments = parser.parse_args()
+    if arguments.batches < 2 or arguments.batches % 2:
+        # sact_tf decodes two at a time: one of them would be counted in the next turn.
+        parser.error(f"--batches must be an even number, at least 2. Received: {arguments.batches}")
     with tempfile.TemporaryDirectory() as directory:
         write_photographs(directory, 128)
         source = imagenet.open_split(directory, "train", IMAGE_SIZE)
