@@ -203,6 +203,8 @@ def test_sentences_say_only_what_the_figures_allow():
     lines = list(report.table(rows, "accuracy"))
     assert len({line.count("|") for line in lines}) == 1
     assert "| 3 (9) | 0.2 | 17.00% ± 1.00 | - | +1.00 ± 1.20 | .400 | 330 | 1.100 | 0.750 | -36 s |" in lines
+    barely = list(report.table([rows[0], row(0.5, 0.2, 0.4, 0.3003)], "accuracy"))
+    assert barely[-1].endswith("| 0 s |")
 
 
 def test_step_times_count_the_units_that_ran(studied):
