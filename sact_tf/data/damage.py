@@ -63,11 +63,13 @@ class Damage:
         # another one, and waits for those that read it.
         with self.lock:
             if self.failure:
-                raise BadRecord(f"{self.failure} ({self.source.locate(index)} is damaged as well.)")
+                first, message = self.failure
+                also = "" if index == first else f" ({self.source.locate(index)} is damaged as well.)"
+                raise BadRecord(message + also)
             try:
                 yield
             except BadRecord as error:
-                self.failure = error
+                self.failure = index, str(error)
                 raise
 
     def _count(self, index):

@@ -183,12 +183,11 @@ def test_more_damage_than_is_allowed_stops_reading(write):
 
 
 def test_a_split_with_nothing_whole_in_it_stops_training(write):
-    source = in_bytes(write([b"", b""]))
-    with (
-        pytest.raises(records.BadRecord, match=r"record 0 is damaged, and so are 20 others .* Make the file again"),
-        pipeline.plain_errors(),
-    ):
-        next(iter(pipeline.training_batches(source, 2, 1, 0, skip_bad_records=9)))
+    # Both places of the batch are the one record, whichever thread meets it first.
+    iterator = iter(pipeline.training_batches(in_bytes(write([b""])), 2, 1, 0, skip_bad_records=9))
+    for _ in range(2):
+        message = message_of(iterator)
+        assert re.search(r"record 0 is damaged, and so are 20 others .* Make the file again\.$", message)
 
 
 @pytest.mark.parametrize("allowed", [6, 2])
