@@ -22,7 +22,7 @@ from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, halting_at
 from sact_tf.models import Backbone, Classifier
-from sact_tf.sparse.onnx import graph, network, rows, runtime, sums
+from sact_tf.sparse.onnx import graph, network, rows, runtime, sums, turns
 
 NETWORKS = {
     "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 1], num_classes=11, base_channels=8),
@@ -140,6 +140,45 @@ def test_what_fewer_and_fewer_rows_get_is_added_up(numbers):
     model = written.model("sum", kinds, {"total": (total.total(written), graph.FLOAT, ("rows", 1))}, {})
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, given)[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "side", "lengths"),
+    [(1, 8, [1]), (3, 8, [3]), (4, 8, [2, 2]), (7, 8, [3, 3, 1]), (9, 8, [3, 3, 3]), (3, 20, [1, 1, 1]), (0, 8, [0])],
+)
+def test_turns_are_of_so_many_pixels_and_at_least_of_one_image(monkeypatch, batch, side, lengths):
+    monkeypatch.setattr(turns, "PIXELS", 3 * 8 * 8 + 60)
+    written = graph.Graph()
+
+    def lengths_and_images(inner, some):
+        return [(inner.size(some, 0), graph.INT64), (inner.op("Add", some, inner.floats(1.0)), graph.FLOAT)]
+
+    names = turns.in_turns(written, "images", lengths_and_images)
+    kinds = [(graph.INT64, ("turns",)), (graph.FLOAT, ("batch", "height", "width", 1))]
+    outputs = {name: (value, *kind) for name, value, kind in zip(["lengths", "more"], names, kinds, strict=True)}
+    images = np.random.default_rng(1).normal(size=(batch, side, side, 1)).astype("float32")
+    got = runner(written.model("turns", {"images": kinds[1]}, outputs, {}))(images)
+    assert got["lengths"].tolist() == lengths
+    np.testing.assert_array_equal(got["more"], images + 1)
+
+
+def test_a_batch_in_turns_gives_what_the_model_gives(networks, make_images, assert_same, monkeypatch):
+    monkeypatch.setattr(turns, "PIXELS", 3 * 41 * 67)
+    model, images = networks("imagenet", "sact"), images_of(make_images, (9, 41, 67))
+    written, expected = network.write_network(model, features=True), answers(model, images)
+    run = runner(written)
+    for batch in (9, 7, 4, 1):
+        assert_same(run(images[:batch]), {key: value[:batch] for key, value in expected.items()})
+    larger = make_images(2, 130, 97)
+    assert_same(run(larger), answers(model, larger))
+
+
+@pytest.mark.parametrize("engine", ["sparse", "masked"])
+@pytest.mark.parametrize(("name", "model_type"), [("imagenet", each) for each in MODEL_TYPES] + [("cifar", "sact")])
+def test_only_what_gathers_positions_has_a_loop(networks, name, model_type, engine):
+    written = network.write_network(networks(name, model_type), engine)
+    loops = [node for each in graphs(written.graph) for node in each.node if node.op_type == "Loop"]
+    assert len(loops) == ((name, model_type, engine) == ("imagenet", "sact", "sparse"))
 
 
 @pytest.mark.parametrize("features", [False, True])

@@ -1,4 +1,4 @@
-"""Graphs of ONNX while they are written: nodes, constants and choices, by functions that take names and return names.
+"""Graphs of ONNX while they are written: nodes, constants, choices and loops, by functions that take and return names.
 
 A value is known by its name, a str. Constants are initializers of the outermost graph, each written once, however often
 and wherever it is used, but for kernels of convolutions.
@@ -15,10 +15,11 @@ IR_VERSION = 8
 _SMALL = 64
 
 FLOAT, INT32, INT64, UINT8 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8
+BOOL = TensorProto.BOOL
 
 
 class Graph:
-    """A graph, or one of the two that a choice is between.
+    """A graph, one of the two that a choice is between, or what a loop repeats.
 
     Args:
         parent: `Graph` around this one, whose values it may read; `None` for the outermost.
@@ -94,6 +95,36 @@ class Graph:
         bodies = [self._body(function, kinds) for function in (then, otherwise)]
         return self.op("If", condition, outputs=len(kinds), then_branch=bodies[0], else_branch=bodies[1])
 
+    def repeat(self, number, write):
+        """What a function gives in each of several turns, put together along the first axis.
+
+        Args:
+            number: name of an int64 scalar, at least 1.
+            write: function of a `Graph` and the name of the turn, an int64 scalar from 0 on, that returns pairs of
+                name and type of values.
+
+        Returns:
+            List of names, one for each value.
+        """
+        inner, turn, goes_on = Graph(self), *map(self._root._new_name, ("turn", "goes_on"))
+        names, kinds = zip(*write(inner, turn), strict=True)
+        given = [self._root._new_name("so_far") for _ in names]
+        longer = [inner.op("SequenceInsert", *pair) for pair in zip(given, names, strict=True)]
+        sequences = [
+            [helper.make_tensor_sequence_value_info(name, kind, None) for name, kind in zip(each, kinds, strict=True)]
+            for each in (given, longer)
+        ]
+        scalars = [
+            helper.make_tensor_value_info(name, kind, [])
+            for name, kind in ((turn, INT64), (goes_on, BOOL), (inner.op("Identity", goes_on), BOOL))
+        ]
+        body = inner._finish([*scalars[:2], *sequences[0]], [scalars[2], *sequences[1]])
+        empty = [self.op("SequenceEmpty", dtype=kind) for kind in kinds]
+        # Left out it means the same, but not to ONNX's own evaluator.
+        always = self.op("GreaterOrEqual", number, self.ints(0))
+        whole = self.op("Loop", number, always, *empty, outputs=len(kinds), body=body)
+        return [self.op("ConcatFromSequence", each, axis=0) for each in ([whole] if len(kinds) == 1 else whole)]
+
     def _body(self, function, kinds):
         inner = Graph(self)
         values = function(inner)
@@ -102,8 +133,15 @@ class Graph:
         made = {name for node in inner._nodes for name in node.output}
         values = [value if value in made else inner.op("Identity", value) for value in values]
         outputs = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(values, kinds, strict=True)]
-        nodes, _ = _needed(inner._nodes, values)
-        return helper.make_graph(nodes, self._root._new_name("body"), [], outputs, inner._initializers)
+        return inner._finish([], outputs)
+
+    def _finish(self, inputs, outputs):
+        """The graph as a body of another one's node."""
+        nodes, read = _needed(self._nodes, [each.name for each in outputs])
+        return helper.make_graph(nodes, self._root._new_name("body"), inputs, outputs, self._constants_in(read))
+
+    def _constants_in(self, names):
+        return [constant for constant in self._initializers if constant.name in names]
 
     def _new_name(self, kind):
         self._count += 1
@@ -137,7 +175,7 @@ class Graph:
             name,
             [helper.make_tensor_value_info(each, *kind) for each, kind in inputs.items()],
             [helper.make_tensor_value_info(each, *kind) for each, (_, *kind) in outputs.items()],
-            [constant for constant in self._initializers if constant.name in read],
+            self._constants_in(read),
         )
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="sact_tf"
@@ -158,6 +196,6 @@ def _needed(nodes, outputs):
 
 
 def _read_by(node):
-    """Names that a node reads, those in the bodies of a choice too."""
+    """Names that a node reads, those in the bodies of choices and loops too."""
     bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return set(node.input).union(*(_read_by(inner) for body in bodies for inner in body.node))

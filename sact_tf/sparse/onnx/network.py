@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from sact_tf.flops.costs import BlockCosts
-from sact_tf.layers import AdaptiveBlock
+from sact_tf.layers import AdaptiveBlock, BottleneckUnit
 from sact_tf.models import Backbone, Classifier
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Linear, Normalization
@@ -17,6 +17,7 @@ from sact_tf.sparse.onnx.graph import FLOAT, INT32, INT64, UINT8, Graph
 from sact_tf.sparse.onnx.parts import squeeze, stop_where
 from sact_tf.sparse.onnx.pictures import blank_unless_finite, nan_unless
 from sact_tf.sparse.onnx.preprocessing import write_preprocessing
+from sact_tf.sparse.onnx.turns import in_turns
 from sact_tf.version import __version__
 
 IMAGES = "images"
@@ -57,11 +58,40 @@ class Writer:
     def write(self):
         graph = self.graph
         images = self._checked_images() if self.preprocessing is None else self._prepared_images()
-        batch, *sizes = (graph.size(images, axis) for axis in range(3))
+        of_batch = {}
         if self.model is self.backbone or self.features:
-            shape = graph.op("Concat", batch, graph.ints([2]), axis=0)
-            size = graph.cast(graph.op("Concat", *sizes, axis=0), INT32)
-            self.outputs["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
+            size = graph.cast(graph.op("Shape", images, start=1, end=3), INT32)
+            shape = graph.op("Concat", graph.size(images, 0), graph.ints([2]), axis=0)
+            of_batch["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
+        if self._gains_from_turns:
+            names = in_turns(graph, images, self._of_some)
+            kinds = self.outputs.values()
+            self.outputs = {
+                output: (name, *kind[1:]) for output, name, kind in zip(self.outputs, names, kinds, strict=True)
+            }
+        else:
+            self._network(images)
+        self.graph, self.outputs = graph, {**of_batch, **self.outputs}
+        taken = (FLOAT if self.preprocessing is None else UINT8, ("batch", "height", "width", 3))
+        return graph.model("sact_tf", {IMAGES: taken}, self.outputs, self._metadata())
+
+    @property
+    def _gains_from_turns(self):
+        """Whether rows of positions are gathered; else a file without a loop is read by more runtimes."""
+        blocks = self.backbone.blocks.values()
+        gathers = (block.model_type == "sact" and isinstance(block.units[0], BottleneckUnit) for block in blocks)
+        return self.engine == "sparse" and any(gathers)
+
+    def _of_some(self, graph, images):
+        """Pairs of name and type of all outputs, of some of the images, in a graph within."""
+        self.graph = graph
+        self._network(images)
+        return [output[:2] for output in self.outputs.values()]
+
+    def _network(self, images):
+        """Notes what the network says of images."""
+        graph = self.graph
+        batch, *sizes = (graph.size(images, axis) for axis in range(3))
         if self._may_be_anything:
             images, self.finite = blank_unless_finite(graph, images)
         images = Features(graph.op("Transpose", images, perm=[0, 3, 1, 2]), Size(batch, *sizes), 3)
@@ -73,8 +103,6 @@ class Writer:
         if self.model is not self.backbone:
             self._head(features)
         self.outputs["flops"] = (total, INT64, ("batch",))
-        taken = (FLOAT if self.preprocessing is None else UINT8, ("batch", "height", "width", 3))
-        return graph.model("sact_tf", {IMAGES: taken}, self.outputs, self._metadata())
 
     @property
     def _may_be_anything(self):

@@ -95,9 +95,9 @@ def _first_unit(graph, features, description, picture):
     entered = maps.clip(graph, rows, unit.clip, of_maps=False)
     reduced = graph.op("Relu", _times(graph, entered, unit.reduce))
     reduced = mask(graph, reduced, picture and picture.on_rows(graph))
-    narrow = maps.convolve(
-        graph, maps_of(graph, reduced, size, unit.reduce.bias.size), unit.middle, unit.stride, pads=1
-    )
+    narrow = maps_of(graph, reduced, size, unit.reduce.bias.size)
+    stored = graph.floats(unit.middle.kernel)
+    narrow = maps.convolve(graph, narrow, unit.middle, unit.stride, pads=1, stored=stored)
     narrow = rows_of(graph, graph.op("Relu", narrow), unit.middle.bias.size)
     around = rows if unit.shortcut is None else entered
     if unit.stride > 1:
@@ -193,17 +193,22 @@ def _narrow(graph, rows, active, own, grid, unit):
         entering = mask(inner, reduced, grid.picture and grid.picture.on_rows(inner))
         entering = maps_of(inner, entering, grid.size, read)
         convolved = inner.op("Relu", maps.convolve(inner, entering, unit.middle, stored=kernel))
-        return inner.op("Gather", rows_of(inner, convolved, written), numbers, axis=0)
+        convolved = inner.op("Gather", rows_of(inner, convolved, written), numbers, axis=0)
+        return convolved, inner.floats(np.zeros((0, TAPS, read)))
 
     def gathered(inner):
         shape = inner.op("Concat", grid.bordered, inner.ints([read]), axis=0)
         empty = inner.op("Expand", inner.floats([[0.0]]), shape)
         bordered = inner.op("ScatterND", empty, inner.op("Gather", grid.inside, near, axis=0), reduced)
         table = inner.op("Add", inner.op("Gather", grid.inside, own, axis=0), grid.offsets)
-        neighbours = inner.reshape(inner.op("Gather", bordered, table, axis=0), -1, TAPS * read)
-        return inner.op("Relu", inner.op("Gemm", neighbours, kernel, inner.floats(unit.middle.bias)))
+        return inner.floats(np.zeros((0, written))), inner.op("Gather", bordered, table, axis=0)
 
-    return graph.choose(dense, everywhere, gathered)
+    convolved, neighbours = graph.choose(dense, everywhere, gathered, [FLOAT, FLOAT])
+    # Not within the choice: ONNX Runtime brings a product's kernel into its own order from one graph further out, and
+    # would copy what it reshapes there. Of one of the two there are no rows.
+    neighbours = graph.reshape(neighbours, -1, TAPS * read)
+    multiplied = graph.op("Relu", graph.op("Gemm", neighbours, kernel, graph.floats(unit.middle.bias)))
+    return graph.op("Concat", convolved, multiplied, axis=0)
 
 
 def _gather(graph, rows, active, grid, unit):

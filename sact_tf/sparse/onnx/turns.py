@@ -1,0 +1,42 @@
+"""A large batch a few images at a time, in a graph of ONNX.
+
+It takes memory for those images alone, and less time: what one node wrote is still near the processor when the next one
+reads it.
+"""
+
+from sact_tf.sparse.onnx.parts import squeeze
+
+# Of the images of one turn, which are never none: eight of 224 x 224, two of 448 x 448. See benchmarks/README.md.
+PIXELS = 8 * 224 * 224
+
+
+def in_turns(graph, images, write):
+    """What is written of a batch, put together of what is written of parts of it that are as large as each other.
+
+    Args:
+        graph: `Graph`.
+        images: name of `(batch, height, width, channels)`, of any type.
+        write: function of a `Graph` and the name of some of the images, that returns pairs of name and type of values
+            `(images, ...)`.
+
+    Returns:
+        List of names of the values `(batch, ...)`.
+    """
+    one, batch = graph.ints([1]), graph.size(images, 0)
+    area = graph.op("Mul", graph.size(images, 1), graph.size(images, 2))
+    most = graph.op("Max", graph.op("Div", graph.ints([PIXELS]), area), one)
+    # A batch may have no images.
+    number = graph.op("Max", _ceil(graph, batch, most), one)
+    length = _ceil(graph, batch, number)
+
+    def turn(inner, index):
+        start = inner.op("Mul", length, index)
+        some = inner.op("Slice", images, start, inner.op("Add", start, length), inner.ints([0]))
+        return write(inner, some)
+
+    return graph.repeat(squeeze(graph, number, [0]), turn)
+
+
+def _ceil(graph, number, by):
+    """Int64 `(1,)` over another one, rounded up."""
+    return graph.op("Div", graph.op("Sub", graph.op("Add", number, by), graph.ints([1])), by)
