@@ -150,16 +150,16 @@ def test_turns_are_of_so_many_pixels_and_at_least_of_one_image(monkeypatch, batc
     monkeypatch.setattr(turns, "PIXELS", 3 * 8 * 8 + 60)
     written = graph.Graph()
 
-    def lengths_and_images(inner, some):
-        return [(inner.size(some, 0), graph.INT64), (inner.op("Add", some, inner.floats(1.0)), graph.FLOAT)]
+    def lengths_and_images(inner, some, same):
+        return [(inner.size(some, 0), graph.INT64), (inner.op("Add", some, same), graph.FLOAT)]
 
-    names = turns.in_turns(written, "images", lengths_and_images)
+    names = turns.in_turns(written, ["images", "images"], lengths_and_images)
     kinds = [(graph.INT64, ("turns",)), (graph.FLOAT, ("batch", "height", "width", 1))]
-    outputs = {name: (value, *kind) for name, value, kind in zip(["lengths", "more"], names, kinds, strict=True)}
+    outputs = {name: (value, *kind) for name, value, kind in zip(["lengths", "twice"], names, kinds, strict=True)}
     images = np.random.default_rng(1).normal(size=(batch, side, side, 1)).astype("float32")
     got = runner(written.model("turns", {"images": kinds[1]}, outputs, {}))(images)
     assert got["lengths"].tolist() == lengths
-    np.testing.assert_array_equal(got["more"], images + 1)
+    np.testing.assert_array_equal(got["twice"], images + images)
 
 
 def test_a_batch_in_turns_gives_what_the_model_gives(networks, make_images, assert_same, monkeypatch):

@@ -13,7 +13,7 @@ import sact_tf
 from sact_tf import flops, sparse
 from sact_tf.config import MODEL_TYPES
 from sact_tf.models import FasterRCNN, ImageNetBackbone
-from sact_tf.sparse.onnx import detector, rows
+from sact_tf.sparse.onnx import detector, rows, turns
 
 # Pixels: no multiple of a stride, so that each map rounds up; the largest way each is what a batch is padded to.
 SMALL, LARGE, LONG = (49, 70), (83, 98), (34, 101)
@@ -139,6 +139,14 @@ def test_graph_finds_what_the_detector_finds_in_padded_batches(
     assert units == {"vanilla": set(), "sact": {0, 1, 2, 3}}.get(model_type, {1, 2, 3})
 
 
+@pytest.mark.parametrize("pixels", [1, 2 * 83 * 98])
+def test_batches_in_turns_find_the_same(detectors, batch_of, answers_of, assert_same, monkeypatch, pixels):
+    monkeypatch.setattr(turns, "PIXELS", pixels)
+    run, sizes = runner_of(detectors("sact")), BATCHES[-1]
+    inputs = batch_of(*sizes)
+    assert_same_answers(run(inputs), answers_of("sact", sizes=sizes), sizes, assert_same)
+
+
 def test_boxes_of_a_picture_that_is_not_finite_are_nan(detectors, runner, batch_of):
     inputs = batch_of(SMALL, LARGE)
     inputs["images"][0, 48, 69, 2] = np.nan
@@ -255,12 +263,15 @@ def graphs(graph):
                 yield from graphs(attribute.g)
 
 
-def test_file_has_standard_operations_alone_no_loop_and_no_features_unless_asked_for(detectors):
+def test_file_has_standard_operations_alone_one_loop_and_no_features_unless_asked_for(detectors):
     written = detector.write_detector(detectors("sact"))
     onnx.checker.check_model(written, full_check=True)
     assert [(each.domain, each.version) for each in written.opset_import] == [("", 18)]
     nodes = [node for graph in graphs(written.graph) for node in graph.node]
-    assert {node.domain for node in nodes} == {""} and not {node.op_type for node in nodes} & {"Loop", "Scan"}
+    assert {node.domain for node in nodes} == {""}
+    # Over parts of the batch, around everything: none over boxes or classes.
+    assert [node.op_type for node in nodes if node.op_type in ("Loop", "Scan")] == ["Loop"]
+    assert "Loop" in {node.op_type for node in written.graph.node}
     assert [each.name for each in written.graph.input] == ["images", "image_size"]
     outputs = {output.name for output in written.graph.output}
     assert outputs >= {"boxes", "flops", "block3/num_units", "image_size"} and "block3" not in outputs
@@ -317,6 +328,13 @@ def test_engine_in_python_takes_what_the_detector_takes(detectors, batch_of, mak
     np.testing.assert_array_equal(saved.run(["boxes"], inputs)[0], engine(inputs)["boxes"])
     extractor = sparse.compile(model, runtime="onnx", features=True, part="extractor")(inputs)
     assert "boxes" not in extractor and extractor["block3"].shape == (2, 6, 7, 64)
+
+
+def test_sizes_that_an_engine_returns_are_not_the_callers_array(detectors, batch_of):
+    engine, inputs = sparse.compile(detectors("sact"), runtime="onnx"), batch_of(SMALL, LARGE)
+    returned = engine(inputs)["image_size"]
+    inputs["image_size"][:] = 0
+    np.testing.assert_array_equal(returned, [SMALL, LARGE])
 
 
 REFUSED = {

@@ -59,12 +59,15 @@ class _DetectorWriter(Writer):
     def write(self):
         graph = self.graph
         images, pixels = self._checked_inputs()
+        self._note_outputs(images, pixels)
         self.outputs[IMAGE_SIZE] = (IMAGE_SIZE, INT32, ("batch", 2))
+        inputs = {IMAGES: (FLOAT, ("batch", "height", "width", 3)), IMAGE_SIZE: (INT32, ("batch", 2))}
+        return graph.model("sact_tf", inputs, self.outputs, {**self._metadata(), "part": self.part})
+
+    def _network(self, images, pixels):
         features, picture = self._extractor(images, pixels)
         if self.part == "whole":
             self._answer(features, picture, pixels)
-        inputs = {IMAGES: (FLOAT, ("batch", "height", "width", 3)), IMAGE_SIZE: (INT32, ("batch", 2))}
-        return graph.model("sact_tf", inputs, self.outputs, {**self._metadata(), "part": self.part})
 
     def _checked_inputs(self):
         """Images, and sizes as int64 `(batch, 2)`; a runtime stops with the name of a node where they do not fit."""

@@ -58,22 +58,29 @@ class Writer:
     def write(self):
         graph = self.graph
         images = self._checked_images() if self.preprocessing is None else self._prepared_images()
-        of_batch = {}
+        self._note_outputs(images)
         if self.model is self.backbone or self.features:
             size = graph.cast(graph.op("Shape", images, start=1, end=3), INT32)
             shape = graph.op("Concat", graph.size(images, 0), graph.ints([2]), axis=0)
-            of_batch["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
-        if self._gains_from_turns:
-            names = in_turns(graph, images, self._of_some)
-            kinds = self.outputs.values()
-            self.outputs = {
-                output: (name, *kind[1:]) for output, name, kind in zip(self.outputs, names, kinds, strict=True)
-            }
-        else:
-            self._network(images)
-        self.graph, self.outputs = graph, {**of_batch, **self.outputs}
+            self.outputs["image_size"] = (graph.op("Expand", size, shape), INT32, ("batch", 2))
         taken = (FLOAT if self.preprocessing is None else UINT8, ("batch", "height", "width", 3))
         return graph.model("sact_tf", {IMAGES: taken}, self.outputs, self._metadata())
+
+    def _note_outputs(self, *given):
+        """Notes what the network says of a batch, in turns where that gains; `given` is what `_network` takes."""
+        if not self._gains_from_turns:
+            self._network(*given)
+            return
+
+        def of_some(inner, *some):
+            self.graph = inner
+            self._network(*some)
+            return [output[:2] for output in self.outputs.values()]
+
+        graph = self.graph
+        names, self.graph = in_turns(graph, given, of_some), graph
+        parts = zip(names, self.outputs.items(), strict=True)
+        self.outputs = {output: (name, kind, shape) for name, (output, (_, kind, shape)) in parts}
 
     @property
     def _gains_from_turns(self):
@@ -81,12 +88,6 @@ class Writer:
         blocks = self.backbone.blocks.values()
         gathers = (block.model_type == "sact" and isinstance(block.units[0], BottleneckUnit) for block in blocks)
         return self.engine == "sparse" and any(gathers)
-
-    def _of_some(self, graph, images):
-        """Pairs of name and type of all outputs, of some of the images, in a graph within."""
-        self.graph = graph
-        self._network(images)
-        return [output[:2] for output in self.outputs.values()]
 
     def _network(self, images):
         """Notes what the network says of images."""

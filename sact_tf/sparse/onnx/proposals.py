@@ -42,7 +42,8 @@ def write_proposals(graph, model, features, picture, limits):
     Returns:
         `Proposals`.
     """
-    hidden = maps.convolve(graph, features.as_maps(graph), Linear.of(model.proposal_conv))
+    linear = Linear.of(model.proposal_conv)
+    hidden = maps.convolve(graph, features.as_maps(graph), linear, stored=graph.floats(linear.kernel))
     hidden = graph.op("Clip", hidden, graph.floats(0.0), graph.floats(6.0))
     each = anchor_grid.anchors_per_position()
     number = graph.op("Mul", graph.op("Mul", features.size.height, features.size.width), graph.ints([each]))

@@ -180,4 +180,10 @@ def runner(model):
         ) from error
     memory.give_back()
     names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(None, inputs), strict=True))
+
+    def run(inputs):
+        # From 1.19 to 1.22 at least, what goes through as it is comes back in the caller's memory, which may be gone.
+        outputs = zip(names, session.run(None, inputs), strict=True)
+        return {name: value.copy() if name in inputs else value for name, value in outputs}
+
+    return run

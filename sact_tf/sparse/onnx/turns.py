@@ -10,20 +10,20 @@ from sact_tf.sparse.onnx.parts import squeeze
 PIXELS = 8 * 224 * 224
 
 
-def in_turns(graph, images, write):
+def in_turns(graph, given, write):
     """What is written of a batch, put together of what is written of parts of it that are as large as each other.
 
     Args:
         graph: `Graph`.
-        images: name of `(batch, height, width, channels)`, of any type.
-        write: function of a `Graph` and the name of some of the images, that returns pairs of name and type of values
-            `(images, ...)`.
+        given: names of what is cut, each `(batch, ...)`; the first are images, `(batch, height, width, channels)`.
+        write: function of a `Graph` and names of parts of what is given, of the same images, that returns pairs of name
+            and type of values `(images, ...)`.
 
     Returns:
         List of names of the values `(batch, ...)`.
     """
-    one, batch = graph.ints([1]), graph.size(images, 0)
-    area = graph.op("Mul", graph.size(images, 1), graph.size(images, 2))
+    one, (batch, *sizes) = graph.ints([1]), (graph.size(given[0], axis) for axis in range(3))
+    area = graph.op("Mul", *sizes)
     most = graph.op("Max", graph.op("Div", graph.ints([PIXELS]), area), one)
     # A batch may have no images.
     number = graph.op("Max", _ceil(graph, batch, most), one)
@@ -31,8 +31,8 @@ def in_turns(graph, images, write):
 
     def turn(inner, index):
         start = inner.op("Mul", length, index)
-        some = inner.op("Slice", images, start, inner.op("Add", start, length), inner.ints([0]))
-        return write(inner, some)
+        end = inner.op("Add", start, length)
+        return write(inner, *(inner.op("Slice", each, start, end, inner.ints([0])) for each in given))
 
     return graph.repeat(squeeze(graph, number, [0]), turn)
 
