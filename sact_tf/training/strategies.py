@@ -4,12 +4,14 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import zlib
 
 import numpy as np
 import tensorflow as tf
 
 from sact_tf.data import trained_records
+from sact_tf.data.preprocessing import reason_of
 
 STRATEGIES = ("one", "mirrored", "multi_worker", "tpu")
 
@@ -38,8 +40,14 @@ def told_of_lost_workers(strategy):
         raise WorkerLost(
             "Another worker of this run does not answer any more; if it ended with an error, mend that first. Start "
             "all workers again, with the same commands; the run goes on from its latest checkpoint. TensorFlow says: "
-            f"{' '.join(error.message.split())[:300]}"
+            f"{_said(error.message)[:300]}"
         ) from error
+
+
+def _said(message):
+    """What TensorFlow says of a failure, on one line, behind the places in the code that it says first."""
+    places = r"^.*(Graph execution error:|\n *File \"[^\n]*)|\[\[.*?\]\]"
+    return reason_of(re.sub(places, "", message, flags=re.DOTALL))
 
 
 def make_strategy(name, tpu=""):

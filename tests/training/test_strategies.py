@@ -191,13 +191,14 @@ def test_workers_that_read_other_records_are_refused(theirs, agree):
         strategies.check_data_agree(strategy, second)
 
 
-def test_a_worker_that_is_lost_before_the_first_step_is_told_in_a_sentence():
+@pytest.mark.parametrize("places", ["", 'Graph execution error:\n\nDetected at node A/B:\n  File "a.py", line 1, in f\n\n'])
+def test_a_worker_that_is_lost_is_told_in_a_sentence_with_the_reason_not_the_place_in_the_code(places):
     strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy)
     with (
-        pytest.raises(strategies.WorkerLost, match=r"does not answer any more; if it ended with an error, mend that"),
+        pytest.raises(strategies.WorkerLost, match=r"if it ended.*TensorFlow says: Collective ops is aborted by: gone$"),
         strategies.told_of_lost_workers(strategy),
     ):
-        raise tf.errors.UnavailableError(None, None, "Collective ops is aborted")
+        raise tf.errors.UnavailableError(None, None, places + "Collective ops is aborted by: gone\n\t [[{{node A/B}}]] [Op:f]")
 
 
 @pytest.mark.parametrize(
