@@ -105,6 +105,8 @@ class Trainer:
         gradients, results = self._differentiate(batch)
         if self._clips_sum:
             gradients = self._clip_sum(gradients)
+        elif self._scales and self.strategy.num_replicas_in_sync > 1:
+            gradients = _overflow_together(gradients)
         self.optimizer.apply(gradients, self.model.trainable_variables)
         return results
 
@@ -151,8 +153,19 @@ class Trainer:
         return [gradient * tf.cast(factor, gradient.dtype) for gradient in total]
 
     def _scale(self, loss):
-        scales = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
-        return self.optimizer.scale_loss(loss) if scales else loss
+        return self.optimizer.scale_loss(loss) if self._scales else loss
+
+    @property
+    def _scales(self):
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+
+
+def _overflow_together(gradients):
+    """Gradients of one replica, all NaN if those of any replica overflowed: Keras looks at the first one's alone."""
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    own = losses.nan_unless(finite, tf.zeros(()))
+    nothing = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)
+    return [gradient + tf.cast(nothing, gradient.dtype) for gradient in gradients]
 
 
 def _observe_computation(model, batch, outputs, kept):
