@@ -35,7 +35,8 @@ def test_the_size_of_a_map_may_be_said_as_people_have_it():
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [(64, "must be the height and width(.|\n)*=64"), ("x", "height and width"), ((None, 6), "must be known")],
+    [(64, "must be the height and width(.|\n)*=64"), ("x", "height and width"), ((None, 6), "must be known")]
+    + [((-3, 6), "counts of pixels(.|\n)*-3"), ((0, 6), "counts"), ((4.5, 6), "4.5"), ((float("inf"), 6), "inf")],
 )
 def test_what_is_no_size_of_a_map_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
@@ -72,8 +73,9 @@ def test_models_that_decide_by_image_have_no_maps():
 
 
 def test_a_box_marks_the_pixels_from_its_minimum_up_to_but_not_its_maximum():
-    mask = visualize.box_mask(np.array([[1, 0, 3, 2]], "int32"), (4, 3)).numpy()
-    np.testing.assert_array_equal(mask[0], [[0, 0, 0], [1, 1, 0], [1, 1, 0], [0, 0, 0]])
+    for dtype in ("int32", "int64", "float32"):
+        mask = visualize.box_mask(np.array([[1, 0, 3, 2]], dtype), (4, 3)).numpy()
+        np.testing.assert_array_equal(mask[0], [[0, 0, 0], [1, 1, 0], [1, 1, 0], [0, 0, 0]])
 
 
 @pytest.mark.parametrize("figure", visualize.maps.FIGURES)
@@ -198,6 +200,7 @@ def test_overlay_takes_bytes_too_and_the_maps_own_maximum():
     np.testing.assert_array_equal(picture, visualize.overlay(image / 255, values, 0.5, maximum=4))
     both = visualize.overlay(np.stack([image, image]), np.stack([values, 3 * values]), alpha=0.5)
     np.testing.assert_allclose(both[1], picture, rtol=1e-6)
+    np.testing.assert_array_equal(visualize.overlay(image, values, np.float64(0.5)), picture)
 
 
 def test_overlay_has_no_colour_at_its_minimum_and_below():
@@ -226,6 +229,13 @@ def test_colours_are_those_of_matplotlib_everywhere_and_of_a_flat_map_too():
     np.testing.assert_allclose(flat, np.broadcast_to(matplotlib.colormaps["viridis"](0)[:3], (1, 2, 3)), rtol=1e-6)
 
 
+def test_what_has_no_value_has_no_colour():
+    picture = visualize.colour([1.0, float("nan"), 7.0], 1, 7).numpy()
+    np.testing.assert_array_equal(picture[[0, 2]], visualize.colour([1.0, 7.0], 1, 7))
+    assert np.isnan(picture[1]).all() and picture.shape == (3, 3)
+    assert np.isnan(visualize.colour([1.0], 0, tf.constant(float("nan")))).all()
+
+
 MISTAKES = {
     "another size": (dict(ponder_map=np.zeros((2, 4))), "same height and width.*ponder_map"),
     "no colours": (dict(image=np.zeros((2, 3))), "same height and width"),
@@ -233,6 +243,8 @@ MISTAKES = {
     "too opaque": (dict(alpha=75), r"`alpha`.*\[0, 1\].*75"),
     "no maximum": (dict(maximum=float("nan")), "`maximum` .* finite number. Received: maximum=nan"),
     "no minimum": (dict(minimum=float("-inf"), colour_map="viridis"), "`minimum` .* Received: minimum=-inf"),
+    "ints that are no bytes": (dict(image=np.full((2, 3, 3), 255)), "uint8, 0 to 255. Received: int64"),
+    "no name of a colour map": (dict(colour_map=matplotlib.colormaps["tab10"]), "must be the name"),
     "no colour map": (dict(colour_map="veridis"), "'viridis'.*'veridis'"),
 }
 
@@ -245,6 +257,8 @@ def test_mistakes_in_an_overlay_are_named(changes, message):
 
 def test_bytes_are_rounded_and_clipped():
     np.testing.assert_array_equal(visualize.to_bytes([[-0.1, 0.5, 1.2]]), [[0, 128, 255]])
+    with pytest.raises(ValueError, match="Received: int32"):
+        visualize.to_bytes(np.array([[200, 0, 3]], "int32"))
 
 
 @pytest.mark.parametrize("shape", [(60, 90), (400, 40), (40, 400)], ids=["photograph", "tower", "panorama"])

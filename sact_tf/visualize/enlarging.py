@@ -1,5 +1,7 @@
 """Maps enlarged to the size of their images, as a function and as a Keras layer."""
 
+import numbers
+
 import keras
 import tensorflow as tf
 
@@ -35,7 +37,17 @@ def size_of(image_shape):
             "The height and width of a map must be known: give the images themselves, ponder_map(outputs, images). "
             f"Received: image_shape={tuple(image_shape)}"
         )
+    if not all(_may_be_side(side) for side in size):
+        raise ValueError(
+            "The height and width of a map must be counts of pixels, at least 1. "
+            f"Received: image_shape={tuple(image_shape)!r:.200}"
+        )
     return size
+
+
+def _may_be_side(side):
+    """Whether this is a count of pixels, or is not known before the graph runs."""
+    return tf.is_tensor(side) or isinstance(side, numbers.Real) and side >= 1 and float(side).is_integer()
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")

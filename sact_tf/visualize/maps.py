@@ -111,14 +111,16 @@ def colour(values, minimum, maximum, colour_map="viridis"):
         colour_map: name of one of Matplotlib's colour maps.
 
     Returns:
-        float32 tensor `(..., 3)` in [0, 1]: red, green, blue.
+        float32 tensor `(..., 3)` in [0, 1]: red, green, blue; NaN where a value is.
     """
     share = _share(values, minimum, maximum)
-    table = tf.constant(_colours(colour_map))
+    unknown = tf.math.is_nan(share)
+    table = tf.constant(_colours(str(colour_map)))
     count = tf.shape(table)[0]
     # Compared before it becomes an int, whose range a float may exceed.
     places = tf.clip_by_value(share * tf.cast(count, tf.float32), 0.0, tf.cast(count - 1, tf.float32))
-    return tf.gather(table, tf.cast(places, tf.int32))
+    colours = tf.gather(table, tf.cast(tf.where(unknown, 0.0, places), tf.int32))
+    return tf.where(unknown[..., None], math.nan, colours)
 
 
 @functools.cache
@@ -152,7 +154,8 @@ def overlay(image, ponder_map, alpha=0.75, maximum=None, minimum=0.0, colour_map
         float32 tensor of the shape of `image`; in [0, 1] if the image is, and no value is above the maximum.
 
     Raises:
-        ValueError: if image and map are not of the same height and width, or a minimum or maximum is not finite.
+        ValueError: if image and map are not of the same height and width, the image is of other ints, or a minimum or
+            maximum is not finite.
     """
     image, ponder_map = _unit_range(image), tf.cast(ponder_map, tf.float32)
     if not image.shape[:-1].is_compatible_with(ponder_map.shape) or image.shape[-1] not in (3, None):
@@ -161,7 +164,7 @@ def overlay(image, ponder_map, alpha=0.75, maximum=None, minimum=0.0, colour_map
             f"`sact_tf.visualize.ponder_map(outputs, image.shape)` brings it there. Received: image {image.shape}, "
             f"ponder_map {ponder_map.shape}"
         )
-    if not 0 <= alpha <= 1:
+    if not 0 <= (alpha := float(alpha)) <= 1:
         raise ValueError(f"`alpha`, the share of the map, must lie in [0, 1]. Received: alpha={alpha!r}")
     if maximum is None:
         maximum = tf.reduce_max(ponder_map, axis=(-2, -1), keepdims=True)
@@ -202,7 +205,7 @@ def heat_map(images, outputs, figure="ponder_cost", num_images=5, alpha=0.75, bo
         ValueError: see `block_maps`.
     """
     images = tf.convert_to_tensor(images)[:num_images]
-    images = scale_images(images) if normalize else tf.cast(images, tf.float32)
+    images = scale_images(images) if normalize else _unit_range(images)
     height, width = tf.unstack(tf.shape(images)[1:3])
     maps = ponder_map(outputs, (height, width), figure)[:num_images]
     covered = overlay(images, maps, alpha, largest_possible(outputs, figure))
@@ -222,16 +225,22 @@ def to_bytes(picture):
     picture = tf.convert_to_tensor(picture)
     if picture.dtype == tf.uint8:
         return picture.numpy()
-    return tf.cast(tf.round(tf.clip_by_value(tf.cast(picture, tf.float32), 0.0, 1.0) * 255.0), tf.uint8).numpy()
+    return tf.cast(tf.round(tf.clip_by_value(_unit_range(picture), 0.0, 1.0) * 255.0), tf.uint8).numpy()
 
 
 def _unit_range(image):
     image = tf.convert_to_tensor(image)
+    if image.dtype.is_integer and image.dtype != tf.uint8:
+        raise ValueError(
+            f"An image must be of floats, as a rule in [0, 1], or of uint8, 0 to 255. Received: {image.dtype.name}, of "
+            "which nobody can tell what is white; tf.cast(image, tf.uint8) says so."
+        )
     return tf.cast(image, tf.float32) / 255.0 if image.dtype == tf.uint8 else tf.cast(image, tf.float32)
 
 
 def box_mask(boxes, image_shape):
-    """Marks the pixels inside boxes: int `(batch, 4)`, ymin, xmin, ymax, xmax, half open, to bool `(batch, h, w)`."""
-    ymin, xmin, ymax, xmax = tf.unstack(boxes[:, :, None, None], axis=1)
-    rows, columns = tf.range(image_shape[0])[:, None], tf.range(image_shape[1])[None]
+    """Marks the pixels inside boxes: numbers `(batch, 4)`, ymin, xmin, ymax, xmax, half open, to bool `(batch, h, w)`."""
+    ymin, xmin, ymax, xmax = tf.unstack(tf.convert_to_tensor(boxes)[:, :, None, None], axis=1)
+    rows, columns = (tf.cast(tf.range(size), ymin.dtype) for size in (image_shape[0], image_shape[1]))
+    rows, columns = rows[:, None], columns[None]
     return (rows >= ymin) & (rows < ymax) & (columns >= xmin) & (columns < xmax)
