@@ -47,7 +47,7 @@ def size_of(image_shape):
 
 def _may_be_side(side):
     """Whether this is a count of pixels, or is not known before the graph runs."""
-    return tf.is_tensor(side) or isinstance(side, numbers.Real) and side >= 1 and float(side).is_integer()
+    return tf.is_tensor(side) or (isinstance(side, numbers.Real) and side >= 1 and float(side).is_integer())
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")

@@ -239,7 +239,7 @@ def _unit_range(image):
 
 
 def box_mask(boxes, image_shape):
-    """Marks the pixels inside boxes: numbers `(batch, 4)`, ymin, xmin, ymax, xmax, half open, to bool `(batch, h, w)`."""
+    """Marks pixels inside boxes: numbers `(batch, 4)`, ymin, xmin, ymax, xmax, half open, to bool `(batch, h, w)`."""
     ymin, xmin, ymax, xmax = tf.unstack(tf.convert_to_tensor(boxes)[:, :, None, None], axis=1)
     rows, columns = (tf.cast(tf.range(size), ymin.dtype) for size in (image_shape[0], image_shape[1]))
     rows, columns = rows[:, None], columns[None]
