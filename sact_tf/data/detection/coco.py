@@ -6,6 +6,7 @@ categories may have gaps: classes are counted from 1 in the order of these numbe
 together, so that they mean the same in each.
 """
 
+import collections
 import json
 import mmap
 import os
@@ -128,6 +129,9 @@ def read_split(directory, path, log=None):
                 f"{path}: boxes are of {kind} that are not in the file, with the {key} {named(strange)}. Each must be "
                 f"the id of one of its {kind}, and written as there, a number or a text. {WAY_OUT}."
             )
+    counts = collections.Counter(categories.names)
+    if log and (shared := sorted(name for name, count in counts.items() if count > 1)):
+        log(f"Note: several categories are called {named(shared)}, and each of them is a class of its own")
     empty = [categories.names[classes[number] - 1] for number in {*classes} - {box["category_id"] for box in boxes}]
     if log and boxes and empty:
         log(f"{len(empty)} of {len(categories)} classes have no box here: {named(sorted(empty))}")
@@ -265,8 +269,8 @@ def _quick_categories(path):
 
 
 def _merged(categories):
-    """`Categories` of all splits; raises if two of them call one number by two names."""
-    names = {}
+    """`Categories` of all splits; raises if two of them call one number by two names, or give a name other numbers."""
+    names, numbers_of = {}, {}
     for path, found in categories.items():
         for number, name in found.items():
             if not isinstance(number, int) or not 0 <= number <= _MAX_NUMBER:
@@ -277,6 +281,16 @@ def _merged(categories):
                 raise ValueError(
                     f"Category {number} is {names[number][0]!r} in {names[number][1]} and {name!r} in {path}. Splits "
                     "of one directory must agree; put them in two."
+                )
+        own = collections.defaultdict(set)
+        for number, name in found.items():
+            own[name].add(number)
+        for name, numbers in own.items():
+            known, other = numbers_of.setdefault(name, (numbers, path))
+            if known.isdisjoint(numbers):
+                raise ValueError(
+                    f"{name!r} is category {named(sorted(known))} in {other} and {named(sorted(numbers))} in {path}. "
+                    "Splits of one directory must agree; put them in two."
                 )
     # As in label maps: what is no object has this number, and is no class.
     numbers = tuple(number for number in sorted(names) if number or not is_background(names[0][0]))

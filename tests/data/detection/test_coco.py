@@ -88,6 +88,11 @@ def test_categories_keep_their_numbers_and_names_and_are_the_same_in_every_split
     path.write_text(json.dumps({"categories": [{"id": 17, "name": "dog"}], "images": [], "annotations": []}))
     with pytest.raises(ValueError, match=r"Category 17 is 'cat' in .*train2017.json and 'dog' in .*val2017.json"):
         write()
+    path.write_text(json.dumps({"categories": [{"id": 5, "name": "cat"}], "images": [], "annotations": []}))
+    with pytest.raises(
+        ValueError, match=r"'cat' is category 17 in .*train2017.json and 5 in .*val2017.json. Splits of"
+    ):
+        write()
 
 
 def test_numbers_of_categories_may_be_large(write):

@@ -42,6 +42,13 @@ def test_a_category_that_no_box_is_of_is_told(coco_directory):
     assert lines[1:] == ["1 of 3 classes have no box here: cat"]
 
 
+def test_categories_of_one_name_are_told(coco_directory):
+    lines, path = [], coco_directory / "annotations" / "instances_train2017.json"
+    path.write_text(path.read_text().replace('"cat"', '"car"'))
+    assert coco.find_split(str(coco_directory), "train", lines.append)[1].names == ("car", "car", "brush")
+    assert lines[1] == "Note: several categories are called car, and each of them is a class of its own"
+
+
 def test_a_category_without_a_name_is_called_by_its_number_as_in_label_maps(coco_directory):
     path = coco_directory / "annotations" / "instances_train2017.json"
     path.write_text(path.read_text().replace('"car"', '""').replace('"cat"', '"c\\ud800t\\r\\n"'))
