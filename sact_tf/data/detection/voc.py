@@ -136,7 +136,7 @@ def _annotations(folders, names, trees, categories, log):
         listed = ", ".join(categories.names[:20])
         log(f"Reading {folders.origin}: {len(names)} pictures, {len(categories)} classes: {listed}")
         warn_of_capitals(categories.names, log)
-    paths = _picture_paths(folders.pictures, folders.origin, names)
+    paths = _picture_paths(folders.pictures, folders.origin, names, trees)
     found = [objects_of(_annotation_path(folders.annotations, name), trees[name]) for name in names]
     objects = [(owner, *thing) for owner, things in enumerate(found) for thing in things]
     owners, classes, crowd, corners = zip(*objects, strict=True) if objects else [()] * 4
@@ -221,17 +221,26 @@ def _has(folder, endings):
     return any(entry.lower().endswith(endings) and not entry.startswith(".") for entry in entries)
 
 
-def _picture_paths(folder, origin, names):
+def _picture_paths(folder, origin, names, trees):
     """Paths of the pictures, whatever their names end in."""
-    entries = [entry for entry in _pictures_first(folder) if not entry.endswith(".xml")]
+    entries = [entry for entry in sorted(os.listdir(folder) if os.path.isdir(folder) else []) if entry[-4:] != ".xml"]
+    stems = collections.defaultdict(list)
+    for entry in entries:
+        stems[os.path.splitext(entry)[0]].append(entry)
     # Some programs call the annotation of 1.jpg 1.jpg.xml.
-    there = {**{entry: entry for entry in entries}, **{os.path.splitext(entry)[0]: entry for entry in entries}}
-    paths = [os.path.join(folder, there.get(name, f"{name}.jpg")) for name in names]
+    alike = {**{entry: [entry] for entry in entries}, **stems}
+    paths = [os.path.join(folder, _file_of(origin, name, alike.get(name, []), trees[name])) for name in names]
     check_files(origin, paths)
     return paths
 
 
-def _pictures_first(folder):
-    """Entries of a folder; of those that differ in their ending alone, a picture comes last, and is taken."""
-    entries = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return sorted(entries, key=lambda entry: entry.lower().endswith(pictures.ENDINGS))
+def _file_of(origin, name, alike, tree):
+    """The picture among files that differ in their ending alone; of two pictures that which the annotation names."""
+    found = [file for file in alike if file.lower().endswith(pictures.ENDINGS)] or alike or [f"{name}.jpg"]
+    meant = re.split(r"[/\\]", tree.findtext("filename", "").strip())[-1]
+    if len(found) > 1 and meant not in found:
+        raise ValueError(
+            f"{origin}: the picture of {name} may be {named(found)}, and its annotation names none of them. Received: "
+            f"filename={meant!r}. Name it there, or take the others away."
+        )
+    return meant if len(found) > 1 else found[0]

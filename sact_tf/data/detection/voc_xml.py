@@ -55,16 +55,25 @@ def name_of(thing):
 
 def size_of(tree, picture):
     """Height and width that an annotation gives, or, where it gives none, those of the picture."""
-    texts = [tree.findtext(f"size/{side}", "").strip() for side in ("height", "width")]
-    if all(text.isdecimal() and int(text) for text in texts):
-        # One that is no side of any picture is told when that is read, with the side that there is.
-        return [min(int(text), _MAX_SIDE) for text in texts]
+    sides = [_count(tree.findtext(f"size/{side}", "")) for side in ("height", "width")]
+    if all(sides):
+        return sides
     try:
         with pictures.opened(picture) as opened:
             return pictures.stored_size(opened)
     # It is told when it is read.
     except pictures.BadPicture:
         return [1, 1]
+
+
+def _count(text):
+    """A number of pixels, which may be written as 640.0; 0 where it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return 0
+    # One that is no side of any picture is told when that is read, with the side that there is.
+    return int(min(number, _MAX_SIDE)) if number > 0 and number.is_integer() else 0
 
 
 def _plain(tree):

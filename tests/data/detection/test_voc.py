@@ -112,10 +112,10 @@ def test_the_size_is_the_picture_s_where_the_annotation_has_none(directory):
     path.write_text(path.read_text().replace(SIZE.format(40, 30), "<size><width>0</width></size>"))
     assert voc.open_split(str(directory), "train", 30).read([0])["original_size"].numpy().tolist() == [[30, 40]]
     text = path.read_text()
-    for width in (41, 10**20):
+    for width in (41, 41.0, 10**20):
         path.write_text(text.replace("<width>0</width>", f"<width>{width}</width><height>30</height>"))
         reason = damage.explain_damage(voc.open_split(str(directory), "train", 30), 0)
-        told = f"picture {min(width, 2**31 - 1)} wide"
+        told = f"picture {min(int(width), 2**31 - 1)} wide"
         assert f"000005.jpg: it is 40 pixels wide and 30 high, and its boxes are those of a {told}" in reason
 
 
@@ -124,6 +124,17 @@ def test_pictures_may_be_of_other_formats(directory):
     Image.new("RGB", (40, 30), (255, 0, 0)).save(directory / "JPEGImages" / "empty.png")
     image = voc.open_split(str(directory), "train", 30).read([2])["image"]
     np.testing.assert_array_equal(image[0, 29, 39], [1, -1, -1])
+
+
+def test_of_two_pictures_of_one_name_that_is_read_which_the_annotation_names(directory):
+    Image.new("L", (40, 30)).save(directory / "JPEGImages" / "000005.png")
+    with pytest.raises(ValueError, match=r"of 000005 may be 000005\.jpg, 000005\.png, .* Received: filename=''"):
+        voc.read_split(str(directory), "train")
+    path = directory / "Annotations" / "000005.xml"
+    text = path.read_text()
+    for given in ("000005.jpg", "C:\\pictures\\000005.png"):
+        path.write_text(text.replace("<size>", f"<filename>{given}</filename><size>"))
+        assert voc.read_split(str(directory), "train")[0].paths[0].endswith(given[-10:])
 
 
 def test_names_may_have_spaces_and_a_mark_of_a_class_and_the_list_that_of_windows(directory):
