@@ -90,6 +90,13 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     class_names.warn_of_capitals(folder.pictures, log)
     for names in folder.shared:
         log(f"Note: {named(names)} have a folder in common, by a link, and its pictures are of each of them")
+    splits = [name for name in folder.pictures if name.lower() in SPLIT_FOLDERS]
+    if len(splits) > 1:
+        log(
+            f"Note: {named(splits)} are classes, as every folder in {one_line(folder.path)} is. If they are splits, give "
+            f"--from_folder={one_line(os.path.join(folder.path, splits[0]))}, another --output_dir, and each of the "
+            "others with its --split_name."
+        )
     if folder.deeper:
         ((only, (first, *_)),) = folder.pictures.items()
         place = os.path.join(folder.path, os.path.relpath(first, folder.path).split(os.sep)[0])

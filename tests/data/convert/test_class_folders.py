@@ -149,6 +149,19 @@ def test_folders_of_splits_are_no_classes(tmp_path):
     assert convert.list_examples(tmp_path)[0] == ["Train", "tram", "val"]
 
 
+def test_folders_of_splits_beside_a_class_are_told(folder, tmp_path):
+    lines, mine = [], tmp_path / "mine"
+    for name, other in (("apple", "train"), ("bear", "val"), ("cup", "cup")):
+        shutil.copytree(folder / name, mine / other)
+    convert.convert(mine, "tfrecord", "imagenet", tmp_path / "out", log=lines.append)
+    assert lines[1].startswith(f"Note: train, val are classes, as every folder in {mine} is. If they are splits, give")
+    assert f"--from_folder={mine / 'train'}, another" in lines[1]
+    shutil.rmtree(mine / "val")
+    lines.clear()
+    convert.convert(mine, "tfrecord", "imagenet", tmp_path / "other", log=lines.append)
+    assert not any("Note" in line for line in lines)
+
+
 def test_fewer_pictures_than_files_that_a_format_has(tmp_path):
     make(tmp_path, "photos/a/1.jpg", "photos/b/2.jpg")
     arguments = {"output_dir": tmp_path / "out", "dataset": "cifar10", "log": lambda text: None}
