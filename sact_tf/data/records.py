@@ -218,8 +218,8 @@ def _index_file(path):
         raise BadRecord(f"{path}, record {len(bounds) - 2}: the file ends within it. Copy or make the file again.")
     if size == 0:
         raise BadRecord(
-            f"{path} is empty. Copy or make it again; if it was written without a record, write the data again to fewer "
-            "files."
+            f"{path} is empty. Copy or make it again; if it was written without a record, write the data again to "
+            "fewer files."
         )
     return np.array(bounds, np.int64)
 
