@@ -94,8 +94,8 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     if len(splits) > 1:
         log(
             f"Note: {named(splits)} are classes, as every folder in {one_line(folder.path)} is. If they are splits, "
-            f"give --from_folder={one_line(os.path.join(folder.path, splits[0]))}, another --output_dir, and each of the "
-            "others with its --split_name."
+            f"give --from_folder={one_line(os.path.join(folder.path, splits[0]))}, another --output_dir, and each "
+            "of the others with its --split_name."
         )
     if folder.deeper:
         ((only, (first, *_)),) = folder.pictures.items()
