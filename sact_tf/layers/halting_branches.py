@@ -147,7 +147,9 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         scale, shift = fold_normalization(self.local_bn, features, training, picture)
         taps = self._taps()
         # The shift comes before the zero padding of the 3x3 convolution, so that borders are those of the layers.
-        shift = ops.matmul(shift[None], taps)
+        # A vector: of one position, TensorFlow's optimizer of graphs moves what is added behind that convolution, where
+        # oneDNN ends the process if it has two axes.
+        shift = ops.matmul(shift[None], taps)[0]
         taps = scale[:, None] * taps
         if training:
             columns = multiply_channels(features, taps) + shift
@@ -157,7 +159,7 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         columns = multiply_channels(features, ops.concatenate([taps, scale[:, None] * kernel], axis=-1))
         of_image = columns[..., 9:]
         mean = ops.mean(of_image, axis=(1, 2), keepdims=True) if picture is None else spatial_mean(of_image, picture)
-        global_logit = mean + ops.matmul(global_shift[None], kernel)
+        global_logit = mean + ops.matmul(global_shift[None], kernel)[0]
         return columns[..., :9] + shift, global_logit
 
     def _taps(self):

@@ -50,6 +50,16 @@ def test_global_branch_is_its_formula(make_images, activation, activate):
     np.testing.assert_allclose(branch(x, training=False), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", BRANCHES.values(), ids=BRANCHES)
+def test_one_position_of_one_image_is_the_same_in_a_graph(make_images, kind):
+    # Where all sizes are 1, TensorFlow's optimizer of graphs makes other shapes of what broadcasts over more axes.
+    x = make_images(1, 1, 1, channels=4)
+    branch = randomized(kind(), x)
+    inside = tf.function(lambda features: branch(features, training=False))(x)
+    assert inside.shape == (1, 1, 1, 1)
+    np.testing.assert_allclose(inside, branch(x, training=False), rtol=1e-5)
+
+
 @pytest.mark.parametrize(("activation", "activate"), ACTIVATIONS.values(), ids=ACTIVATIONS)
 def test_spatial_branch_is_its_formula_up_to_the_border(make_images, activation, activate):
     x = make_images(3, 6, 5, channels=4)
