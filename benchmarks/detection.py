@@ -17,11 +17,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 import timing
-from absl import app, flags
+from absl import flags
+from arguments import define_counts, define_list, define_shares, imagenet_depth
 from networks import session
-from planting import EVERYWHERE, make_images, plant_halting, train_normalizations
+from planting import EVERYWHERE, find_centre, make_images, plant_halting, train_normalizations
 
 import sact_tf
+from sact_tf import command_line
 from sact_tf.detection import answers
 from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
@@ -33,14 +35,14 @@ NUM_CLASSES = 90
 PARTS = ("extractor", "proposals", "head", "answer")
 # The amount of halting is searched on images of so much of the size.
 SEARCH_SCALE = 0.4
+# So that those have the 32 pixels that a network asks for.
+MIN_SIZE = 80
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("models", ["50", "101"], "ImageNet depths.")
-flags.DEFINE_list("size", ["600", "800"], "Height and width of the image in pixels.")
-flags.DEFINE_list(
-    "shares", ["0.7", "0.55", "0.4"], "FLOPs of sact's extractor over those of vanilla; all active comes by itself."
-)
-flags.DEFINE_integer("rounds", 9, "How often each row is timed; medians are reported.")
+define_list("models", "50,101", imagenet_depth, "ImageNet depths, such as 50 or 3_4_6_3", "ImageNet depths.")
+define_counts("size", "600,800", "Height and width of the image in pixels.", least=MIN_SIZE, count=2)
+define_shares("shares", "0.7,0.55,0.4", "FLOPs of sact's extractor over those of vanilla; all active comes by itself.")
+flags.DEFINE_integer("rounds", 9, "How often each row is timed; medians are reported.", lower_bound=1)
 flags.DEFINE_enum("clock", "wall", ["wall", "processor"], "Time: what passed, or of all threads, on a busy machine.")
 flags.DEFINE_boolean("parts", False, "Time region proposals, head, answer and the whole too.")
 flags.DEFINE_enum("runtime", "tensorflow", ["tensorflow", "onnx"], "What runs the extractors; onnx has no --parts.")
@@ -125,15 +127,13 @@ class OnnxDetector:
         return int(self.parts["extractor"](images)["flops"][0])
 
 
-def main(argv):
-    del argv
+def main():
     if FLAGS.parts and FLAGS.runtime == "onnx":
-        raise app.UsageError("--parts times a detector in TensorFlow. Leave it out, or give --runtime=tensorflow.")
-    size = tuple(int(side) for side in FLAGS.size)
+        raise ValueError("--parts times a detector in TensorFlow. Leave it out, or give --runtime=tensorflow.")
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, {FLAGS.clock} time, float32, no XLA")
     for name in FLAGS.models:
         keras.backend.clear_session()
-        report(name, size)
+        report(name, tuple(FLAGS.size))
 
 
 def make(name, kind):
@@ -157,7 +157,7 @@ def report(name, size):
     rows = {"vanilla": (plain, everywhere, 1.0)}
     if not FLAGS.parts:
         rows["sact, engine, all active"] = (engine, everywhere, engine.flops(everywhere) / vanilla_flops)
-    for share in map(float, FLAGS.shares):
+    for share in FLAGS.shares:
         progress(f"{title}: looking for images of {share:.0%}")
         images = find_images(plain, engine, size, share)
         rows[f"sact, engine, {share:.0%}"] = (engine, images, engine.flops(images) / vanilla_flops)
@@ -202,11 +202,7 @@ def find_images(plain, engine, size, share):
     # The blobs are those of any size, so the search runs on small images.
     small = tuple(int(SEARCH_SCALE * side) for side in size)
     vanilla_flops = plain.flops(make_images(1, small, EVERYWHERE))
-    low, high = -0.25, 1.25
-    for _ in range(9):
-        centre = (low + high) / 2
-        reached = engine.flops(make_images(1, small, centre)) / vanilla_flops
-        low, high = (centre, high) if reached > share else (low, centre)
+    centre = find_centre(share, lambda centre: engine.flops(make_images(1, small, centre)) / vanilla_flops)
     return make_images(1, size, centre)
 
 
@@ -219,4 +215,4 @@ def fetch(outputs):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -8,7 +8,6 @@ The processor time of the process is counted, so that other work on the machine 
 Beside it stands the processor time of a training step of ResNet-50, `sact`, so that the input's share of it shows.
 """
 
-import argparse
 import io
 import os
 import statistics
@@ -19,12 +18,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from absl import flags
 from PIL import Image
 from timing import describe_machine, interleave, median
 
+from sact_tf import command_line
 from sact_tf.config import ModelConfig, TrainingConfig
 from sact_tf.data import colour, convert, imagenet, pipeline, preprocessing
 from sact_tf.training.trainer import Trainer
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("rounds", 7, "How often each pipeline is timed, in turns.", lower_bound=1)
+flags.DEFINE_integer("batches", 12, "Batches of 32 images in each turn, an even number.", lower_bound=2)
+flags.DEFINE_integer("steps", 5, "Training steps that are timed for the share; 0 for none.", lower_bound=0)
+# sact_tf decodes two at a time: one of them would be counted in the next turn.
+flags.register_validator("batches", lambda batches: batches % 2 == 0, "must be an even number")
 
 PHOTOGRAPHS = ("astronaut", "coffee", "chelsea", "rocket")
 SIZE = (500, 375)
@@ -90,14 +98,6 @@ def decode_then_crop(directory):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=7, help="how often each pipeline is timed, in turns")
-    parser.add_argument("--batches", type=int, default=12, help="batches of 32 images in each turn, an even number")
-    parser.add_argument("--steps", type=int, default=5, help="training steps that are timed for the share; 0 for none")
-    arguments = parser.parse_args()
-    if arguments.batches < 2 or arguments.batches % 2:
-        # sact_tf decodes two at a time: one of them would be counted in the next turn.
-        parser.error(f"--batches must be an even number, at least 2. Received: {arguments.batches}")
     with tempfile.TemporaryDirectory() as directory:
         write_photographs(directory, 128)
         source = imagenet.open_split(directory, "train", IMAGE_SIZE)
@@ -105,14 +105,14 @@ def main():
             "decode, then crop": decode_then_crop(directory),
             "sact_tf": pipeline.training_batches(source, BATCH_SIZE, 0, 0),
         }
-        images_per_second = measure(datasets, arguments.rounds, arguments.batches)
+        images_per_second = measure(datasets, FLAGS.rounds, FLAGS.batches)
     print(describe_machine())
     for name, values in images_per_second.items():
         print(f"{name}: {statistics.median(values):.0f} images/s per core (median of {len(values)})")
     ratios = [a / b for a, b in zip(images_per_second["sact_tf"], images_per_second["decode, then crop"], strict=True)]
     print(f"ratio: {statistics.median(ratios):.2f}")
-    if arguments.steps:
-        report_share(1e3 / statistics.median(images_per_second["sact_tf"]), arguments.steps)
+    if FLAGS.steps:
+        report_share(1e3 / statistics.median(images_per_second["sact_tf"]), FLAGS.steps)
 
 
 def report_share(input_milliseconds, steps):
@@ -168,4 +168,4 @@ def settle():
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -7,16 +7,24 @@ read from now and then until they are as old as a short evaluation, and freed on
 both ways, in turns, each time from a new iterator.
 """
 
-import argparse
 import os
 import statistics
 import sys
 import time
 
 import tensorflow as tf
+from absl import flags
+from arguments import define_seconds
 from timing import describe_machine
 
+from sact_tf import command_line
 from sact_tf.data import pipeline
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("iterators", 100, "Iterators of each kind.", lower_bound=1)
+define_seconds("seconds", 45, "Age of the iterators when they are freed.")
+define_seconds("limit", 180, "Seconds after which no further one is freed.", least=1)
+flags.DEFINE_integer("rounds", 7, "How often reading is timed each way; medians are reported.", lower_bound=1)
 
 IMAGE_SIZE = 64
 BATCH_SIZE = 32
@@ -63,25 +71,19 @@ def read(tuned, count=60, ahead=10):
 
 def main():
     """Prints the two tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--iterators", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=45, help="Age of the iterators when they are freed.")
-    parser.add_argument("--limit", type=float, default=180, help="Seconds after which no further one is freed.")
-    parser.add_argument("--rounds", type=int, default=7)
-    args = parser.parse_args()
     print(describe_machine())
     print(f"\n{'thread':<8}{'freed':>6}{'median ms':>11}{'over 1 s':>10}  longest s")
     left = []
     for tuned in (False, True):
         data = batches(tuned)
-        left.append([iter(data) for _ in range(args.iterators)])
-        waits = sorted(free(left[-1], args.seconds, args.limit))
+        left.append([iter(data) for _ in range(FLAGS.iterators)])
+        waits = sorted(free(left[-1], FLAGS.seconds, FLAGS.limit))
         longest = " ".join(f"{wait:.1f}" for wait in waits[:-5:-1])
         late = sum(wait > 1 for wait in waits)
         name = "tuning" if tuned else "none"
         print(f"{name:<8}{len(waits):>6}{1e3 * statistics.median(waits):>11.2f}{late:>10}  {longest}", flush=True)
     seconds = {True: [], False: []}
-    for _ in range(args.rounds):
+    for _ in range(FLAGS.rounds):
         for tuned, of_kind in seconds.items():
             of_kind.append(read(tuned))
     ours, theirs = (1e3 * statistics.median(seconds[tuned]) for tuned in (False, True))
@@ -92,4 +94,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

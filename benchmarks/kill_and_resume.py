@@ -16,11 +16,13 @@ import time
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
+
+from sact_tf import command_line
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("kills", 20, "How often the run is killed.")
-flags.DEFINE_integer("steps", 400, "Steps of the run.")
+flags.DEFINE_integer("kills", 20, "How often the run is killed.", lower_bound=0)
+flags.DEFINE_integer("steps", 400, "Steps of the run.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Seed of the moments.")
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -57,7 +59,7 @@ def read_all(directory):
     return {name: reader.get_tensor(name) for name in names}
 
 
-def main(_):
+def main():
     moments = random.Random(FLAGS.seed)
     with tempfile.TemporaryDirectory() as root:
         killed, unkilled = os.path.join(root, "killed"), os.path.join(root, "unkilled")
@@ -73,4 +75,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -14,10 +14,11 @@ import sys
 import keras
 import tensorflow as tf
 import timing
-from absl import app, flags
+from absl import flags
+from arguments import TWINS, define_choices, define_counts
 
 import sact_tf
-from sact_tf import losses
+from sact_tf import command_line, losses
 from sact_tf.training.optimizers import Momentum
 
 MODEL_TYPES = ("vanilla", "act", "sact")
@@ -25,24 +26,25 @@ NUM_CLASSES = 1001
 WEIGHT_DECAY = 1e-4
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("models", ["50", "101"], "Depths of the networks; 50, 101 and 152 have a keras.applications twin.")
-flags.DEFINE_list("batches", ["1", "8"], "Images per batch.")
-flags.DEFINE_list("mode", ["forward", "train"], "What to time: forward, train or both.")
-flags.DEFINE_integer("rounds", 15, "How often each network is timed; medians are reported.")
-flags.DEFINE_integer("image_size", 224, "Height and width of the images, in pixels.")
+define_choices(
+    "models", "50,101", TWINS, "Depths of the networks, those that keras.applications has too: 50, 101, 152."
+)
+define_counts("batches", "1,8", "Images per batch.")
+define_choices("mode", "forward,train", ("forward", "train"), "What to time: forward, train.")
+flags.DEFINE_integer("rounds", 15, "How often each network is timed; medians are reported.", lower_bound=1)
+flags.DEFINE_integer("image_size", 224, "Height and width of the images, in pixels.", lower_bound=32)
 flags.DEFINE_boolean("jit_compile", False, "Compile with XLA.")
 flags.DEFINE_float("halting_bias", None, "Bias of the halting branches; by default their initial one.")
 flags.DEFINE_string("dtype", "float32", "Keras dtype policy, such as mixed_bfloat16.")
 
 
-def main(argv):
-    del argv
+def main():
     keras.mixed_precision.set_dtype_policy(FLAGS.dtype)
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, {FLAGS.image_size} pixels, {FLAGS.dtype}")
     for depth in FLAGS.models:
         keras.backend.clear_session()
         networks = build_networks(depth)
-        for batch in map(int, FLAGS.batches):
+        for batch in FLAGS.batches:
             for mode in FLAGS.mode:
                 report(depth, batch, mode, networks)
 
@@ -148,4 +150,4 @@ def check_counter(network, image, gflops):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import onnxruntime
 import tensorflow as tf
+from arguments import TWINS
 from planting import plant_halting, train_normalizations
 
 import sact_tf
@@ -27,7 +28,7 @@ class Networks:
     def __init__(self, name, model_type="sact", twin=True, beside_tensorflow=False):
         self.name, self.model_type = name, model_type
         self.cifar = name.startswith("cifar")
-        self.has_twin, self.beside_tensorflow = twin and not self.cifar, beside_tensorflow
+        self.has_twin, self.beside_tensorflow = twin and name in TWINS, beside_tensorflow
         self._made = {}
 
     def network(self, kind):

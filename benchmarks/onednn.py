@@ -21,22 +21,21 @@ import sys
 import keras
 import tensorflow as tf
 import timing
-from absl import app, flags
+from absl import flags
 
 import sact_tf
+from sact_tf import command_line, processor
 from sact_tf import config as configs
-from sact_tf import processor
 from sact_tf.training.trainer import Trainer
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("processes", 5, "Processes for each of the two settings.")
-flags.DEFINE_integer("rounds", 5, "How often a process times each piece of work.")
+flags.DEFINE_integer("processes", 5, "Processes for each of the two settings.", lower_bound=1)
+flags.DEFINE_integer("rounds", 5, "How often a process times each piece of work.", lower_bound=1)
 flags.DEFINE_string("only", "", "Regular expression: time only pieces of work whose name it matches.")
 flags.DEFINE_boolean("work", False, "Do the work in this process, and print its times as JSON.")
 
 
-def main(argv):
-    del argv
+def main():
     if FLAGS.work:
         print(json.dumps(measure()))
         return
@@ -61,11 +60,25 @@ def measure_in_process(setting):
 
 
 def measure():
-    calls = {name: make() for name, make in PIECES_OF_WORK.items() if re.search(FLAGS.only, name)}
+    calls = {name: PIECES_OF_WORK[name]() for name in matching(FLAGS.only)}
     seconds = timing.interleave(calls, FLAGS.rounds)
     return {
         name: [timing.median(values, clock) for clock in timing.Seconds._fields] for name, values in seconds.items()
     }
+
+
+def matching(expression):
+    """Names of the pieces of work to time; raises a ValidationError if there are none."""
+    try:
+        found = [name for name in PIECES_OF_WORK if re.search(expression, name)]
+    except re.error as error:
+        raise flags.ValidationError(f"must be a regular expression, and {error}") from error
+    if not found:
+        raise flags.ValidationError(f"must match some of: {'; '.join(PIECES_OF_WORK)}")
+    return found
+
+
+flags.register_validator("only", matching)
 
 
 def product(rows, inner, columns, times=1):
@@ -126,4 +139,4 @@ def report(found):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -9,6 +9,10 @@ import tensorflow as tf
 
 # Centre of blobs that makes every position of the map 1.
 EVERYWHERE = -1.0
+# And the least that makes it 0 everywhere.
+NOWHERE = 1.25
+# How far the share of FLOPs that is found may be from what was wanted.
+TOLERANCE = 0.03
 
 
 def train_normalizations(model, seed=0):
@@ -91,6 +95,30 @@ def blobs(batch, size, seed=0):
     ranks = np.empty(smooth.size)
     ranks[np.argsort(smooth)] = np.linspace(0.0, 1.0, smooth.size)
     return ranks.reshape(batch, *size)
+
+
+def find_centre(share, share_of):
+    """Bisection for the `centre` of `make_images` at which a network computes a share of the plain one's FLOPs.
+
+    Args:
+        share: float, wanted.
+        share_of: function from a centre to the share that is computed.
+
+    Raises:
+        ValueError: if none comes near it.
+    """
+    least, most = NOWHERE, 1.0 - NOWHERE
+    low, high = most, least
+    for _ in range(9):
+        centre = (low + high) / 2
+        reached = share_of(centre)
+        low, high = (centre, high) if reached > share else (low, centre)
+    if abs(reached - share) > TOLERANCE:
+        raise ValueError(
+            f"--shares must be shares that this network can compute with these images, {share_of(least):.2f} to "
+            f"{share_of(most):.2f}, in steps if whole images halt. Received: {share:g}; nearest to it is {reached:.2f}"
+        )
+    return centre
 
 
 def make_images(batch, size, centre, whole=False):

@@ -23,8 +23,10 @@ import numpy as np
 import onnxruntime
 import tensorflow as tf
 import timing
-from absl import app, flags, logging
+from absl import flags
+from arguments import define_seconds
 
+from sact_tf import command_line
 from sact_tf.checkpoints import named_variables
 from sact_tf.config import DATASETS, ENGINES, ModelConfig
 from sact_tf.export import saved_model
@@ -39,8 +41,9 @@ flags.DEFINE_enum("engine", "masked", list(ENGINES), "How that network computes.
 flags.DEFINE_enum("dataset", "imagenet", list(DATASETS), "Data set whose kind of network and JPEGs it is.")
 flags.DEFINE_string("model", "50", "Its units.")
 flags.DEFINE_integer("image_size", 224, "Size that its JPEGs, or pictures, are brought to.")
-flags.DEFINE_integer("threads", 8, "Threads that send requests.")
-flags.DEFINE_float("seconds", 60, "How long they do.")
+flags.DEFINE_integer("threads", 8, "Threads that send requests.", lower_bound=1)
+# Each second memory is looked at; its second and last quarter are compared.
+define_seconds("seconds", 60, "How long they do.", least=4)
 
 # Batch, height, width.
 SHAPES = ((1, 224, 224), (1, 97, 131), (2, 160, 224), (3, 128, 96), (4, 64, 64), (8, 40, 48))
@@ -68,24 +71,28 @@ def tensorflow_server():
     """Dict from the name of a signature to a function from its argument to a dict of NumPy arrays."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = FLAGS.saved_model or temporary
+        if FLAGS.saved_model and not tf.saved_model.contains_saved_model(directory):
+            raise ValueError(f"--saved_model must be the directory of a SavedModel. Received: {directory}")
         if not FLAGS.saved_model:
             saved_model.save(network(), directory, FLAGS.engine, FLAGS.dataset, FLAGS.image_size, log=say)
         started = time.monotonic()
         loaded = tf.saved_model.load(directory)
         say(f"loaded in {time.monotonic() - started:.1f} s")
+    arguments = {"serving_default": "images", "classify_jpeg": "jpegs"}
+    if missing := sorted(arguments.keys() - loaded.signatures):
+        raise ValueError(f"--saved_model must have the signature {missing[0]}. It has {', '.join(loaded.signatures)}")
 
     def answering(name, argument):
         # The signatures hold their variables only as long as what was loaded is there.
         return lambda value: {key: each.numpy() for key, each in loaded.signatures[name](**{argument: value}).items()}
 
-    arguments = {"serving_default": "images", "classify_jpeg": "jpegs"}
     return {name: answering(name, argument) for name, argument in arguments.items()}
 
 
 def onnx_server():
     """The same of two files: `images` as the network takes them, and `pictures` as bytes."""
     if FLAGS.saved_model:
-        raise app.UsageError("--saved_model is what TensorFlow serves; leave it out with --runtime=onnx.")
+        raise ValueError("--saved_model is what TensorFlow serves; leave it out with --runtime=onnx.")
     model, options = network(), onnxruntime.SessionOptions()
     # Idle threads of one session would take the processor from those of the other.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -179,8 +186,7 @@ def say(text):
     print(text, flush=True)
 
 
-def main(_):
-    logging.set_verbosity(logging.WARNING)
+def main():
     server = onnx_server() if FLAGS.runtime == "onnx" else tensorflow_server()
     asked = requests()
     expected = [server[name](argument) for name, argument in asked]
@@ -208,4 +214,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

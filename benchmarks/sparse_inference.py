@@ -19,10 +19,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 import timing
-from absl import app, flags
+from absl import flags
+from arguments import any_depth, check_plot, define_choices, define_counts, define_list, define_shares
 from matplotlib import pyplot
 from networks import RUNTIMES, flops
-from planting import EVERYWHERE, make_images
+from planting import EVERYWHERE, find_centre, make_images
+
+from sact_tf import command_line
+from sact_tf.config.checks import check_choice
 
 # Pixels, of the images that the amount of halting is searched on.
 SEARCH_SIZE = 224
@@ -46,19 +50,23 @@ for _ in range(3):
 {PEAK}"""
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("models", ["50", "101"], "ImageNet depths, or cifar_5, cifar_18.")
+define_list(
+    "models", "50,101", any_depth, "depths, such as 50, 3_4_6_3 or cifar_5", "ImageNet depths, or cifar_5, cifar_18."
+)
 flags.DEFINE_enum(
     "model_type", "sact", ["sact", "act"], "The adaptive network; act needs several images to be between."
 )
-flags.DEFINE_list("batches", ["1", "8"], "Images per batch.")
-flags.DEFINE_list("sizes", ["224", "448"], "Height and width of ImageNet images, in pixels; CIFAR's are 32.")
-flags.DEFINE_list(
+define_counts("batches", "1,8", "Images per batch.")
+define_counts("sizes", "224,448", "Height and width of ImageNet images, in pixels; CIFAR's are 32.", least=32)
+define_shares(
     "shares",
-    ["0.7", "0.55", "0.4"],
+    "0.7,0.55,0.4",
     "FLOPs of the adaptive network over those of vanilla; all positions active comes by itself.",
 )
-flags.DEFINE_integer("rounds", 9, "How often each network is timed; medians are reported.")
-flags.DEFINE_list("runtime", ["tensorflow"], "What runs the networks: tensorflow, onnx, or both, a table each.")
+flags.DEFINE_integer("rounds", 9, "How often each network is timed; medians are reported.", lower_bound=1)
+define_choices(
+    "runtime", "tensorflow", tuple(RUNTIMES), "What runs the networks: tensorflow, onnx, or both, a table each."
+)
 flags.DEFINE_enum("clock", "wall", ["wall", "processor"], "Time: what passed, or of all threads, on a busy machine.")
 flags.DEFINE_boolean("twin", True, "Time the network of keras.applications too.")
 flags.DEFINE_string("plot", None, "PNG to draw time against FLOPs share into.")
@@ -68,18 +76,19 @@ flags.DEFINE_string(
 )
 
 
-def main(argv):
-    del argv
+def main():
     if FLAGS.peak_of:
         networks = make_networks(FLAGS.models[0], FLAGS.runtime[0])
-        return print_peak(networks, int(FLAGS.batches[0]), int(FLAGS.sizes[0]), FLAGS.peak_of)
+        check_choice("peak_of", FLAGS.peak_of, tuple(networks.runs()))
+        return print_peak(networks, FLAGS.batches[0], FLAGS.sizes[0], FLAGS.peak_of)
+    check_plot(FLAGS.plot)
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds, {FLAGS.clock} time, float32, no XLA")
     points = []
     for name, runtime in [(name, runtime) for name in FLAGS.models for runtime in FLAGS.runtime]:
         keras.backend.clear_session()
         networks = make_networks(name, runtime)
-        for size in [32] if networks.cifar else [int(size) for size in FLAGS.sizes]:
-            for batch in map(int, FLAGS.batches):
+        for size in [32] if networks.cifar else FLAGS.sizes:
+            for batch in FLAGS.batches:
                 points += report(networks, batch, size)
     if FLAGS.plot:
         draw(points, FLAGS.plot)
@@ -94,11 +103,9 @@ def find_images(networks, batch, size, share, vanilla_flops):
     # The blobs are those of any size, so the search runs on small images.
     small = min(size, SEARCH_SIZE)
     small_flops = flops(networks.network("vanilla"), networks.engine("vanilla")(images_of(networks, batch, small)))
-    low, high = -0.25, 1.25
-    for _ in range(9):
-        centre = (low + high) / 2
-        reached = networks.adaptive_flops(images_of(networks, batch, small, centre)) / small_flops
-        low, high = (centre, high) if reached > share else (low, centre)
+    centre = find_centre(
+        share, lambda centre: networks.adaptive_flops(images_of(networks, batch, small, centre)) / small_flops
+    )
     images = images_of(networks, batch, size, centre)
     return images, networks.adaptive_flops(images) / vanilla_flops
 
@@ -117,7 +124,7 @@ def report(networks, batch, size):
     full = networks.adaptive_flops(images) / vanilla_flops
     shares = {name: full if name.startswith(kind) else 1.0 for name in networks.runs()} | {"keras.applications": None}
     rows = {name: (make(), images, shares[name]) for name, make in networks.runs().items()}
-    for share in map(float, FLAGS.shares):
+    for share in FLAGS.shares:
         some_images, reached = find_images(networks, batch, size, share, vanilla_flops)
         rows[f"{kind}, engine, {share:.0%}"] = (networks.engine(kind), some_images, reached)
     calls = {name: lambda run=run, images=images: fetch(run(images)) for name, (run, images, _) in rows.items()}
@@ -207,4 +214,4 @@ def fetch(outputs):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

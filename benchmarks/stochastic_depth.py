@@ -14,26 +14,27 @@ import sys
 import numpy as np
 import tensorflow as tf
 import timing
-from absl import app, flags
+from absl import flags
+from arguments import define_counts, define_shares
 
 import sact_tf
+from sact_tf import command_line
 from sact_tf.layers.survival import linear_decay
 from sact_tf.layers.unit_rules import UnitRule, run_units_by
 from sact_tf.training.optimizers import Momentum
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("models", ["5", "18"], "Units of each of the three blocks.")
-flags.DEFINE_list("survival", ["0.8", "0.5", "0.2"], "Survival probabilities of the last unit.")
-flags.DEFINE_integer("batch", 32, "Images of a step.")
-flags.DEFINE_integer("steps", 8, "Steps of one timed call, each with a draw of its own.")
-flags.DEFINE_integer("rounds", 9, "How often each column is timed; medians are reported.")
+define_counts("models", "5,18", "Units of each of the three blocks.")
+define_shares("survival", "0.8,0.5,0.2", "Survival probabilities of the last unit.")
+flags.DEFINE_integer("batch", 32, "Images of a step.", lower_bound=1)
+flags.DEFINE_integer("steps", 8, "Steps of one timed call, each with a draw of its own.", lower_bound=1)
+flags.DEFINE_integer("rounds", 9, "How often each column is timed; medians are reported.", lower_bound=1)
 flags.DEFINE_boolean("jit_compile", False, "Compile with XLA.")
 
 
-def main(argv):
-    del argv
+def main():
     print(f"{timing.describe_machine()}\n{FLAGS.rounds} rounds of {FLAGS.steps} steps of {FLAGS.batch} images")
-    for units in map(int, FLAGS.models):
+    for units in FLAGS.models:
         report(units)
 
 
@@ -45,9 +46,9 @@ def report(units):
         "all kept": np.ones((FLAGS.steps, total), bool),
         "none kept": np.zeros((FLAGS.steps, total), bool),
     }
-    for text in FLAGS.survival:
-        probabilities = np.concatenate(linear_decay(float(text), [units] * 3))
-        draws[f"p_L = {text}"] = generator.uniform(size=(FLAGS.steps, total)) < probabilities
+    for survival in FLAGS.survival:
+        probabilities = np.concatenate(linear_decay(survival, [units] * 3))
+        draws[f"p_L = {survival:g}"] = generator.uniform(size=(FLAGS.steps, total)) < probabilities
     constant, ruled = make_step(network, ruled=False), make_step(network, ruled=True)
     calls = {
         name: (lambda: repeat(constant, [()] * FLAGS.steps)) if kept is None else repeated(ruled, kept)
@@ -104,4 +105,4 @@ def make_step(network, ruled):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)
