@@ -1,13 +1,18 @@
 """Files that have their names only once they are whole."""
 
+import contextlib
 import errno
+import fcntl
+import functools
 import hashlib
 import os
+import re
 
 from sact_tf.progress import one_line
 
 # Bytes of a file's name; 255 on most systems, of which the name of a temporary file needs some.
 MAX_NAME = 200
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp", re.DOTALL)
 FULL_DISK = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -18,6 +23,8 @@ FULL_DISK = {
 def write_atomically(path, pieces):
     """Writes pieces of bytes to a file that has its name only once it is whole and on the disk.
 
+    What processes that were killed left of the same file is removed; what one that still runs is writing is not.
+
     Args:
         path: of the file; one that exists is replaced.
         pieces: iterable of bytes.
@@ -27,14 +34,21 @@ def write_atomically(path, pieces):
             number in `errno`.
     """
     directory, name = os.path.split(os.path.abspath(path))
-    temporary = os.path.join(directory, f".{short(name)}.{os.getpid()}.tmp")
+    name = short(name)
+    temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            for piece in pieces:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _remove_leftovers(directory, name)
+        with _opened(temporary) as file:
+            try:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(temporary)
+                raise
     except OSError as error:
         if error.errno in FULL_DISK:
             told = OSError(_full_disk(path, error))
@@ -45,9 +59,52 @@ def write_atomically(path, pieces):
             raise
         # The name of the temporary file is nobody's business.
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+
+
+@contextlib.contextmanager
+def _opened(temporary):
+    """Context with an empty file that is marked as in use as long as it is open, however its process ends."""
+    while True:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
+            with contextlib.suppress(OSError):  # a disk that has no locks, where nothing is removed either
+                # Another thread may be writing the same file.
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # It may have its name by now, or have been taken for a leftover.
+            if _is_at(file, temporary):
+                file.truncate()
+                yield file
+                return
+
+
+def _is_at(file, path):
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_leftovers(directory, name):
+    for leftover in _leftovers(directory).pop(name, ()):
+        # Those of other users cannot be opened, those that are being written not be locked.
+        with contextlib.suppress(OSError), open(leftover, "rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(file, leftover):
+                os.remove(leftover)
+
+
+@functools.lru_cache
+def _leftovers(directory):
+    """Dict from names of files to lists of paths: what is there of them when a process first writes to a directory.
+
+    Not at each file: a directory may have many.
+    """
+    found = {}
+    # One that may be written to and not be read is none to look for them in.
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if match := _TEMPORARY.fullmatch(entry.name):
+                found.setdefault(match[1], []).append(entry.path)
+    return found
 
 
 def short(name):
