@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import glob
 import os
+import shutil
 import time
 
 import keras
@@ -76,20 +78,22 @@ def recalibrate(checkpoint_dir, output_dir, num_batches=100, dataset_dir=None, l
     batches = pipeline.training_batches(
         source, config.batch_size, config.seed, trainer.steps_done(), skip_bad_records=config.skip_bad_records, log=log
     )
-    with pipeline.plain_errors(), _evaluated_weights(trainer):
-        _measure(trainer, batches.take(num_batches), num_batches, log)
-    return _write(trainer, run_dir, output_dir, log)
-
-
-def _write(trainer, run_dir, output_dir, log):
-    """Writes the new run, which has its name only once it is whole; returns the prefix of its checkpoint."""
     with whole_directory(output_dir, _vacant, "run") as directory:
+        _check_room(directory, prefix)
+        with pipeline.plain_errors(), _evaluated_weights(trainer):
+            _measure(trainer, batches.take(num_batches), num_batches, log)
         for name in notes.FILES:
             if os.path.isfile(path := os.path.join(run_dir, name)):
                 with open(path, "rb") as file:
                     write_atomically(os.path.join(directory, name), [file.read()])
-        prefix = notes.Manager(trainer.checkpoint, directory, 1, log).save(trainer.steps_done())
-    return os.path.join(output_dir, os.path.basename(prefix))
+        written = notes.Manager(trainer.checkpoint, directory, 1, log).save(trainer.steps_done())
+    return os.path.join(output_dir, os.path.basename(written))
+
+
+def _check_room(directory, prefix):
+    """Raises OSError unless a checkpoint as large as this one can be written there: a copy of it is, and removed."""
+    for path in glob.glob(f"{glob.escape(prefix)}.*"):
+        os.remove(shutil.copy(path, directory))
 
 
 def _vacant(output_dir):

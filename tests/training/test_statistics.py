@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -130,13 +131,19 @@ def test_what_has_no_statistics_of_all_units_or_no_place_is_refused(run, tmp_pat
 def test_what_cannot_be_written_leaves_nothing_and_takes_what_a_killed_one_left_away(run, tmp_path, monkeypatch):
     (tmp_path / ".new.killed.tmp").mkdir()
 
-    def full(manager, checkpoint_number):
+    def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(notes.Manager, "save", full)
     with pytest.raises(OSError, match="No space left"):
         recalibrate(run, str(tmp_path / "new"), num_batches=1)
     assert os.listdir(tmp_path) == []
+    # A disk without room for a checkpoint is told before there is a batch.
+    monkeypatch.setattr(shutil, "copy", full)
+    lines = []
+    with pytest.raises(OSError, match="No space left"):
+        recalibrate(run, str(tmp_path / "new"), num_batches=1, log=lines.append)
+    assert os.listdir(tmp_path) == [] and lines[-1].startswith("Read ")
 
 
 def test_the_command_says_what_it_lacks_and_what_it_wrote(run, run_script, tmp_path):
