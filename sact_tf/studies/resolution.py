@@ -166,7 +166,7 @@ def main():
 
 def command_line_size(text):
     """An image size in pixels from a flag's text."""
-    if not text.isdigit() or int(text) == 0:
+    if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"--image_sizes takes positive integers separated by commas. Received: {text!r}")
     return int(text)
 

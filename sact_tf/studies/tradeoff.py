@@ -51,8 +51,8 @@ def run(
     Args:
         run_dir: directory for everything that is written.
         vanilla_models: depths of the plain networks, as for `--model`; the last is what adaptive ones are made of.
-        taus: floats > 0, weights of the ponder cost.
-        model_types: adaptive kinds, "act" or "sact".
+        taus: floats >= 0, weights of the ponder cost; 0 puts no price on computation.
+        model_types: adaptive kinds, "act" or "sact". Without any, or without a tau, plain networks alone are trained.
         dataset: name of a data set, of classes or of boxes.
         steps: int, of each plain training.
         adaptive_steps: int, of each adaptive training.
@@ -78,11 +78,14 @@ def run(
         **_given(adaptive or {}),
         **_given({"max_number_of_steps": adaptive_steps}),
     }
-    depths, taus = vanilla_models or recipe.depths, recipe.taus if taus is None else taus
+    depths = recipe.depths if vanilla_models is None else vanilla_models
+    taus = recipe.taus if taus is None else taus
     network_name = (network or {}).get("network", configs.check_dataset(dataset)["network"])
     runs.check_depths(depths, network_name, "vanilla_models")
     planned = plan(run_dir, dataset, depths, taus, model_types, network or {}, plain, adaptive)
     runs.check([(os.path.join(run_dir, name), config) for name, config in planned], num_examples)
+    if len(planned) == len(depths):
+        log("Plain networks alone: no taus, or no model types, are given.")
     rows, path = [], os.path.join(run_dir, "tradeoff")
     for number, (name, config) in enumerate(planned, 1):
         log(f"== {number}/{len(planned)} {name}: {config.max_number_of_steps} steps of {config.batch_size} images")
@@ -158,7 +161,9 @@ _DEFAULTS = "By default 1,2,3,5 (cifar), of detectors a third, two thirds and al
 if __name__ == "__main__":
     command_line.define_path("run_dir", "runs/tradeoff", "Directory for everything that is written.")
     flags.DEFINE_list("vanilla_models", None, f"Depths of plain networks; the last becomes adaptive. {_DEFAULTS}")
-    flags.DEFINE_list("taus", None, "Weights of the ponder cost. By default 0.02,0.04,0.08,0.16, of detectors fewer.")
+    flags.DEFINE_list(
+        "taus", None, "Weights of the ponder cost, >= 0; by default 0.02,0.04,0.08,0.16, of detectors fewer."
+    )
     flags.DEFINE_list("model_types", ["act", "sact"], "Adaptive kinds: act, sact.")
     flags.DEFINE_enum("dataset", "cluttered_digits", list(configs.DATASETS), "Data set, of classes or of boxes.")
     command_line.define_path("dataset_dir", None, "Directory of the data set, if it is not the embedded one.")

@@ -52,7 +52,7 @@ def plan(run_dir, dataset, depths, taus, model_types, network, plain, adaptive):
         run_dir: directory of the runs.
         dataset: name of a data set.
         depths: texts, of the plain networks; the last is what adaptive ones are made of.
-        taus: floats > 0.
+        taus: floats >= 0.
         model_types: "act", "sact".
         network: dict of `ModelConfig` fields of all networks that differ from the data set's defaults.
         plain, adaptive: dicts of `TrainingConfig` fields.

@@ -148,7 +148,22 @@ def test_killed_study_goes_on(start_script, run_script, tmp_path):
 def test_tradeoff_rejects_other_kinds_before_it_trains(tmp_path):
     with pytest.raises(ValueError, match="takes the model types act and sact"):
         tradeoff.run(str(tmp_path / "runs"), model_types=["vanilla"])
+    with pytest.raises(ValueError, match=r"at least one plain depth.*vanilla_models=\[\]"):
+        tradeoff.run(str(tmp_path / "runs"), vanilla_models=[])
     assert not (tmp_path / "runs").exists()
+
+
+def test_tradeoff_without_taus_or_kinds_says_that_plain_networks_are_alone(tmp_path, monkeypatch):
+    def stop(*arguments):
+        raise InterruptedError
+
+    monkeypatch.setattr(runs, "train_and_evaluate", stop)
+    said = "Plain networks alone: no taus, or no model types, are given."
+    for nothing, alone in (({"taus": []}, True), ({"model_types": []}, True), ({"taus": [0.0]}, False)):
+        lines = []
+        with pytest.raises(InterruptedError):
+            tradeoff.run(str(tmp_path), ["1"], log=lines.append, **nothing)
+        assert (said in lines) is alone
 
 
 def test_changed_settings_are_refused_before_anything_is_trained(traded, tmp_path):
@@ -438,9 +453,10 @@ def test_curve_of_each_kind_is_drawn():
         ("tradeoff", "--taus=a", "--taus takes numbers"),
         ("baseline", "--steps=1", "--checkpoint_dir is needed"),
         ("resolution", "--image_sizes=x", "--checkpoint_dirs is needed"),
+        ("resolution --checkpoint_dirs=runs", "--image_sizes=²", "--image_sizes takes positive integers"),
     ],
 )
 def test_wrong_flags_are_named(run_script, study, flag, message):
-    returncode, _, errors = run_script("-m", f"sact_tf.studies.{study}", flag)
+    returncode, _, errors = run_script("-m", *f"sact_tf.studies.{study} {flag}".split())
     assert returncode == 1
     assert message in errors
