@@ -20,6 +20,7 @@ from sact_tf.training import notes, statistics
 from sact_tf.training.determinism import compute_deterministically
 from sact_tf.training.latest import check_name, latest, name_latest, restore
 from sact_tf.training.lock import run_lock
+from sact_tf.training.optimizers import schedule_remarks
 from sact_tf.training.session import Session
 from sact_tf.training.strategies import (
     check_batch_size,
@@ -108,6 +109,8 @@ def train(
         # complete learns nothing more, whatever data are named now.
         if chief and trainer.steps_done() < config.max_number_of_steps:
             notes.write(train_log_dir, config, source, names, begun, log)
+            for text in schedule_remarks(config, source.num_examples):
+                log(f"Note: {text}")
         manager = notes.Manager(trainer.checkpoint, train_log_dir, max_to_keep, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)
         with pipeline.plain_errors():

@@ -97,10 +97,8 @@ def learning_rate_schedule(config, num_examples=None):
     if config.learning_rate_schedule == "cosine":
         schedule = schedules.CosineDecay(learning_rate, config.max_number_of_steps)
     elif config.learning_rate_schedule == "exponential":
-        steps_per_epoch = (num_examples or check_dataset(config.dataset)["num_train_examples"]) / config.batch_size
-        decay_steps = max(1, int(steps_per_epoch * config.num_epochs_per_decay))
         factor = config.learning_rate_decay_factor
-        schedule = schedules.ExponentialDecay(learning_rate, decay_steps, factor, staircase=True)
+        schedule = schedules.ExponentialDecay(learning_rate, _decay_steps(config, num_examples), factor, staircase=True)
     else:
         boundaries = config.learning_rate_boundaries if config.learning_rate_schedule == "piecewise" else ()
         # Keras wants one boundary at least; nothing comes after the last step.
@@ -109,3 +107,48 @@ def learning_rate_schedule(config, num_examples=None):
         # Keras' boundary is the last step of the earlier rate, and so is TensorFlow 1's.
         schedule = schedules.PiecewiseConstantDecay(list(boundaries), rates)
     return WarmUp(schedule, config.warmup_steps) if config.warmup_steps else schedule
+
+
+def schedule_remarks(config, num_examples=None):
+    """Sentences on what the schedules of a `TrainingConfig` would do only after the steps of its run.
+
+    Args:
+        config: `TrainingConfig`.
+        num_examples: as in `learning_rate_schedule`.
+
+    Returns:
+        list of str.
+    """
+    steps, schedule, remarks = config.max_number_of_steps, config.learning_rate_schedule, []
+    boundaries = config.learning_rate_boundaries
+    # The step behind a boundary is the first of the lower rate.
+    late = [step for step in boundaries if step >= steps - 1]
+    if schedule == "piecewise" and not boundaries:
+        remarks.append(
+            "The learning rate is constant: --learning_rate_schedule=piecewise lowers it at "
+            "--learning_rate_boundaries, and there are none. Give them, or another schedule if it is to fall."
+        )
+    elif schedule == "piecewise" and late:
+        kept = "is constant" if len(late) == len(boundaries) else f"falls at {len(boundaries) - len(late)} of them"
+        remarks.append(
+            f"The learning rate {kept}: of --learning_rate_boundaries={','.join(map(str, boundaries))}, "
+            f"{','.join(map(str, late))} would be behind the run's {steps} steps (--max_number_of_steps)."
+        )
+    elif schedule == "exponential" and (every := _decay_steps(config, num_examples)) >= steps:
+        remarks.append(
+            f"The learning rate is constant: it would fall every {every} steps (--num_epochs_per_decay="
+            f"{config.num_epochs_per_decay}), and the run has {steps} (--max_number_of_steps)."
+        )
+    for name, rising in (("warmup_steps", "learning rate"), ("tau_warmup_steps", "tau")):
+        if (over := getattr(config, name)) > steps:
+            remarks.append(
+                f"The {rising} is still rising when the run ends: --{name}={over}, and the run has {steps} steps "
+                "(--max_number_of_steps)."
+            )
+    return remarks
+
+
+def _decay_steps(config, num_examples):
+    """Steps after which an exponential schedule falls, an int from 1 on."""
+    examples = num_examples or check_dataset(config.dataset)["num_train_examples"]
+    return max(1, int(examples / config.batch_size * config.num_epochs_per_decay))

@@ -1,8 +1,11 @@
+import re
+
 import keras
 import numpy as np
 import pytest
 
-from sact_tf.training.optimizers import Momentum
+from sact_tf.config import default_training_config
+from sact_tf.training.optimizers import Momentum, learning_rate_schedule, schedule_remarks
 
 
 def test_momentum_follows_its_rule_across_a_change_of_learning_rate():
@@ -52,3 +55,27 @@ def test_keras_finds_it_by_its_registered_name():
 def test_momentum_outside_of_0_to_1_is_rejected(momentum):
     with pytest.raises(ValueError, match=r"`momentum` must lie in \[0, 1\)"):
         Momentum(learning_rate=0.25, momentum=momentum)
+
+
+@pytest.mark.parametrize(
+    ("settings", "remarks"),
+    [
+        ({"learning_rate_schedule": "piecewise"}, ["constant: .* there are none"]),
+        ({"learning_rate_schedule": "piecewise", "learning_rate_boundaries": (9, 40)}, ["constant: .*9,40 would be"]),
+        ({"learning_rate_schedule": "piecewise", "learning_rate_boundaries": (8, 9)}, ["falls at 1 of.*=8,9, 9 would"]),
+        ({"learning_rate_schedule": "piecewise", "learning_rate_boundaries": (3, 8)}, []),
+        ({"learning_rate_schedule": "exponential", "num_epochs_per_decay": 2.0}, ["constant: .*10 steps .*=2.0"]),
+        ({"learning_rate_schedule": "exponential", "num_epochs_per_decay": 1.8}, []),
+        ({"learning_rate_schedule": "constant", "warmup_steps": 10, "tau_warmup_steps": 10}, []),
+        ({"warmup_steps": 11, "tau_warmup_steps": 12}, ["learning rate is still .*=11", "tau is still .*=12"]),
+    ],
+)
+def test_a_schedule_that_the_run_is_too_short_for_is_named(settings, remarks):
+    config = default_training_config(
+        "cluttered_digits", {"model_type": "sact"}, **{"warmup_steps": 0, **settings, "max_number_of_steps": 10}
+    )
+    found = schedule_remarks(config, num_examples=5 * config.batch_size)
+    assert len(found) == len(remarks)
+    assert all(re.search(remark, text) for remark, text in zip(remarks, found, strict=True))
+    rates = {float(learning_rate_schedule(config, 5 * config.batch_size)(step)) for step in range(10)}
+    assert (len(rates) == 1) == any("constant" in text for text in found) or config.warmup_steps
