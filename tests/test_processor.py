@@ -185,16 +185,17 @@ def test_a_switch_that_tensorflow_would_pass_over_is_refused_in_a_sentence(monke
 
 def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs(tmp_path, monkeypatch):
     lines = []
-    note_environment(str(tmp_path), lines.append)
+    note_environment(str(tmp_path), 2, lines.append)
     written = json.loads((tmp_path / "environment.json").read_text())
-    assert set(written) == {"tensorflow", "keras", "sact_tf", "processor", "cores", "onednn"}
+    assert set(written) == {"tensorflow", "keras", "sact_tf", "processor", "cores", "onednn", "replicas"}
+    assert written["replicas"] == 2
     assert written["onednn"] in (True, False)
-    note_environment(str(tmp_path), lines.append)
+    note_environment(str(tmp_path), 2, lines.append)
     assert lines == []
 
     other = {**written, "onednn": not written["onednn"], "keras": "9.0", "cores": written["cores"] + 1}
     monkeypatch.setattr(environment, "environment", lambda: other)
-    note_environment(str(tmp_path), lines.append)
+    note_environment(str(tmp_path), 3, lines.append)
     words = ("on", "off") if written["onednn"] else ("off", "on")
     assert lines == [
         f"Note: this run began with Keras {written['keras']} and goes on with 9.0: the last digits may differ.",
@@ -202,5 +203,13 @@ def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs
         "the last digits may differ.",
         f"Note: this run began with oneDNN {words[0]} and goes on with {words[1]}: the last digits may differ. "
         f"TF_ENABLE_ONEDNN_OPTS={int(written['onednn'])} in the environment goes on as it began.",
+        "Note: this run began with batches split over 2 devices and goes on with 3: batch normalization, unless "
+        "frozen, sees other parts of them, so it goes on otherwise than it would have.",
     ]
     assert json.loads((tmp_path / "environment.json").read_text()) == written
+
+    # Of an earlier version, which noted none.
+    lines.clear()
+    (tmp_path / "environment.json").write_text(json.dumps({key: other[key] for key in other if key != "replicas"}))
+    note_environment(str(tmp_path), 3, lines.append)
+    assert lines == []

@@ -108,7 +108,7 @@ def train(
         # Not before everything fits: a start that failed leaves nothing that a corrected one would trip over. What is
         # complete learns nothing more, whatever data are named now.
         if chief and trainer.steps_done() < config.max_number_of_steps:
-            notes.write(train_log_dir, config, source, names, begun, log)
+            notes.write(train_log_dir, config, source, names, begun, strategy.num_replicas_in_sync, log)
             for text in schedule_remarks(config, source.num_examples):
                 log(f"Note: {text}")
         manager = notes.Manager(trainer.checkpoint, train_log_dir, max_to_keep, log)

@@ -20,14 +20,15 @@ _NAMED = {
 }
 
 
-def note_environment(train_log_dir, log):
+def note_environment(train_log_dir, replicas, log):
     """Writes `environment.json` at the start of a run; later, says what differs from the start.
 
     Args:
         train_log_dir: directory of the run, which this process writes.
+        replicas: int, devices that train together.
         log: called with a line of text for each difference.
     """
-    now = environment()
+    now = {**environment(), "replicas": replicas}
     begun = processor.read_environment(train_log_dir)
     if not begun:
         path = os.path.join(train_log_dir, processor.ENVIRONMENT_FILE)
@@ -36,6 +37,11 @@ def note_environment(train_log_dir, log):
     for name, called in _NAMED.items():
         if name in begun and begun[name] != now[name]:
             log(f"Note: {_differs(name, called, begun[name], now[name])}")
+    if begun.get("replicas", replicas) != replicas:
+        log(
+            f"Note: this run began with batches split over {begun['replicas']} devices and goes on with {replicas}: "
+            "batch normalization, unless frozen, sees other parts of them, so it goes on otherwise than it would have."
+        )
 
 
 def environment():

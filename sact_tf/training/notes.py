@@ -42,7 +42,7 @@ def check_vacant(train_log_dir):
         ) from error
 
 
-def write(train_log_dir, config, source, names, begun, log):
+def write(train_log_dir, config, source, names, begun, replicas, log):
     """Writes what the run is, and what it learns from unless it has begun already; then says what has changed.
 
     Args:
@@ -51,6 +51,7 @@ def write(train_log_dir, config, source, names, begun, log):
         source: what the task's `open_source` returned.
         names: dict from the numbers of classes to texts.
         begun: whether there are checkpoints.
+        replicas: int, devices that train together.
         log: called with lines of text.
     """
     write_atomically(os.path.join(train_log_dir, configs.CONFIG_FILE), [config.to_json().encode()])
@@ -65,7 +66,7 @@ def write(train_log_dir, config, source, names, begun, log):
     else:
         trained_classes.note(train_log_dir, names)
         trained_records.note(train_log_dir, source)
-    note_environment(train_log_dir, log)
+    note_environment(train_log_dir, replicas, log)
 
 
 class Manager(tf.train.CheckpointManager):
