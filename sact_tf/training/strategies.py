@@ -61,6 +61,7 @@ def make_strategy(name, tpu=""):
 
     Raises:
         ValueError: for another name, or if TF_CONFIG is missing or not what TensorFlow expects.
+        OSError: if another process has the port of this worker.
     """
     if name == "one":
         return tf.distribute.get_strategy()
@@ -76,6 +77,12 @@ def make_strategy(name, tpu=""):
             return tf.distribute.MultiWorkerMirroredStrategy()
         except (ValueError, TypeError) as error:
             raise _wrong_tf_config(error) from error
+        except tf.errors.UnknownError as error:
+            raise OSError(
+                "This worker cannot listen at its address in TF_CONFIG; another process may have the port, such as a "
+                f"worker of before that still runs. Stop that, or give another port. TensorFlow says: "
+                f"{_said(error.message)[:300]}"
+            ) from error
     if name == "tpu":
         return _tpu_strategy(tpu)
     raise ValueError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
@@ -157,11 +164,25 @@ def _check_tf_config():
     text = os.environ.get("TF_CONFIG", "")
     try:
         config = json.loads(text)
-        addresses, task = config["cluster"]["worker"], config["task"]
-        if not 0 <= int(task["index"]) < len(addresses) + len(config["cluster"].get("chief", [])):
+        cluster, task = config["cluster"], config["task"]
+        if not {"worker"} <= set(cluster) <= {"chief", "worker"}:
+            raise ValueError("its cluster must have workers, beside them a chief at most, and nothing else")
+        if not 0 <= int(task["index"]) < len(cluster.get(task["type"], ())):
             raise ValueError("its task has no address in its cluster")
-    except (ValueError, KeyError, TypeError) as error:
+        jobs = [job.values() if isinstance(job, dict) else job for job in cluster.values()]
+        _check_addresses([address for job in jobs for address in job])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _wrong_tf_config(error) from error
+
+
+def _check_addresses(addresses):
+    """Raises ValueError unless each is a host and a port, and none is there twice: TensorFlow would wait for ever."""
+    for address in addresses:
+        host, _, port = str(address).rpartition(":")
+        if not (host and port.isdecimal() and 0 < int(port) < 2**16):
+            raise ValueError(f"an address must be a host and a port, not {address!r}")
+    if len(set(addresses)) < len(addresses):
+        raise ValueError("an address is there twice")
 
 
 def _wrong_tf_config(error):

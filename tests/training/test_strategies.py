@@ -238,6 +238,36 @@ def test_workers_without_a_list_of_workers_are_told_what_to_set(monkeypatch, lis
         strategies.make_strategy("multi_worker")
 
 
+@pytest.mark.parametrize(
+    ("cluster", "task", "reason"),
+    [
+        ({"worker": ["a:1"]}, ("evaluator", 0), "no address"),
+        ({"worker": ["a:1"], "chief": ["a:2"]}, ("worker", 1), "no address"),
+        ({"worker": ["a:1"], "ps": ["a:2"]}, ("worker", 0), "nothing else"),
+        ({"worker": ["a"]}, ("worker", 0), "host and a port, not 'a'"),
+        ({"worker": ["a:1", "a:99999"]}, ("worker", 0), "host and a port, not 'a:99999'"),
+        ({"worker": ["a:1", "a:1"]}, ("worker", 0), "there twice"),
+    ],
+)
+def test_a_list_of_workers_that_tensorflow_would_wait_for_is_refused(monkeypatch, cluster, task, reason):
+    """It waited for ever, or ended in a traceback."""
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", lambda: pytest.fail("asked TensorFlow"))
+    task = {"type": task[0], "index": task[1]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    with pytest.raises(ValueError, match=rf"needs the environment variable TF_CONFIG.*{reason}"):
+        strategies.make_strategy("multi_worker")
+
+
+def test_a_port_that_is_taken_is_named(monkeypatch):
+    def taken():
+        raise tf.errors.UnknownError(None, None, "Could not start gRPC server")
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", taken)
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}')
+    with pytest.raises(OSError, match=r"another process may have the port.*Could not start gRPC server"):
+        strategies.make_strategy("multi_worker")
+
+
 def test_a_tpu_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="No TPU was found under the name 'nowhere'"):
         strategies.make_strategy("tpu", "nowhere")
