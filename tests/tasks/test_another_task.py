@@ -109,7 +109,9 @@ def findings(model):
 
 def settings(steps=STEPS):
     model = {"model": "1_2_1", "model_type": "sact", "base_channels": 4, "tau": 0.01}
-    return config.default_training_config(DATASET, model, image_size=40, batch_size=6, max_number_of_steps=steps)
+    return config.default_training_config(
+        DATASET, model, image_size=40, batch_size=6, max_number_of_steps=steps, warmup_steps=0
+    )
 
 
 @pytest.fixture(autouse=True)
