@@ -11,7 +11,7 @@ PIXELS = 8 * 224 * 224
 
 
 def in_turns(graph, given, write):
-    """What is written of a batch, put together of what is written of parts of it that are as large as each other.
+    """What is written of a batch, put together of what is written of parts of it: all as large, the last at most.
 
     Args:
         graph: `Graph`.
