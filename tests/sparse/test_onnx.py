@@ -24,6 +24,8 @@ from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, halting_at
 from sact_tf.models import Backbone, Classifier
 from sact_tf.sparse.onnx import graph, network, rows, runtime, sums, turns
 
+THREADS = pathlib.Path("/proc/self/task")
+
 NETWORKS = {
     "imagenet": functools.partial(sact_tf.imagenet_resnet, [1, 3, 1, 1], num_classes=11, base_channels=8),
     "cifar": functools.partial(
@@ -385,6 +387,35 @@ def test_engine_in_python_is_its_own_copy_and_neither_pickled_nor_traced(network
     images = tf.zeros((2, 9, 14, 3), "uint8" if preprocess else "float32")
     with pytest.raises(ValueError, match=r"inside of a tf\.function(.|\n)*sparse\.compile\(model\)"):
         tf.data.Dataset.from_tensors(images).map(lambda images: engine(images)["logits"])
+
+
+@pytest.mark.skipif(not THREADS.exists(), reason="only Linux lists the threads of a process as files")
+@pytest.mark.parametrize("num_threads", [1, 4])
+@pytest.mark.parametrize("kind", ["network", "detector"])
+def test_a_call_is_computed_by_as_many_threads_as_wanted(networks, kind, num_threads):
+    model = networks("cifar", "vanilla")
+    if kind == "detector":
+        model = sact_tf.faster_rcnn("1_1_1_1", num_classes=3, base_channels=4)
+    sparse.compile(model, runtime="onnx", num_threads=1)  # what else starts threads has done so
+    before = len(list(THREADS.iterdir()))
+    engine = sparse.compile(model, runtime="onnx", num_threads=num_threads)
+    # The caller's own is one of them.
+    assert len(list(THREADS.iterdir())) == before + num_threads - 1
+    del engine
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({"runtime": "onnx", "num_threads": 0}, "at least 1(.|\n)*num_threads=0"),
+        ({"runtime": "onnx", "num_threads": True}, "at least 1(.|\n)*num_threads=True"),
+        ({"runtime": "onnx", "num_threads": "2"}, "at least 1(.|\n)*num_threads='2'"),
+        ({"num_threads": 2}, r"tf\.config\.threading(.|\n)*num_threads=2"),
+    ],
+)
+def test_other_numbers_of_threads_are_refused(networks, given, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        sparse.compile(networks("cifar", "vanilla"), **given)
 
 
 @pytest.mark.parametrize("able", [True, False])

@@ -24,6 +24,7 @@ class OnnxDetector(runtime.InOnnxRuntime):
         model: `FasterRCNN`.
         features: bool, whether the features of the extractor's blocks are among the outputs.
         part: "whole", or "extractor" for its outputs alone; see `detector.write_detector`.
+        num_threads: int, how many threads compute a call; `None` for one for each core.
 
     Attributes:
         model: the `onnx.ModelProto`.
@@ -32,10 +33,10 @@ class OnnxDetector(runtime.InOnnxRuntime):
         ValueError: for another model; see `detector.write_detector`.
     """
 
-    def __init__(self, model, features=False, part="whole"):
+    def __init__(self, model, features=False, part="whole", num_threads=None):
         self.model = write_detector(model, features=features, part=part)
         self._input = DetectorInput(model)
-        self._run = runtime.runner(self.model.SerializeToString())
+        self._run = runtime.runner(self.model.SerializeToString(), num_threads)
 
     def __call__(self, inputs):
         inputs = self._input.convert(inputs)

@@ -5,10 +5,10 @@ positions, and for the first 1x1 convolution those of their neighbours; from the
 alone, and adds its residual to their rows. Neighbours of a 3x3 convolution are found on narrow maps with a border of
 zeros around them: there a neighbour's number is a position's number plus a constant.
 
-While most of a block is active, gathering costs more than it saves: then all positions are read, and the 3x3
-convolution is one of maps. Of the halting branches each position carries ten numbers a branch, which change where a
-residual is added: its products with the nine taps of the 3x3 kernel, and what it gives to the image's mean. See
-`sact_tf.sparse.branches`, which does the same.
+While most of a block is active, gathering costs more than it saves: then all positions are computed, the 3x3
+convolution on maps, with zeros where a position has halted. Of the halting branches each position carries ten numbers a
+branch, which change where a residual is added: its products with the nine taps of the 3x3 kernel, and what it gives to
+the image's mean. See `sact_tf.sparse.branches`, which does the same.
 """
 
 from typing import NamedTuple
@@ -22,8 +22,10 @@ from sact_tf.sparse.onnx.graph import FLOAT, INT64
 from sact_tf.sparse.onnx.parts import add_at, indices_of, is_part, squeeze
 from sact_tf.sparse.onnx.pictures import mask, mean
 
-# From this part of the positions on, all of them are read and convolved.
-DENSE_FROM = 0.8
+# From this part of the positions on, all of them are computed.
+DENSE_FROM = 0.9
+# Up to so many channels two products that are added up are one, of rows side by side.
+FEW = 128
 COLUMNS = TAPS + 1
 _ALL = np.iinfo("int64").max
 
@@ -120,14 +122,11 @@ def _first_unit(graph, features, description, picture):
 
 def _sum_of_products(graph, rows, kernels, bias):
     """Rows times kernels, of two of each, added up."""
-    if len(kernels[0]) > maps.FEW:
-        return graph.op("Gemm", rows[0], graph.floats(kernels[0]), maps.product(graph, rows[1], kernels[1], bias))
-    # Side by side, as one product with a channel more for the bias: see `maps.FEW`.
-    ones = graph.op(
-        "Expand", graph.floats([[1.0]]), graph.op("Concat", graph.size(rows[0], 0), graph.ints([1]), axis=0)
-    )
-    kernel = np.concatenate([*kernels, bias[None]])
-    return graph.op("MatMul", graph.op("Concat", *rows, ones, axis=1), graph.floats(kernel))
+    if len(kernels[0]) > FEW:
+        added = graph.op("Gemm", rows[1], graph.floats(kernels[1]), graph.floats(bias))
+        return graph.op("Gemm", rows[0], graph.floats(kernels[0]), added)
+    rows = graph.op("Concat", *rows, _ones(graph, rows[0]), axis=1)
+    return maps.with_ones(graph, rows, np.concatenate(kernels), bias)
 
 
 def _times(graph, rows, linear):
@@ -159,24 +158,38 @@ def _halt(graph, state, columns, grid, branch, epsilon):
 def _unit(graph, index, rows, output, columns, state, grid, description):
     """Rows, output and columns after unit `index` > 0; of the last one nobody reads rows and columns."""
     unit, later = description.units[index], description.branches[index:]
-    active = halting.is_active(graph, state, description.epsilon)
+    active, left = halting.is_active(graph, state, description.epsilon), halting.remainder(graph, state)
     own = indices_of(graph, active)
-    narrow = _narrow(graph, rows, active, own, grid, unit)
-    added = _times(graph, narrow, unit.expand)
-    left = graph.op("Gather", halting.remainder(graph, state), own, axis=0)
-    output = add_at(graph, output, own, graph.op("Mul", added, left))
+    dense = is_part(graph, graph.size(own, 0), grid.positions, DENSE_FROM)
+    narrow = _narrow(graph, rows, active, own, dense, grid, unit)
+    added = maps.with_ones(graph, narrow, unit.expand.kernel[0, 0], unit.expand.bias)
+    left = graph.choose(
+        dense,
+        lambda inner: _as_column(inner, mask(inner, left, active)),
+        lambda inner: inner.op("Gather", left, own, axis=0),
+    )
+    output = _add(graph, dense, output, own, graph.op("Mul", added, left))
     if not later:
         return None, output, None
-    *step, shift = unit.through(_columns_of(later)[0])
-    change = maps.product(graph, narrow, np.array(step), shift)
+    change = graph.op("MatMul", narrow, graph.floats(unit.through(_columns_of(later)[0])))
     columns = graph.slice(columns, COLUMNS, _ALL, axis=1)
-    return add_at(graph, rows, own, added), output, add_at(graph, columns, own, change)
+    return _add(graph, dense, rows, own, added), output, _add(graph, dense, columns, own, change)
 
 
-def _narrow(graph, rows, active, own, grid, unit):
-    """What enters the last convolution of a unit, for its active positions: `(own, narrow)`."""
-    numbers = squeeze(graph, own, [1])
-    dense = is_part(graph, graph.size(own, 0), grid.positions, DENSE_FROM)
+def _add(graph, dense, value, own, change):
+    """A value with what was computed added: to its rows `own`, or to all of them if `dense`."""
+    # All threads add maps, but one alone copies what ScatterND adds to. One choice a value: else old and new ones of
+    # all values would lie beside each other.
+    return graph.choose(
+        dense, lambda inner: inner.op("Add", value, change), lambda inner: add_at(inner, value, own, change)
+    )
+
+
+def _narrow(graph, rows, active, own, dense, grid, unit):
+    """What enters the last convolution of a unit, and a 1 for its bias, `(ran, narrow + 1)`.
+
+    Those that ran are the active positions, or all of them if `dense`, where zeros stand for the others.
+    """
     # Which rows are read, where not all of them are.
     entered, near = graph.choose(
         dense,
@@ -193,22 +206,34 @@ def _narrow(graph, rows, active, own, grid, unit):
         entering = mask(inner, reduced, grid.picture and grid.picture.on_rows(inner))
         entering = maps_of(inner, entering, grid.size, read)
         convolved = inner.op("Relu", maps.convolve(inner, entering, unit.middle, stored=kernel))
-        convolved = inner.op("Gather", rows_of(inner, convolved, written), numbers, axis=0)
-        return convolved, inner.floats(np.zeros((0, TAPS, read)))
+        ran = _as_column(inner, inner.cast(active, FLOAT))
+        # Not `mask`, which takes four times as long: what is not finite here has made means of its image so as well.
+        convolved = inner.op("Mul", rows_of(inner, convolved, written), ran)
+        return convolved, inner.floats(np.zeros((0, TAPS, read))), ran
 
     def gathered(inner):
         shape = inner.op("Concat", grid.bordered, inner.ints([read]), axis=0)
         empty = inner.op("Expand", inner.floats([[0.0]]), shape)
         bordered = inner.op("ScatterND", empty, inner.op("Gather", grid.inside, near, axis=0), reduced)
         table = inner.op("Add", inner.op("Gather", grid.inside, own, axis=0), grid.offsets)
-        return inner.floats(np.zeros((0, written))), inner.op("Gather", bordered, table, axis=0)
+        return inner.floats(np.zeros((0, written))), inner.op("Gather", bordered, table, axis=0), _ones(inner, own)
 
-    convolved, neighbours = graph.choose(dense, everywhere, gathered, [FLOAT, FLOAT])
+    convolved, neighbours, ones = graph.choose(dense, everywhere, gathered, [FLOAT] * 3)
     # Not within the choice: ONNX Runtime brings a product's kernel into its own order from one graph further out, and
     # would copy what it reshapes there. Of one of the two there are no rows.
     neighbours = graph.reshape(neighbours, -1, TAPS * read)
     multiplied = graph.op("Relu", graph.op("Gemm", neighbours, kernel, graph.floats(unit.middle.bias)))
-    return graph.op("Concat", convolved, multiplied, axis=0)
+    return graph.op("Concat", graph.op("Concat", convolved, multiplied, axis=0), ones, axis=1)
+
+
+def _ones(graph, rows):
+    """A column of ones beside rows."""
+    return graph.op("Expand", graph.floats([[1.0]]), graph.op("Concat", graph.size(rows, 0), graph.ints([1]), axis=0))
+
+
+def _as_column(graph, vector):
+    """`(positions,)` as `(positions, 1)`."""
+    return graph.op("Unsqueeze", vector, graph.ints([1]))
 
 
 def _gather(graph, rows, active, grid, unit):

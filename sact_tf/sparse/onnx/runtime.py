@@ -63,6 +63,7 @@ class OnnxEngine(InOnnxRuntime):
         features: bool, whether the features of the blocks are among the outputs.
         preprocess: `preprocessing.Preprocessing` or a pair of its parts, for an engine that takes pictures as bytes;
             `None` for one that takes what the network takes.
+        num_threads: int, how many threads compute a call; `None` for one for each core.
 
     Attributes:
         model: the `onnx.ModelProto`.
@@ -71,11 +72,11 @@ class OnnxEngine(InOnnxRuntime):
         ValueError: for another model or preprocessing; see `network.write_network` and `preprocessing.check`.
     """
 
-    def __init__(self, model, features=False, preprocess=None):
+    def __init__(self, model, features=False, preprocess=None, num_threads=None):
         preprocess = None if preprocess is None else preprocessing.check(preprocess)
         self.model = write_network(model, features=features, preprocessing=preprocess)
         self._convert = _checked_bytes if preprocess else _converter(model)
-        self._run = runner(self.model.SerializeToString())
+        self._run = runner(self.model.SerializeToString(), num_threads)
 
     def __call__(self, images):
         return self._run({IMAGES: self._convert(images)})
@@ -163,8 +164,8 @@ def difference(ours, theirs):
     return None
 
 
-def runner(model):
-    """Function from a dict of inputs to one of outputs, of a file's path or its bytes."""
+def runner(model, num_threads=None):
+    """Function from a dict of inputs to one of outputs, of a file's path or its bytes; threads as of `OnnxEngine`."""
     if not isinstance(model, bytes):
         # ONNX Runtime opens no path that is not UTF-8.
         with open(model, "rb") as file:
@@ -172,6 +173,8 @@ def runner(model):
     options = onnxruntime.SessionOptions()
     # What it plans for the second batch of a size lies beside the memory of the first: up to twice as much, no faster.
     options.enable_mem_pattern = False
+    if num_threads is not None:
+        options.intra_op_num_threads = num_threads
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no common class
