@@ -23,7 +23,7 @@ from sact_tf.sparse.onnx.parts import add_at, indices_of, is_part, squeeze
 from sact_tf.sparse.onnx.pictures import mask, mean
 
 # From this part of the positions on, all of them are computed.
-DENSE_FROM = 0.9
+DENSE_FROM = 0.8
 # Up to so many channels two products that are added up are one, of rows side by side.
 FEW = 128
 COLUMNS = TAPS + 1
@@ -158,35 +158,34 @@ def _halt(graph, state, columns, grid, branch, epsilon):
 def _unit(graph, index, rows, output, columns, state, grid, description):
     """Rows, output and columns after unit `index` > 0; of the last one nobody reads rows and columns."""
     unit, later = description.units[index], description.branches[index:]
-    active, left = halting.is_active(graph, state, description.epsilon), halting.remainder(graph, state)
+    active = halting.is_active(graph, state, description.epsilon)
     own = indices_of(graph, active)
     dense = is_part(graph, graph.size(own, 0), grid.positions, DENSE_FROM)
-    narrow = _narrow(graph, rows, active, own, dense, grid, unit)
+    narrow, left = _narrow(graph, rows, active, own, dense, halting.remainder(graph, state), grid, unit)
     added = maps.with_ones(graph, narrow, unit.expand.kernel[0, 0], unit.expand.bias)
-    left = graph.choose(
-        dense,
-        lambda inner: _as_column(inner, mask(inner, left, active)),
-        lambda inner: inner.op("Gather", left, own, axis=0),
-    )
-    output = _add(graph, dense, output, own, graph.op("Mul", added, left))
+    output = _add(graph, dense, own, (output, graph.op("Mul", added, left)))
     if not later:
         return None, output, None
     change = graph.op("MatMul", narrow, graph.floats(unit.through(_columns_of(later)[0])))
     columns = graph.slice(columns, COLUMNS, _ALL, axis=1)
-    return _add(graph, dense, rows, own, added), output, _add(graph, dense, columns, own, change)
+    rows, columns = _add(graph, dense, own, (rows, added), (columns, change))
+    return rows, output, columns
 
 
-def _add(graph, dense, value, own, change):
-    """A value with what was computed added: to its rows `own`, or to all of them if `dense`."""
-    # All threads add maps, but one alone copies what ScatterND adds to. One choice a value: else old and new ones of
-    # all values would lie beside each other.
+def _add(graph, dense, own, *changes):
+    """Values with what was computed added, of pairs of both: to their rows `own`, or to all of them if `dense`."""
+    # All threads add maps, but one alone copies what ScatterND adds to. No two wide values in one choice: else the old
+    # and the new ones of both would lie beside each other. And no more choices than that: each takes memory.
     return graph.choose(
-        dense, lambda inner: inner.op("Add", value, change), lambda inner: add_at(inner, value, own, change)
+        dense,
+        lambda inner: [inner.op("Add", *pair) for pair in changes],
+        lambda inner: [add_at(inner, value, own, change) for value, change in changes],
+        [FLOAT] * len(changes),
     )
 
 
-def _narrow(graph, rows, active, own, dense, grid, unit):
-    """What enters the last convolution of a unit, and a 1 for its bias, `(ran, narrow + 1)`.
+def _narrow(graph, rows, active, own, dense, left, grid, unit):
+    """What enters the last convolution of a unit and a 1 for its bias, `(ran, narrow + 1)`, and what is left, `(ran, 1)`.
 
     Those that ran are the active positions, or all of them if `dense`, where zeros stand for the others.
     """
@@ -209,21 +208,22 @@ def _narrow(graph, rows, active, own, dense, grid, unit):
         ran = _as_column(inner, inner.cast(active, FLOAT))
         # Not `mask`, which takes four times as long: what is not finite here has made means of its image so as well.
         convolved = inner.op("Mul", rows_of(inner, convolved, written), ran)
-        return convolved, inner.floats(np.zeros((0, TAPS, read))), ran
+        return convolved, inner.floats(np.zeros((0, TAPS, read))), ran, _as_column(inner, mask(inner, left, active))
 
     def gathered(inner):
         shape = inner.op("Concat", grid.bordered, inner.ints([read]), axis=0)
         empty = inner.op("Expand", inner.floats([[0.0]]), shape)
         bordered = inner.op("ScatterND", empty, inner.op("Gather", grid.inside, near, axis=0), reduced)
         table = inner.op("Add", inner.op("Gather", grid.inside, own, axis=0), grid.offsets)
-        return inner.floats(np.zeros((0, written))), inner.op("Gather", bordered, table, axis=0), _ones(inner, own)
+        nothing, neighbours = inner.floats(np.zeros((0, written))), inner.op("Gather", bordered, table, axis=0)
+        return nothing, neighbours, _ones(inner, own), inner.op("Gather", left, own, axis=0)
 
-    convolved, neighbours, ones = graph.choose(dense, everywhere, gathered, [FLOAT] * 3)
+    convolved, neighbours, ones, left = graph.choose(dense, everywhere, gathered, [FLOAT] * 4)
     # Not within the choice: ONNX Runtime brings a product's kernel into its own order from one graph further out, and
     # would copy what it reshapes there. Of one of the two there are no rows.
     neighbours = graph.reshape(neighbours, -1, TAPS * read)
     multiplied = graph.op("Relu", graph.op("Gemm", neighbours, kernel, graph.floats(unit.middle.bias)))
-    return graph.op("Concat", graph.op("Concat", convolved, multiplied, axis=0), ones, axis=1)
+    return graph.op("Concat", graph.op("Concat", convolved, multiplied, axis=0), ones, axis=1), left
 
 
 def _ones(graph, rows):
