@@ -185,7 +185,7 @@ def _add(graph, dense, own, *changes):
 
 
 def _narrow(graph, rows, active, own, dense, left, grid, unit):
-    """What enters the last convolution of a unit and a 1 for its bias, `(ran, narrow + 1)`, and what is left, `(ran, 1)`.
+    """What enters the last convolution of a unit and a 1 for its bias, `(ran, narrow + 1)`, and `left`, `(ran, 1)`.
 
     Those that ran are the active positions, or all of them if `dense`, where zeros stand for the others.
     """
