@@ -163,19 +163,18 @@ def _unit(graph, index, rows, output, columns, state, grid, description):
     dense = is_part(graph, graph.size(own, 0), grid.positions, DENSE_FROM)
     narrow, left = _narrow(graph, rows, active, own, dense, halting.remainder(graph, state), grid, unit)
     added = maps.with_ones(graph, narrow, unit.expand.kernel[0, 0], unit.expand.bias)
-    output = _add(graph, dense, own, (output, graph.op("Mul", added, left)))
+    weighed = graph.op("Mul", added, left)
     if not later:
-        return None, output, None
+        return None, _add(graph, dense, own, (output, weighed)), None
     change = graph.op("MatMul", narrow, graph.floats(unit.through(_columns_of(later)[0])))
     columns = graph.slice(columns, COLUMNS, _ALL, axis=1)
-    rows, columns = _add(graph, dense, own, (rows, added), (columns, change))
-    return rows, output, columns
+    return _add(graph, dense, own, (rows, added), (output, weighed), (columns, change))
 
 
 def _add(graph, dense, own, *changes):
     """Values with what was computed added, of pairs of both: to their rows `own`, or to all of them if `dense`."""
-    # All threads add maps, but one alone copies what ScatterND adds to. No two wide values in one choice: else the old
-    # and the new ones of both would lie beside each other. And no more choices than that: each takes memory.
+    # All threads add maps, but one alone copies what ScatterND adds to. One choice for all: each takes memory while a
+    # file is read.
     return graph.choose(
         dense,
         lambda inner: [inner.op("Add", *pair) for pair in changes],
