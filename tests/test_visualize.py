@@ -188,6 +188,14 @@ def test_heat_map_is_the_image_a_black_stripe_and_the_image_under_red():
     np.testing.assert_allclose(picture[0, 0, 8], [0.75 * 5 / 7, 0.25 / 71, 0.25 * 2 / 71], rtol=1e-5)
 
 
+@pytest.mark.parametrize(("num_images", "drawn"), [(0, 0), (3, 2), (None, 2)])
+def test_as_many_heat_maps_as_are_asked_for_and_there(num_images, drawn):
+    images = np.zeros((2, 4, 6, 3), "float32")
+    assert visualize.heat_map(images, OUTPUTS, num_images=num_images).shape == (drawn, 4, 17, 3)
+    with pytest.raises(ValueError, match=r"at least 0, or None for all\. Received: num_images=-1"):
+        visualize.heat_map(images, OUTPUTS, num_images=-1)
+
+
 def test_an_image_of_a_single_value_is_black_and_no_nan():
     assert (visualize.scale_images(np.full((2, 3, 4, 3), 0.5)).numpy() == 0).all()
 

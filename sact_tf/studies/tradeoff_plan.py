@@ -71,7 +71,9 @@ def plan(run_dir, dataset, depths, taus, model_types, network, plain, adaptive):
     for tau in taus:
         planned += [(f"{kind}_{tau:g}", {**network, "model_type": kind, "tau": tau}, adaptive) for kind in model_types]
     _check_names([name for name, _, _ in planned])
-    return [(name, configs.default_training_config(dataset, model, **fields)) for name, model, fields in planned]
+    trained = [(name, configs.default_training_config(dataset, model, **fields)) for name, model, fields in planned]
+    _check_depths([(name, config.model.units) for name, config in trained[: len(depths)]])
+    return trained
 
 
 def _plain_name(depth):
@@ -100,6 +102,16 @@ def _check_names(names):
             "Each network of a trade-off has a directory of its own, named by its depth or its tau in six digits. Give "
             f"each depth, tau and kind once. Received twice: {', '.join(twice)}"
         )
+
+
+def _check_depths(plain):
+    first = {}
+    for name, units in plain:
+        if first.setdefault(units, name) != name:
+            raise ValueError(
+                f"Two of --vanilla_models are one network, of {'_'.join(map(str, units))} units. Give each depth once. "
+                f"Received: {first[units]}, {name}"
+            )
 
 
 def _own_classes(dataset, changes):

@@ -193,7 +193,7 @@ def heat_map(images, outputs, figure="ponder_cost", num_images=5, alpha=0.75, bo
         images: float `(batch, height, width, 3)` as the network takes them.
         outputs: dict that a SACT model returned for them.
         figure: "ponder_cost" or "num_units".
-        num_images: int, how many of the batch to draw; None for all.
+        num_images: int >= 0, how many of the batch to draw, from the first on; None for all.
         alpha: float in [0, 1], share of the map.
         border: int, width of the stripe in pixels.
         normalize: bool, whether to scale each image to [0, 1]; else it has to be there already.
@@ -202,8 +202,10 @@ def heat_map(images, outputs, figure="ponder_cost", num_images=5, alpha=0.75, bo
         float32 tensor `(min(num_images, batch), height, 2 * width + border, 3)`.
 
     Raises:
-        ValueError: see `block_maps`.
+        ValueError: see `block_maps`; for `num_images` below 0.
     """
+    if isinstance(num_images, numbers.Real) and num_images < 0:
+        raise ValueError(f"`num_images` must be at least 0, or None for all. Received: num_images={num_images!r}")
     images = tf.convert_to_tensor(images)[:num_images]
     images = scale_images(images) if normalize else _unit_range(images)
     height, width = tf.unstack(tf.shape(images)[1:3])

@@ -110,6 +110,7 @@ def test_networks_are_trained_from_the_plain_ones_to_the_larger_tau():
         ({"depths": ()}, "at least one plain depth"),
         ({"model_types": ("vanilla",)}, "takes the model types act and sact"),
         ({"taus": (0.1, 0.1)}, r"each depth, tau and kind once\. Received twice: sact_0\.1"),
+        ({"depths": ("50", "3_4_6_3")}, r"one network, of 3_4_6_3 units\..* Received: vanilla_50, vanilla_3_4_6_3"),
         ({"taus": (-1.0,)}, "tau"),
         ({"dataset": "digits"}, "`dataset` must be one of"),
     ],

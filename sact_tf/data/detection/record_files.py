@@ -18,7 +18,7 @@ from sact_tf.data.padding import BUCKET
 from sact_tf.data.records import RecordFiles, cache_directory, find_shards, fingerprint, has_shards
 from sact_tf.data.sources import RecordSource
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import Timer
+from sact_tf.progress import Timer, named
 
 LABEL_MAP = "label_map.pbtxt"
 TFDS_LABELS = "objects-label.labels.txt"
@@ -55,6 +55,8 @@ def open_records(directory, dataset, split, image_size, log=None):
     facts = _facts(files, form, log)
     categories = label_map(directory)
     _check(directory, split, facts, categories)
+    if log and categories and (shared := sorted({n for n in categories.names if categories.names.count(n) > 1})):
+        log(f"In the label map several ids have one name, and each is a class of its own: {named(shared)}")
     if categories is None:
         numbers = tuple(range(1, facts["largest_label"] + 1))
         categories = Categories(numbers, tuple(map(unnamed, numbers)))

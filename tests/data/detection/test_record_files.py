@@ -113,6 +113,13 @@ def test_without_a_label_map_labels_are_the_classes(write):
     assert "has no label map (label_map.pbtxt)" in lines[-1]
 
 
+def test_ids_of_one_name_are_told(write):
+    lines, directory = [], write(WHOLE, LABELS.replace("brush", "car"))
+    source = coco.open_split(directory, "train", 60, lines.append)
+    assert source.categories == Categories((3, 90), ("car", "car"))
+    assert lines[-1] == "In the label map several ids have one name, and each is a class of its own: car"
+
+
 def test_boxes_without_area_are_counted_and_left_out(write):
     lines = []
     flat = record([BOXES[0], (0.5, 0.2, 0.5, 0.4), (0.1, 1.2, 0.3, 1.4)], [3, 3, 90])
