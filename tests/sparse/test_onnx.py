@@ -241,6 +241,27 @@ def test_one_position_or_image_is_left(networks, make_images, assert_same, model
     assert_same(ours, {key: expected[key] for key in ours})
 
 
+def test_halted_positions_that_would_overflow_leave_their_image_as_it_is(make_images, assert_same, spread_halting):
+    random.seed(17)
+    units = [BottleneckUnit(8, 4) for _ in range(3)]
+    block = AdaptiveBlock(units, "sact", name="block")
+    stem = [keras.layers.Conv2D(8, 1, kernel_initializer="ones")]
+    backbone = Backbone(stem, {"block": block}, (None, None, 3), 1)
+    spread_halting(backbone, bias=-3.0, gain=0.0)
+    for branch in block.halting_branches:
+        branch.local_conv.kernel.assign(np.full(branch.local_conv.kernel.shape, 1e-3))
+    # The first unit adds nothing, so that one position alone is hot; the next ones overflow there.
+    units[0].conv3.kernel.assign(np.zeros(units[0].conv3.kernel.shape))
+    units[1].conv1.kernel.assign(1e10 * units[1].conv1.kernel)
+    images = make_images(2, 24, 17)
+    images[1, 12, 8] = 1e30
+    expected = answers(backbone, images)
+    # It halts at once, with the eight around it.
+    np.testing.assert_array_equal(np.argwhere(expected["block/num_units"] == 1)[[0, -1]], [[1, 11, 7], [1, 13, 9]])
+    assert np.isfinite(expected["block"]).all()
+    assert_same(runner(network.write_network(backbone, features=True))(images), expected)
+
+
 @pytest.mark.parametrize("case", ["a_imagenet_sact", "a_imagenet_act", "c_cifar_sact", "c_cifar_act_early_stopping"])
 def test_graph_returns_what_the_release_returned(reference, case):
     _, kind, model_type = case.split("_", 2)

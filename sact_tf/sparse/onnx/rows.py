@@ -204,9 +204,13 @@ def _narrow(graph, rows, active, own, dense, left, grid, unit):
         entering = mask(inner, reduced, grid.picture and grid.picture.on_rows(inner))
         entering = maps_of(inner, entering, grid.size, read)
         convolved = inner.op("Relu", maps.convolve(inner, entering, unit.middle, stored=kernel))
+        # Zeros over the few that have halted: a product would leave NaN where one overflows, `mask` takes four times as
+        # long.
+        halted = indices_of(inner, inner.op("Not", active))
+        zeros = inner.op("Concat", inner.size(halted, 0), inner.ints([written]), axis=0)
+        zeros = inner.op("Expand", inner.floats([[0.0]]), zeros)
+        convolved = inner.op("ScatterND", rows_of(inner, convolved, written), halted, zeros)
         ran = _as_column(inner, inner.cast(active, FLOAT))
-        # Not `mask`, which takes four times as long: what is not finite here has made means of its image so as well.
-        convolved = inner.op("Mul", rows_of(inner, convolved, written), ran)
         return convolved, inner.floats(np.zeros((0, TAPS, read))), ran, _as_column(inner, mask(inner, left, active))
 
     def gathered(inner):
