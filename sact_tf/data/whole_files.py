@@ -38,7 +38,7 @@ def write_atomically(path, pieces):
     temporary = os.path.join(directory, f".{name}.{os.getpid()}.tmp")
     try:
         _remove_leftovers(directory, name)
-        with _opened(temporary) as file:
+        with opened(temporary) as file:
             try:
                 for piece in pieces:
                     file.write(piece)
@@ -62,12 +62,15 @@ def write_atomically(path, pieces):
 
 
 @contextlib.contextmanager
-def _opened(temporary):
-    """Context with an empty file that is marked as in use as long as it is open, however its process ends."""
+def opened(temporary):
+    """Context with an empty file that is marked as in use as long as it is open, however its process ends.
+
+    Whoever else opens it waits until it is renamed or removed, or its process has ended.
+    """
     while True:
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as file:
             with contextlib.suppress(OSError):  # a disk that has no locks, where nothing is removed either
-                # Another thread may be writing the same file.
+                # Others may be writing the same file.
                 fcntl.flock(file, fcntl.LOCK_EX)
             # It may have its name by now, or have been taken for a leftover.
             if _is_at(file, temporary):

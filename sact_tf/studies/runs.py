@@ -9,6 +9,7 @@ import os
 from sact_tf import config as configs
 from sact_tf import evaluation, training
 from sact_tf.checkpoints import checkpoint_prefix
+from sact_tf.data.whole_files import opened
 from sact_tf.progress import print_line
 from sact_tf.studies.store import fingerprint, marks_of_data, read_json
 from sact_tf.tasks import task_of
@@ -205,11 +206,16 @@ def save_figure(figure, path):
 
 @contextlib.contextmanager
 def written(path):
-    """Context in which a file is written under another name; afterwards, and only if all went well, it is at `path`."""
+    """Context in which a file is written under another name; afterwards, and only if all went well, it is at `path`.
+
+    A study that was started twice writes the same file twice, one after the other.
+    """
     temporary = f"{path}.tmp"
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with opened(temporary):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(temporary)
+            raise

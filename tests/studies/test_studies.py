@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 import signal
+import threading
 import time
 
 import numpy as np
@@ -340,6 +341,28 @@ def test_a_file_that_could_not_be_finished_leaves_nothing(tmp_path):
         pathlib.Path(temporary).write_text("half")
         raise OSError("full")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_two_studies_write_at_a_time_is_whole_and_the_later_one(tmp_path):
+    path, begun = tmp_path / "table.csv", threading.Event()
+
+    def write_later():
+        begun.set()
+        with runs.written(str(path)) as temporary:
+            pathlib.Path(temporary).write_text("second")
+
+    later = threading.Thread(target=write_later)
+    with runs.written(str(path)) as temporary:
+        with open(temporary, "w") as file:
+            file.write("fir")
+            file.flush()
+            later.start()
+            begun.wait()
+            later.join(0.1)
+            file.write("st")
+        assert later.is_alive()
+    later.join()
+    assert path.read_text() == "second" and os.listdir(tmp_path) == ["table.csv"]
 
 
 def test_mean_units_come_in_the_order_of_the_blocks():
