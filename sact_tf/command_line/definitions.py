@@ -43,7 +43,7 @@ def define_model_flags(
     flags.DEFINE_integer("base_channels", None, "Channels of the first block.")
     flags.DEFINE_integer("stem_stride", None, "Stride of the cifar network's first convolution.")
     flags.DEFINE_integer("image_size", None, image_size)
-    flags.DEFINE_float("label_smoothing", None, "Share of the target that is spread over all classes.")
+    flags.DEFINE_float("label_smoothing", None, "Share of the target of training that is spread over all classes.")
     flags.DEFINE_float(
         "final_survival_probability",
         None,
