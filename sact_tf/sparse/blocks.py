@@ -210,7 +210,8 @@ class MaskedRunner:
 
         def run():
             remaining = (1.0 - state.cumulative_probability)[..., None]
-            residual = self.units[index].residual_on_map(features) * tf.cast(active, tf.float32)[..., None]
+            residual = self.units[index].residual_on_map(features)
+            residual = tf.math.multiply_no_nan(residual, tf.cast(active, tf.float32)[..., None])
             after = features + residual
             return after, output + residual * remaining, *self._halt(index, after, state)
 

@@ -104,7 +104,9 @@ class BottleneckTensors:
 
         # One channel more, 1 where a position is active, carries the last bias. It is not one of the 3x3 convolution:
         # a product of 65 channels takes a fifth longer than one of 64.
-        narrow = tf.concat([tf.cond(rows.complete, everywhere, gathered) * active, active], 1)
+        # What overflows where a position has halted is none of its own.
+        narrow = tf.math.multiply_no_nan(tf.cond(rows.complete, everywhere, gathered), active)
+        narrow = tf.concat([narrow, active], 1)
         return tf.matmul(narrow, self._masked_expand), narrow
 
 
@@ -164,4 +166,4 @@ class BasicTensors:
             inner = convolve(self.first, entered, tf.concat([rows.table, rows.ring_table], 0))
             return convolve(self.second, inner, rows.table)
 
-        return tf.cond(rows.complete, everywhere, gathered) * active, None
+        return tf.math.multiply_no_nan(tf.cond(rows.complete, everywhere, gathered), active), None

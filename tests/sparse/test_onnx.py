@@ -260,6 +260,8 @@ def test_halted_positions_that_would_overflow_leave_their_image_as_it_is(make_im
     np.testing.assert_array_equal(np.argwhere(expected["block/num_units"] == 1)[[0, -1]], [[1, 11, 7], [1, 13, 9]])
     assert np.isfinite(expected["block"]).all()
     assert_same(runner(network.write_network(backbone, features=True))(images), expected)
+    ours = sparse.compile(backbone)(images)
+    assert_same(ours, {name: expected[name] for name in ours})
 
 
 @pytest.mark.parametrize("case", ["a_imagenet_sact", "a_imagenet_act", "c_cifar_sact", "c_cifar_act_early_stopping"])
