@@ -103,7 +103,7 @@ class BottleneckTensors:
             return convolve(self.middle, reduced, rows.table)
 
         # One channel more, 1 where a position is active, carries the last bias. It is not one of the 3x3 convolution:
-        # a product of 65 channels takes a fifth longer than one of 64. Where a position has halted that one may overflow,
+        # a product of 65 channels takes a fifth longer than one of 64. Where a position has halted, that may overflow,
         # and infinity * 0 is NaN.
         narrow = tf.math.multiply_no_nan(tf.cond(rows.complete, everywhere, gathered), active)
         narrow = tf.concat([narrow, active], 1)
