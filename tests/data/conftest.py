@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from sact_tf.data import convert
@@ -92,3 +93,23 @@ def write_coco(directory, content, split="train2017"):
     (directory / "annotations").mkdir(exist_ok=True)
     text = content if isinstance(content, str) else json.dumps(content)
     (directory / "annotations" / f"instances_{split}.json").write_text(text)
+
+
+@pytest.fixture(scope="session")
+def prepared_coco(tmp_path_factory):
+    """What TensorFlow Datasets' own builder of coco/2017 makes of pictures and annotations, and these themselves."""
+    root = tmp_path_factory.mktemp("coco_2017")
+    content = coco_content()
+    # It insists on COCO's 80 categories.
+    content["categories"] = [{"id": number, "name": f"name {number}"} for number in (*range(3, 82), 90)]
+    for split in ("train2017", "val2017", "test2017"):
+        save_pictures(root / split)
+        write_coco(root, content, split)
+    (root / "annotations" / "image_info_test2017.json").write_text(json.dumps(content | {"annotations": []}))
+    with pytest.MonkeyPatch.context() as patch:
+        # In the place of what it would download and unpack.
+        manager = tfds.download.DownloadManager
+        patch.setattr(manager, "download_and_extract", lambda self, urls: dict.fromkeys(urls, str(root)))
+        builder = tfds.builder("coco/2017", data_dir=str(root / "prepared"))
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=False))
+    return builder.data_dir, str(root)

@@ -1,12 +1,12 @@
 import io
 import os
 import re
+import shutil
 
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from sact_tf.data import damage, pipeline, records
 from sact_tf.data.detection import Categories, coco, label_maps, record_files, record_forms, voc
@@ -214,40 +214,20 @@ def test_of_a_label_map_comments_and_what_lies_in_an_item_are_no_items():
     assert label_maps.parse(text) == Categories((1, 2), ("café # {1}", "b"))
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("below", ["coco/2017/1.1.0", "2017/1.1.0", "1.1.0", ""])
-def test_coco_is_read_as_tensorflow_datasets_prepares_it(tmp_path, below):
-    features = tfds.features.FeaturesDict(
-        {
-            "image": tfds.features.Image(encoding_format="jpeg"),
-            "image/filename": tfds.features.Text(),
-            "image/id": np.int64,
-            "objects": tfds.features.Sequence(
-                {
-                    "area": np.int64,
-                    "bbox": tfds.features.BBoxFeature(),
-                    "id": np.int64,
-                    "is_crowd": np.bool_,
-                    "label": tfds.features.ClassLabel(names=["person", "cat"]),
-                }
-            ),
-        }
-    )
-    objects = [
-        {"area": 5, "bbox": tfds.features.BBox(0.1, 0.25, 0.5, 0.75), "id": 1, "is_crowd": False, "label": 1},
-        {"area": 6, "bbox": tfds.features.BBox(0.0, 0.0, 1.0, 1.0), "id": 2, "is_crowd": True, "label": 0},
-    ]
-    content = b""
-    for number, these in ((7, objects), (9, [])):
-        picture = np.full((30, 40, 3), 90, np.uint8)
-        example = {"image": picture, "image/filename": "a.jpg", "image/id": number, "objects": these}
-        content += records.frame(features.serialize_example(features.encode_example(example)))
-    (tmp_path / below).mkdir(parents=True, exist_ok=True)
-    (tmp_path / below / "coco-validation.tfrecord-00000-of-00001").write_bytes(content)
-    features.save_metadata(str(tmp_path / below), None)
-    source = coco.open_split(str(tmp_path), "val", 60)
-    assert source.categories == Categories((0, 1), ("person", "cat")) and coco.num_classes_of(str(tmp_path)) == 2
-    batch = source.read([0, 1])
-    np.testing.assert_allclose(batch["boxes"][0], [[6, 20, 30, 60], [0, 0, 60, 80]], atol=1e-4)
-    assert batch["classes"].numpy().tolist() == [[2, 1], [0, 0]]
-    assert batch["crowd"].numpy().tolist() == [[False, True], [False, False]]
-    assert batch["area"].numpy().tolist() == [[5, 6], [0, 0]] and batch["image_id"].numpy().tolist() == [7, 9]
+def test_coco_is_read_as_tensorflow_datasets_prepares_it(prepared_coco, tmp_path, below, split):
+    made, original = prepared_coco
+    shutil.copytree(made, tmp_path / "data" / below)
+    ours, theirs = (coco.open_split(directory, split, 60) for directory in (str(tmp_path / "data"), original))
+    # It numbers categories anew, without gaps, and cuts areas down to integers.
+    assert ours.categories == Categories(tuple(range(80)), theirs.categories.names)
+    assert coco.num_classes_of(str(tmp_path / "data")) == 80
+    order = np.argsort(ours.read([0, 1, 2])["image_id"])
+    batch, expected = ours.read(order), theirs.read([0, 1, 2])
+    assert batch["image_id"].numpy().tolist() == [1, 7, 20]
+    assert batch["classes"].numpy().tolist() == [[1, 0], [80, 1], [0, 0]]
+    assert batch["crowd"].numpy().tolist() == [[False, False], [False, True], [False, False]]
+    tolerances = {"image": 0, "original_size": 0, "boxes": 1e-4, "classes": 0, "crowd": 0, "area": 0.5}
+    for key, tolerance in tolerances.items():
+        np.testing.assert_allclose(*(np.asarray(each[key], "float32") for each in (batch, expected)), atol=tolerance)
