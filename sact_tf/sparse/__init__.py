@@ -89,39 +89,34 @@ def compile(
             f"out. Received: part={part!r}, runtime={runtime!r}, model '{model.name}', a {type(model).__name__}"
         )
     if runtime == "tensorflow":
-        if features is not None:
-            raise ValueError("TensorFlow's engine returns the features always. Leave `features` out.")
-        if preprocess is not None:
-            raise ValueError(
-                "TensorFlow's engine takes images as the model does. Leave `preprocess` out, or give runtime='onnx'. "
-                f"Received: preprocess={preprocess!r}"
-            )
-        if num_threads is not None:
-            raise ValueError(
-                "TensorFlow's threads are those of the process: tf.config.threading.set_intra_op_parallelism_threads, "
-                f"before anything is computed. Leave `num_threads` out. Received: num_threads={num_threads!r}"
-            )
+        _refuse_those_of_onnx(features, preprocess, num_threads)
         return Engine(model, image_shape, image_dtype)
-    if num_threads is not None and (type(num_threads) is not int or num_threads < 1):
-        raise ValueError(f"`num_threads` must be None or an int of at least 1. Received: num_threads={num_threads!r}")
-    if image_shape is not None or image_dtype is not None:
-        raise ValueError(
-            "In ONNX Runtime a network takes float32 images of any size. Leave `image_shape` and `image_dtype` out; "
-            f"`preprocess` is for pictures as bytes. Received: image_shape={image_shape}, image_dtype={image_dtype}"
-        )
+    onnx.check_arguments(image_shape, image_dtype, num_threads)
     onnx.check_installed()
     if is_detector:
-        if preprocess is not None:
-            raise ValueError(
-                "In ONNX Runtime a detector takes float32 images with their sizes. Leave `preprocess` out, and resize "
-                f"pictures yourself. Received: preprocess={preprocess!r}"
-            )
+        onnx.check_detector_arguments(preprocess)
         from sact_tf.sparse.onnx.detector_runtime import OnnxDetector
 
         return OnnxDetector(model, bool(features), "whole" if part is None else part, num_threads)
     from sact_tf.sparse.onnx.runtime import OnnxEngine
 
     return OnnxEngine(model, bool(features), preprocess, num_threads)
+
+
+def _refuse_those_of_onnx(features, preprocess, num_threads):
+    """Raises ValueError for arguments of `compile` that TensorFlow's engine would do nothing with."""
+    if features is not None:
+        raise ValueError("TensorFlow's engine returns the features always. Leave `features` out.")
+    if preprocess is not None:
+        raise ValueError(
+            "TensorFlow's engine takes images as the model does. Leave `preprocess` out, or give runtime='onnx'. "
+            f"Received: preprocess={preprocess!r}"
+        )
+    if num_threads is not None:
+        raise ValueError(
+            "TensorFlow's threads are those of the process: tf.config.threading.set_intra_op_parallelism_threads, "
+            f"before anything is computed. Leave `num_threads` out. Received: num_threads={num_threads!r}"
+        )
 
 
 class Engine(tf.Module):

@@ -433,6 +433,7 @@ def test_a_call_is_computed_by_as_many_threads_as_wanted(networks, kind, num_thr
         ({"runtime": "onnx", "num_threads": 0}, "at least 1(.|\n)*num_threads=0"),
         ({"runtime": "onnx", "num_threads": True}, "at least 1(.|\n)*num_threads=True"),
         ({"runtime": "onnx", "num_threads": "2"}, "at least 1(.|\n)*num_threads='2'"),
+        ({"runtime": "onnx", "num_threads": 2**31}, r"at least 1(.|\n)*at most 2\*\*31 - 1(.|\n)*=2147483648"),
         ({"num_threads": 2}, r"tf\.config\.threading(.|\n)*num_threads=2"),
     ],
 )

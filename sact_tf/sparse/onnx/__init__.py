@@ -16,6 +16,29 @@ import importlib
 NEEDED = {"onnx": (1, 14), "onnxruntime": (1, 19)}
 
 
+def check_arguments(image_shape, image_dtype, num_threads):
+    """Raises ValueError for arguments of `sact_tf.sparse.compile` that ONNX Runtime does not take."""
+    if num_threads is not None and (type(num_threads) is not int or not 1 <= num_threads < 2**31):
+        raise ValueError(
+            "`num_threads` must be None, for one for each core, or an int of at least 1 and at most 2**31 - 1. "
+            f"Received: num_threads={num_threads!r}"
+        )
+    if image_shape is not None or image_dtype is not None:
+        raise ValueError(
+            "In ONNX Runtime a network takes float32 images of any size. Leave `image_shape` and `image_dtype` out; "
+            f"`preprocess` is for pictures as bytes. Received: image_shape={image_shape}, image_dtype={image_dtype}"
+        )
+
+
+def check_detector_arguments(preprocess):
+    """Raises ValueError for what of these a detector does not take."""
+    if preprocess is not None:
+        raise ValueError(
+            "In ONNX Runtime a detector takes float32 images with their sizes. Leave `preprocess` out, and resize "
+            f"pictures yourself. Received: preprocess={preprocess!r}"
+        )
+
+
 def check_installed():
     """Raises ValueError unless the packages of the extra `onnx` are there, and new enough."""
     for name, least in NEEDED.items():
