@@ -55,7 +55,8 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
     if not image_sizes:
         image_sizes = [round(trained[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
     for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
-        left = [size for size in image_sizes if not os.path.exists(_stored(run_dir, number, size))]
+        paths = {size: _stored(run_dir, number, size) for size in image_sizes}
+        left = [size for size in paths if not runs.is_evaluated(config, directory, paths[size], num_examples, size)]
         _check_sizes(directory, config, left)
     command_line.make_directory(run_dir, "run_dir")
     rows, path = [], os.path.join(run_dir, "resolution")

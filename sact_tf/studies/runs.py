@@ -164,6 +164,13 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
     return metrics
 
 
+def is_evaluated(config, directory, path, num_examples=None, image_size=None):
+    """Whether a file has metrics of the run, maybe as it was at an earlier step; arguments as of `evaluate_once`."""
+    asked = json.loads(json.dumps(dataclasses.asdict(evaluation_of(config, directory, num_examples, image_size))))
+    stored = read_json(path).get("evaluation", {})
+    return asked == {name: stored.get(name) for name in asked}
+
+
 def evaluation_of(config, directory, num_examples=None, image_size=None, split_name=None):
     """The `EvaluationConfig` of a trained run; arguments as of `evaluate_once`, and the split, or None for held out."""
     defaults = configs.check_dataset(config.dataset)

@@ -76,6 +76,8 @@ def test_tradeoff_trains_all_networks_and_writes_what_it_found(traded):
         assert (config["learning_rate"] == 0.015) is not plain
     assert_figures(directory / "tradeoff")
     assert sum(line.startswith("== ") for line in lines) == 5
+    # The adaptive networks have as many units as the deepest plain one: one a block.
+    assert sum(line.startswith("Note: Every block has one unit, so no ") for line in lines) == 4
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -428,6 +430,12 @@ def test_resolution_refuses_a_size_that_is_none_before_it_evaluates_anything(tra
     ):
         resolution.run(names, [64, size], str(tmp_path / "new"), 4, log=lines.append)
     assert not lines and not (tmp_path / "new").exists()
+
+
+def test_resolution_refuses_a_size_that_another_run_was_evaluated_at_there(traded, tmp_path):
+    (tmp_path / "0_113.json").write_text(json.dumps({"evaluation": {"checkpoint_dir": "another"}}))
+    with pytest.raises(ValueError, match=r"vanilla_1 cannot be evaluated at 113 x 113, .*--image_sizes: "):
+        resolution.run([str(traded[0] / "vanilla_1")], [113], str(tmp_path), 4, log=pytest.fail)
 
 
 def test_resolution_refuses_what_has_no_score_in_common_and_what_is_named_twice(traded, tmp_path, monkeypatch):
