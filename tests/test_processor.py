@@ -213,3 +213,8 @@ def test_a_run_records_with_what_it_was_computed_and_a_resume_names_what_differs
     (tmp_path / "environment.json").write_text(json.dumps({key: other[key] for key in other if key != "replicas"}))
     note_environment(str(tmp_path), 3, lines.append)
     assert lines == []
+
+    # One device splits nothing.
+    (tmp_path / "environment.json").write_text(json.dumps({**other, "replicas": 1}))
+    note_environment(str(tmp_path), 2, lines.append)
+    assert len(lines) == 1 and lines[0].startswith("Note: this run began with whole batches on 1 device and goes on")

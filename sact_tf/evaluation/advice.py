@@ -1,7 +1,8 @@
-"""Two ways in which adaptive networks fail without an error, as sentences with the way out.
+"""Ways in which adaptive networks fail without an error, as sentences with the way out.
 
 A network whose positions never halt early saves nothing; one whose positions all halt after the first unit of every
-block has collapsed: its other units are never used. Training, evaluation and its report say so.
+block has collapsed: its other units are never used; one whose blocks have one unit each has nothing to decide.
+Training, evaluation and its report say so.
 """
 
 import numpy as np
@@ -41,6 +42,22 @@ def remarks(model, figures, most_flops, first_ponder_cost=None):
         f"No {who} of {where} ever halts early: {share} of the FLOPs of the network that never halts are spent. Raise "
         f"--tau (now {model.tau:g}) or train for more steps, and look whether the ponder cost falls (now {cost:.2f} of "
         f"at most {most}{slope})."
+    ]
+
+
+def about_depth(model):
+    """What is wrong with the depth of a network, whatever it has learned, as a list of sentences.
+
+    Args:
+        model: whose `blocks` are looked at; of a detector they are those of its extractor.
+    """
+    model_type = model.backbone.model_type
+    if model_type == "vanilla" or any(len(block.units) > 1 for block in model.blocks.values()):
+        return []
+    who = "position" if model_type == "sact" else "image"
+    return [
+        f"Every block has one unit, so no {who} ever halts, and --tau changes nothing that is learned: this network "
+        "computes what a plain one does. Give --model more units for some block."
     ]
 
 

@@ -52,7 +52,7 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
     """Metrics of a checkpoint, which are also written for TensorBoard, with pictures, and as a report if asked for.
 
     Returns:
-        `(metrics, remarks)`: dict, and the sentences of `advice.remarks`.
+        `(metrics, remarks)`: dict, and the sentences of `advice`.
 
     Raises:
         NotShown: if they were computed and cannot be written.
@@ -71,7 +71,7 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
         _write_events(config, checkpoint, task, model, results, shown, seen)
     remarks = []
     if config.model.model_type != "vanilla":
-        remarks = advice.remarks(model, results, np.mean(seen.most_flops))
+        remarks = advice.about_depth(model) + advice.remarks(model, results, np.mean(seen.most_flops))
     if config.report_dir:
         title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
         plain, settings = _plain(task, config, seen.sizes, log), _settings(config, checkpoint)

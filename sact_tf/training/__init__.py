@@ -14,6 +14,7 @@ import keras
 from sact_tf import checkpoints
 from sact_tf import config as configs
 from sact_tf.data import pipeline, trained_classes
+from sact_tf.evaluation import advice
 from sact_tf.processor import check_weights_may_change
 from sact_tf.progress import print_line
 from sact_tf.training import notes, statistics
@@ -109,7 +110,7 @@ def train(
         # complete learns nothing more, whatever data are named now.
         if chief and trainer.steps_done() < config.max_number_of_steps:
             notes.write(train_log_dir, config, source, names, begun, strategy.num_replicas_in_sync, log)
-            for text in schedule_remarks(config, source.num_examples):
+            for text in advice.about_depth(trainer.model) + schedule_remarks(config, source.num_examples):
                 log(f"Note: {text}")
         manager = notes.Manager(trainer.checkpoint, train_log_dir, max_to_keep, log)
         session = Session(trainer, manager, config, train_log_dir, chief, save_interval_secs, save_summaries_secs, log)

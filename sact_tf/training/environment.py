@@ -39,7 +39,7 @@ def note_environment(train_log_dir, replicas, log):
             log(f"Note: {_differs(name, called, begun[name], now[name])}")
     if begun.get("replicas", replicas) != replicas:
         log(
-            f"Note: this run began with batches split over {begun['replicas']} devices and goes on with {replicas}: "
+            f"Note: this run began with {_split(begun['replicas'])} and goes on with {replicas}: "
             "batch normalization, unless frozen, sees other parts of them, so it goes on otherwise than it would have."
         )
 
@@ -54,6 +54,10 @@ def environment():
         "cores": processor.num_cores(),
         "onednn": processor.uses_onednn(),
     }
+
+
+def _split(replicas):
+    return "whole batches on 1 device" if replicas == 1 else f"batches split over {replicas} devices"
 
 
 def _differs(name, called, begun, now):

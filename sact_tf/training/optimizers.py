@@ -129,10 +129,12 @@ def schedule_remarks(config, num_examples=None):
             "--learning_rate_boundaries, and there are none. Give them, or another schedule if it is to fall."
         )
     elif schedule == "piecewise" and late:
-        kept = "is constant" if len(late) == len(boundaries) else f"falls at {len(boundaries) - len(late)} of them"
+        falls = len(boundaries) - len(late)
+        kept = f"falls at {falls} of {len(boundaries)} boundaries" if falls else "is constant"
         remarks.append(
-            f"The learning rate {kept}: of --learning_rate_boundaries={','.join(map(str, boundaries))}, "
-            f"{','.join(map(str, late))} would be behind the run's {steps} steps (--max_number_of_steps)."
+            f"The learning rate {kept}: each lowers it from the step after it on, counted from 0, and the last of the "
+            f"run's {steps} steps (--max_number_of_steps) is {steps - 1}. Too late in "
+            f"--learning_rate_boundaries={','.join(map(str, boundaries))}: {','.join(map(str, late))}."
         )
     elif schedule == "exponential" and (every := _decay_steps(config, num_examples)) >= steps:
         remarks.append(

@@ -44,6 +44,12 @@ def test_plain_networks_and_networks_of_one_unit_a_block_have_nothing_to_decide(
     assert advice.remarks(cifar_resnet("2", "vanilla", base_channels=2), {}, 1) == []
     single = cifar_resnet("1", "sact", base_channels=2)
     assert advice.remarks(single, figures(1, 1, 1), 1000) == []
+    (remark,) = advice.about_depth(single)
+    assert remark.startswith("Every block has one unit, so no position ever halts") and "--model" in remark
+
+
+def test_networks_that_have_something_to_decide_and_plain_ones_are_deep_enough(model):
+    assert advice.about_depth(model) == advice.about_depth(cifar_resnet("1", "vanilla", base_channels=2)) == []
 
 
 @pytest.mark.parametrize("model_type", ["act", "sact"])
