@@ -203,7 +203,11 @@ def read_config(train_log_dir):
     """
     path = os.path.join(train_log_dir, CONFIG_FILE)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"{train_log_dir} holds no training run: there is no {CONFIG_FILE} in it.")
+        text = f"{train_log_dir} holds no training run: there is no {CONFIG_FILE} in it."
+        run_dir = os.path.dirname(train_log_dir)
+        if os.path.exists(f"{train_log_dir}.index") and os.path.exists(os.path.join(run_dir, CONFIG_FILE)):
+            text = f"{train_log_dir} is a checkpoint, and a run is wanted: give its directory, {run_dir or os.curdir}."
+        raise FileNotFoundError(text)
     try:
         return TrainingConfig._of(json_files.read_object(path))
     except ValueError as error:

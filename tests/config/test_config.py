@@ -201,6 +201,18 @@ def test_what_is_wrong_with_a_run_s_configuration_is_said_in_words(tmp_path, cha
         config.read_config(str(tmp_path))
 
 
+def test_a_checkpoint_in_the_place_of_its_run_is_told_apart_from_a_directory_without_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    for path in ("run/config.json", "run/model.ckpt-2.index", "config.json", "model.ckpt-2.index"):
+        (tmp_path / path).touch()
+    for name, directory in (("run/model.ckpt-2", "run"), ("model.ckpt-2", ".")):
+        with pytest.raises(FileNotFoundError, match=rf"^{name} is a checkpoint, .* its directory, {directory}\.$"):
+            config.read_config(name)
+    with pytest.raises(FileNotFoundError, match=r"^run/model\.ckpt-3 holds no training run"):
+        config.read_config("run/model.ckpt-3")
+
+
 def test_a_run_s_configuration_that_an_editor_saved_is_read(tmp_path):
     begun = config.default_training_config("cluttered_digits", learning_rate_boundaries=(1, 2))
     text = "\ufeff" + json.dumps(json.loads(begun.to_json())).replace(", ", ",\r\n")
