@@ -15,6 +15,9 @@ from sact_tf.detection.geometry import area
 # Boxes that are compared with each other at once. The smaller, the less memory; the larger, the fewer steps.
 _TILE_SIZE = 128
 
+# Of smaller numbers TensorFlow makes 0 on some processors, ONNX Runtime does not.
+SMALLEST_SCORE = float(np.finfo(np.float32).smallest_normal)
+
 
 class Kept(NamedTuple):
     """Boxes that were kept, best first, and zeros where nothing is left.
@@ -33,8 +36,8 @@ class Kept(NamedTuple):
 def non_max_suppression(boxes, scores, max_size, iou_threshold, max_candidates=None):
     """Keeps the best box, drops those that overlap it by more than the threshold, and so on.
 
-    Of equal scores the box that comes first is the better one. Boxes with a score of 0 or less or of NaN, or without
-    area (NaN included), are not candidates.
+    Of equal scores the box that comes first is the better one. Boxes with a score below `SMALLEST_SCORE` or of NaN, or
+    without area (NaN included), are not candidates.
 
     Args:
         boxes: float32 `(batch, boxes, 4)`, yxyx, none of it negative: clipped to a picture.
@@ -47,7 +50,7 @@ def non_max_suppression(boxes, scores, max_size, iou_threshold, max_candidates=N
         `Kept`.
     """
     # Comparing is False for NaN.
-    candidate = (scores > 0.0) & (area(boxes) > 0.0)
+    candidate = (scores >= SMALLEST_SCORE) & (area(boxes) > 0.0)
     count = scores.shape[1] or tf.shape(scores)[1]
     count = count if max_candidates is None else tf.minimum(count, max_candidates)
     scores, order = tf.math.top_k(tf.where(candidate, scores, 0.0), count)

@@ -37,8 +37,9 @@ def test_it_keeps_what_the_kernel_keeps(way):
 
 
 def test_no_score_no_area_and_nan_are_no_candidates(way):
-    boxes = np.array([[*ROW, [5, 5, 5, 50], [np.nan, 0, 10, 10], [1, 1, 2, 2], [30, 30, 50, 50]]], "float32")
-    scores = np.array([[0.5, 0.0, -1.0, np.nan, 0.9, 0.9, 0.1, 0.2]], "float32")
+    others = [[5, 5, 5, 50], [np.nan, 0, 10, 10], [1, 1, 2, 2], [30, 30, 50, 50], [60, 0, 70, 9]]
+    boxes = np.array([[*ROW, *others]], "float32")
+    scores = np.array([[0.5, 0.0, -1.0, np.nan, 0.9, 0.9, 0.1, 0.2, 1e-40]], "float32")
     kept = way(lambda boxes, scores: non_max_suppression(boxes, scores, 4, 0.7))(boxes, scores)
     np.testing.assert_array_equal(kept.indices, [[0, 7, 6, 0]])
     np.testing.assert_array_equal(kept.scores, np.array([[0.5, 0.2, 0.1, 0]], "float32"))

@@ -40,13 +40,15 @@ def test_the_same_boxes_are_kept_where_scores_are_equal_too(most):
     generator = np.random.default_rng(0)
     found = draw_boxes(generator, 3, 60)
     found[:, 30:] = found[:, :30] + np.float32(0.5)
-    # Eight different scores, 0 and NaN among them: most boxes are as good as their neighbours.
-    scores = generator.choice(np.array([0.0, 0.1, 0.2, 0.4, 0.7, 0.8, 0.9, np.nan], "float32"), (3, 60))
+    # Nine different scores, 0, NaN and a subnormal number among them: most boxes are as good as their neighbours.
+    scores = generator.choice(np.array([0.0, 1e-40, 0.1, 0.2, 0.4, 0.7, 0.8, 0.9, np.nan], "float32"), (3, 60))
 
     def write(graph, found, scores):
         return boxes.suppress(graph, *boxes.candidates(graph, found, scores), most, 0.6)
 
-    np.testing.assert_array_equal(run(write, 2, found, scores), kept_by_ours(found, scores, most, 0.6))
+    got = run(write, 2, found, scores)
+    np.testing.assert_array_equal(got, kept_by_ours(found, scores, most, 0.6))
+    assert not got[scores == np.float32(1e-40)].any()
 
 
 def test_an_overlap_of_exactly_the_threshold_is_kept():

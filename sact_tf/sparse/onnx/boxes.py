@@ -6,6 +6,7 @@ Boxes are yxyx in pixels of the network's input, float32 `(..., 4)`.
 import numpy as np
 
 from sact_tf.detection.codes import MAX_LOG_RATIO, VARIANCES
+from sact_tf.detection.nms import SMALLEST_SCORE
 from sact_tf.sparse.onnx.graph import FLOAT
 from sact_tf.sparse.onnx.pictures import mask
 
@@ -41,7 +42,7 @@ def clip(graph, boxes, limits):
 
 
 def candidates(graph, boxes, scores):
-    """Boxes and scores, of which those are 0 that cannot be kept: without a score above 0, or without area.
+    """Boxes and scores, of which those are 0 that cannot be kept, as in `sact_tf.detection.nms`.
 
     Args:
         graph: `Graph`.
@@ -50,9 +51,9 @@ def candidates(graph, boxes, scores):
     """
     starts, ends = halves(graph, boxes)
     area = graph.op("ReduceProd", graph.op("Sub", ends, starts), graph.ints([-1]), keepdims=0)
-    zero = graph.floats(0.0)
     # Comparing is False for NaN.
-    good = graph.op("And", graph.op("Greater", scores, zero), graph.op("Greater", area, zero))
+    scored = graph.op("GreaterOrEqual", scores, graph.floats(SMALLEST_SCORE))
+    good = graph.op("And", scored, graph.op("Greater", area, graph.floats(0.0)))
     return mask(graph, boxes, graph.op("Unsqueeze", good, graph.ints([-1]))), mask(graph, scores, good)
 
 
