@@ -75,7 +75,11 @@ class Form(NamedTuple):
 
 def _parse(record):
     example = tf.io.parse_single_example(record, FEATURES)
-    shares = tf.stack([example[side] for side in SIDES], axis=-1)
+    counts = [tf.size(example[side]) for side in SIDES]
+    sides = "Of ymin, xmin, ymax and xmax there must be as many:"
+    same = _check(tf.reduce_all(tf.equal(counts, counts[0])), sides, counts)
+    with tf.control_dependencies([same]):
+        shares = tf.stack([example[side] for side in SIDES], axis=-1)
     number = image_id(example[SOURCE_ID])
     crowd = tf.cond(tf.size(example[CROWD]) > 0, lambda: example[CROWD], lambda: example[DIFFICULT])
     return Objects(example[IMAGE], number, shares, example[LABEL], crowd, example[AREA])

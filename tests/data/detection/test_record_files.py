@@ -23,7 +23,7 @@ def record(boxes=(), labels=(), crowd=None, area=None, source_id="7", encoded=JP
     """A record as the scripts of the TF Object Detection API write it: what is None is not in it."""
     features = {"image/encoded": [encoded], "image/source_id": [source_id.encode()], "image/object/class/label": labels}
     for number, side in enumerate(record_forms.SIDES):
-        features[side] = [float(box[number]) for box in boxes]
+        features[side] = [float(box[number]) for box in boxes if number < len(box)]
     for name, values in (("is_crowd", crowd), ("area", area), ("difficult", difficult)):
         if values is not None:
             features[f"image/object/{name}"] = values
@@ -179,7 +179,8 @@ def test_the_right_one_of_several_label_maps_has_to_be_named(write, tmp_path):
 @pytest.mark.parametrize(
     "damaged, reason",
     [
-        (record(BOXES, [3]), "as many: "),
+        (record(BOXES, [3]), "as many: 2 1 1 1"),
+        (record([(0.1,), *BOXES], [3, 90]), "ymin, xmin, ymax and xmax there must be as many: 3 2 2 2"),
         (record(BOXES, [3, 3], encoded=JPEG[:300]), "JPEG"),
         (b"\xff" * 40, "no example|parse"),
     ],
