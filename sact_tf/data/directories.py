@@ -71,12 +71,13 @@ def nothing_found(directory, looked_for, convertible=True, flag="dataset_dir", s
     """
     wanted = "\n".join(f"  {form}: {path}" for form, path in looked_for.items())
     if not os.path.isdir(directory):
-        what = f"There is no directory {directory}"
+        what, give = f"There is no directory {directory}", "Give"
         if os.path.exists(directory):
             what = f"{directory} is a file, not a directory"
+            give = "Unpack it, and give" if directory.endswith(PACKED) else give
         elif os.path.islink(directory):
             what = missing(directory)
-        return FileNotFoundError(f"{what}. Give --{flag} one that holds any of\n{wanted}")
+        return FileNotFoundError(f"{what}. {give} --{flag} one that holds any of\n{wanted}")
     entries = sorted(os.listdir(directory))
     packed = [entry for entry in entries if entry.endswith(PACKED)]
     hint = f"Unpack {packed[0]}{', ...' if len(packed) > 1 else ''}, or give" if packed else "Give"

@@ -148,7 +148,7 @@ def test_a_packed_data_set_is_to_be_unpacked(tmp_path):
     (tmp_path / "train-00000-of-00001.gz").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=r"Unpack train-00000-of-00001.gz, or give another --dataset_dir"):
         imagenet.open_split(str(tmp_path), "train", 64)
-    with pytest.raises(FileNotFoundError, match=r"00001\.gz is a file, not a directory"):
+    with pytest.raises(FileNotFoundError, match=r"00001\.gz is a file, not a directory\. Unpack it, and give"):
         imagenet.open_split(str(tmp_path / "train-00000-of-00001.gz"), "train", 64)
     (tmp_path / "link").symlink_to("/nowhere")
     with pytest.raises(FileNotFoundError, match=r"link is a link to /nowhere, which does not exist\. Give"):
