@@ -100,10 +100,11 @@ def check_batch_size(batch_size, strategy):
     """Raises ValueError unless the batch splits evenly over the strategy's replicas."""
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
+        below, above = batch_size // replicas * replicas, (batch_size // replicas + 1) * replicas
+        nearest = f"the nearest are {below} and {above}" if below else f"the smallest is {above}"
         raise ValueError(
             f"`batch_size` is the global batch and must be a multiple of the {replicas} replicas that train together. "
-            f"Received: batch_size={batch_size}; the nearest are {batch_size // replicas * replicas or replicas} and "
-            f"{(batch_size // replicas + 1) * replicas}."
+            f"Received: batch_size={batch_size}; {nearest}."
         )
 
 

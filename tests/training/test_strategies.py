@@ -179,9 +179,10 @@ def test_a_run_that_lost_a_worker_goes_on_to_the_same_bits(start_workers, tmp_pa
         np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
 
 
-def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path):
-    run_config = dataclasses.replace(make_config("sact", steps=1), batch_size=7)
-    with pytest.raises(ValueError, match=r"multiple of the 2 replicas.*batch_size=7; the nearest are 6 and 8"):
+@pytest.mark.parametrize(("batch_size", "way_out"), [(7, "the nearest are 6 and 8"), (1, "the smallest is 2")])
+def test_a_batch_that_does_not_split_over_the_replicas_is_refused(tmp_path, batch_size, way_out):
+    run_config = dataclasses.replace(make_config("sact", steps=1), batch_size=batch_size)
+    with pytest.raises(ValueError, match=rf"multiple of the 2 replicas.*batch_size={batch_size}; {way_out}"):
         training.train(run_config, str(tmp_path), strategy="mirrored")
 
 
