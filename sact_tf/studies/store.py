@@ -47,7 +47,7 @@ def read_json(path):
     try:
         with open(path, encoding="utf-8") as file:
             found = json.load(file)
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
