@@ -3,6 +3,7 @@
 import io
 import re
 
+from sact_tf.visualize.off_screen import new_figure
 from sact_tf.visualize.plain_text import label_of, plain_text
 
 STYLES = {
@@ -25,7 +26,7 @@ def tradeoff(rows, score="accuracy", flops="FLOPs"):
     """
     from matplotlib.patheffects import withStroke
 
-    figure = _new_chart(6.4, 4.4)
+    figure = new_figure(6.4, 4.4)
     axes = figure.add_subplot()
     for kind, (label, colour, style) in STYLES.items():
         chosen = sorted((row for row in rows if row["model_type"] == kind), key=lambda row: row["flops"])
@@ -49,7 +50,7 @@ def tradeoff(rows, score="accuracy", flops="FLOPs"):
 @plain_text
 def comparison(rows, score="accuracy"):
     """FLOPs and accuracy of a few networks side by side, as bars; `rows` as for `tradeoff`."""
-    figure = _new_chart(6.4, 3.2)
+    figure = new_figure(6.4, 3.2)
     labels = [f"{row['model_type']} {row['model']}" for row in rows]
     panels = (
         ("FLOPs per image, millions", [row["flops"] / 1e6 for row in rows]),
@@ -70,7 +71,7 @@ def resolution(rows, score="accuracy"):
     Args:
         rows: dicts with `run`, `trained_size`, `image_size`, `flops` and what `score` names, a part of 1.
     """
-    figure = _new_chart(8, 3.4)
+    figure = new_figure(8, 3.4)
     left, right = figure.subplots(1, 2)
     for name in dict.fromkeys(row["run"] for row in rows):
         chosen = [row for row in rows if row["run"] == name]
@@ -96,7 +97,7 @@ def histograms(panels, columns=4):
     """
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure = _new_chart(3.0 * columns + 0.6, 2.4 * rows)
+    figure = new_figure(3.0 * columns + 0.6, 2.4 * rows)
     places = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (title, (edges, counts, label)) in zip(places, panels.items(), strict=False):
         total = max(1, sum(counts))
@@ -117,7 +118,7 @@ def matrix(counts, names):
 
     Names that are longer than a number stand on end below the columns; very long ones are cut.
     """
-    figure = _new_chart(4.2, 3.8)
+    figure = new_figure(4.2, 3.8)
     axes = figure.add_subplot()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, vmin=0, vmax=1)
@@ -157,12 +158,3 @@ def chart_svg(figure):
 
 def _shortened(name):
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
-
-
-def _new_chart(width, height):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

@@ -3,7 +3,8 @@
 import numpy as np
 
 from sact_tf.progress import printable
-from sact_tf.visualize.figures import LABEL, _add_colour_bar, _new_figure, _render, _show, _wrap
+from sact_tf.visualize.figures import LABEL, add_colour_bar, show_panel, wrapped
+from sact_tf.visualize.off_screen import new_figure, render
 from sact_tf.visualize.plain_text import plain_text
 
 _FOUND, _THERE = "#ff5050", "#40e060"
@@ -28,8 +29,8 @@ def detection_figure(image, found, title="", ponder_map=None):
     height, width = np.shape(image)[:2]
     panel_height = np.clip(_PANEL_WIDTHS[1] * height / width, *_PANEL_HEIGHTS)
     panel_width = np.clip(panel_height * width / height, *_PANEL_WIDTHS)
-    figure = _new_figure(panel_width, panels * panel_height + 0.5 + 0.8 * (panels - 1))
-    figure.suptitle(_wrap(title, panel_width), fontsize=11)
+    figure = new_figure(panel_width, panels * panel_height + 0.5 + 0.8 * (panels - 1))
+    figure.suptitle(wrapped(title, panel_width), fontsize=11)
     axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
     axes[0].imshow(np.clip(image, 0, 1), interpolation="nearest")
     axes[0].set_axis_off()
@@ -38,10 +39,10 @@ def detection_figure(image, found, title="", ponder_map=None):
     if ponder_map is not None:
         limits = np.min(ponder_map), np.max(ponder_map)
         limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
-        drawn = _show(axes[1], np.asarray(ponder_map), limits)
+        drawn = show_panel(axes[1], np.asarray(ponder_map), limits)
         _frames(axes[1], found[0], "white")
-        _add_colour_bar(figure, drawn, axes[1:])
-    return _render(figure)
+        add_colour_bar(figure, drawn, axes[1:])
+    return render(figure)
 
 
 @plain_text
@@ -60,23 +61,23 @@ def detection_gallery(images, maps, found, there, titles):
     """
     count = len(images)
     if maps is None:
-        axes = _new_figure(2.0 * count, 2.6).subplots(1, count, squeeze=False)[0]
+        axes = new_figure(2.0 * count, 2.6).subplots(1, count, squeeze=False)[0]
         for axis, *of_image in zip(axes, images, found, there, titles, strict=True):
             _show_boxes(axis, *of_image)
-        return _render(axes[0].figure)
-    figure = _new_figure(2.0 * count, 5.2)
+        return render(axes[0].figure)
+    figure = new_figure(2.0 * count, 5.2)
     axes = figure.subplots(2, count, squeeze=False)
     limits = np.percentile(np.concatenate([np.ravel(each) for each in maps]), [0.1, 99.9])
     limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
     for column in range(count):
         above, below = axes[:, column]
         _show_boxes(above, images[column], found[column], there[column], titles[column])
-        drawn = _show(below, np.asarray(maps[column]), limits)
+        drawn = show_panel(below, np.asarray(maps[column]), limits)
         _frames(below, there[column], "white")
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=45)
     bar.set_label(LABEL, fontsize=12)
     bar.outline.set_visible(False)
-    return _render(figure)
+    return render(figure)
 
 
 @plain_text
@@ -86,7 +87,7 @@ def precision_recall(curves):
     Args:
         curves: dict from a text to `(points,)` floats in [0, 1], at recalls from 0 to 1 that are equally far apart.
     """
-    figure = _new_figure(4.6, 3.4)
+    figure = new_figure(4.6, 3.4)
     axes = figure.subplots()
     for name, curve in curves.items():
         axes.plot(np.linspace(0, 1, len(curve)), curve, label=name)

@@ -1,19 +1,18 @@
 """Pictures with text: several maps beside each other under labelled colour bars, as arrays."""
 
-import io
 import textwrap
 
 import numpy as np
 
 from sact_tf.progress import printable
 from sact_tf.visualize.maps import overlay, to_bytes
+from sact_tf.visualize.off_screen import new_figure, render
 from sact_tf.visualize.plain_text import plain_text
 
 LABEL = "ponder cost: residual units run, plus remainder"
 LABELS = {"ponder_cost": LABEL, "num_units": "residual units run"}
 # Of one picture in a composed figure, in inches; very wide and very tall photographs stay within.
 _PANEL_WIDTH, _PANEL_HEIGHTS = 3.0, (0.7, 5.0)
-_DPI = 120
 # Of the title, in points; a character is about .55 as wide on average. A point is 1/72 inch.
 _TITLE_SIZE, _CHARACTERS_PER_INCH, _TITLE_LINES = 11, 72 / (11 * 0.55), 4
 
@@ -49,12 +48,12 @@ def ponder_figure(image, maps, title="", figure_of="ponder_cost", limits=None):
         "overlay": to_bytes(overlay(image, total, 0.6, of_sum[1], of_sum[0], "viridis")),
         "sum of the blocks": total,
     }
-    figure = _new_figure(*_size(total.shape, (len(pictures), len(maps))))
-    figure.suptitle(_wrap(title, figure.get_figwidth()), fontsize=_TITLE_SIZE)
+    figure = new_figure(*_size(total.shape, (len(pictures), len(maps))))
+    figure.suptitle(wrapped(title, figure.get_figwidth()), fontsize=_TITLE_SIZE)
     above, below = figure.subfigures(2, 1)
     _row(above, pictures, of_sum, LABELS[figure_of])
     _row(below, maps, of_blocks, LABELS[figure_of])
-    return _render(figure)
+    return render(figure)
 
 
 def _maps_of(maps):
@@ -73,7 +72,7 @@ def _maps_of(maps):
     return arrays
 
 
-def _wrap(title, width):
+def wrapped(title, width):
     """A title in lines that fit into a width in inches; of one that is longer than a few lines the end is left out."""
     characters = max(int(width * _CHARACTERS_PER_INCH), 20)
     return "\n".join(textwrap.wrap(printable(title), characters, max_lines=_TITLE_LINES, placeholder=" ..."))
@@ -91,19 +90,27 @@ def _row(figure, pictures, limits, label):
     """Draws pictures, uint8 `(height, width, 3)` or maps, beside each other."""
     axes = figure.subplots(1, len(pictures), squeeze=False)[0]
     for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
-        drawn = _show(axis, picture, limits)
+        drawn = show_panel(axis, picture, limits)
         axis.set_title(printable(name), fontsize=10)
-    _add_colour_bar(figure, drawn, axes, label)
+    add_colour_bar(figure, drawn, axes, label)
 
 
-def _show(axis, picture, limits):
+def show_panel(axis, picture, limits):
+    """Draws a picture, uint8 `(height, width, 3)`, or a map `(height, width)` in viridis; returns what was drawn.
+
+    Args:
+        axis: Matplotlib's.
+        picture: array.
+        limits: pair of floats, the values of a map's first and last colour.
+    """
     axis.set_axis_off()
     if picture.ndim == 3:
         return axis.imshow(picture)
     return axis.imshow(picture, cmap="viridis", vmin=limits[0], vmax=limits[1], interpolation="nearest")
 
 
-def _add_colour_bar(figure, drawn, axes, label=LABEL):
+def add_colour_bar(figure, drawn, axes, label=LABEL):
+    """Puts the colour bar of what `show_panel` has drawn, a map, below these axes."""
     # Below: beside wide photographs, which are low, a label would be longer than the row is high.
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.5, aspect=45, pad=0.04)
     bar.set_label(label, fontsize=9)
@@ -117,11 +124,11 @@ def colour_bar(minimum, maximum, label=LABEL):
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    figure = _new_figure(1.1, 3.2)
+    figure = new_figure(1.1, 3.2)
     bar = figure.colorbar(ScalarMappable(Normalize(minimum, maximum), "viridis"), cax=figure.subplots())
     bar.set_label(label, fontsize=9)
     bar.outline.set_visible(False)
-    return _render(figure)
+    return render(figure)
 
 
 @plain_text
@@ -146,7 +153,7 @@ def gallery(images, maps, titles, boxes=None, limits=None):
             "A gallery needs a map and a title for each image, and at least one image. Received: "
             f"{count} images, {len(maps)} maps, {len(titles)} titles"
         )
-    figure = _new_figure(1.6 * count, 4.3)
+    figure = new_figure(1.6 * count, 4.3)
     axes = figure.subplots(2, count, squeeze=False)
     limits = np.percentile(maps, [0.1, 99.9]) if limits is None else limits
     if limits[0] == limits[1]:
@@ -156,7 +163,7 @@ def gallery(images, maps, titles, boxes=None, limits=None):
         axes[0, column].imshow(np.clip((images[column] + 1) / 2, 0, 1), interpolation="nearest")
         axes[0, column].set_axis_off()
         axes[0, column].set_title(printable(titles[column]), fontsize=13)
-        drawn = _show(axes[1, column], np.asarray(maps[column]), limits)
+        drawn = show_panel(axes[1, column], np.asarray(maps[column]), limits)
         for ymin, xmin, ymax, xmax in () if boxes is None else (boxes[column],):
             corner, width, height = (xmin - 0.5, ymin - 0.5), xmax - xmin, ymax - ymin
             frame = Rectangle(corner, width, height, fill=False, edgecolor="white", linewidth=0.8, alpha=0.8)
@@ -165,7 +172,7 @@ def gallery(images, maps, titles, boxes=None, limits=None):
     bar.set_label(LABEL, fontsize=13)
     bar.ax.tick_params(labelsize=12)
     bar.outline.set_visible(False)
-    return _render(figure)
+    return render(figure)
 
 
 def save_gallery(path, images, maps, boxes, titles):
@@ -173,21 +180,3 @@ def save_gallery(path, images, maps, boxes, titles):
     from PIL import Image
 
     Image.fromarray(gallery(images, maps, titles, boxes)).save(path, "PNG")
-
-
-def _new_figure(width, height):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _render(figure):
-    """uint8 array `(height, width, 3)`, without the empty rim."""
-    from PIL import Image
-
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DPI, bbox_inches="tight", facecolor="white")
-    return np.asarray(Image.open(file).convert("RGB"))

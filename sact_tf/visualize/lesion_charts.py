@@ -6,7 +6,7 @@ of networks of different depths are at the part of the depth that they stand at.
 
 import numpy as np
 
-from sact_tf.visualize.charts import _new_chart
+from sact_tf.visualize.off_screen import new_figure
 from sact_tf.visualize.plain_text import label_of, plain_text
 
 _COLOURS = ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink", "tab:olive")
@@ -22,7 +22,7 @@ def single_deletions(rows, score="accuracy"):
             `changes_shape`, `standard_error` and what `score` names, a part of 1.
     """
     networks = _by_network(rows)
-    figure = _new_chart(7.2, 3.6)
+    figure = new_figure(7.2, 3.6)
     axes = figure.add_subplot()
     scale, label = _scale(networks)
     for (name, chosen), colour in zip(networks.items(), _COLOURS * len(networks), strict=False):
@@ -60,7 +60,7 @@ def random_deletions(rows, score="accuracy"):
         rows: as in `single_deletions`, of the experiments "whole" and "delete_random", with `count`.
     """
     networks = _by_network(rows)
-    figure = _new_chart(7.2, 3.6)
+    figure = new_figure(7.2, 3.6)
     axes = figure.add_subplot()
     scale, label = _scale(networks)
     for number, (name, chosen) in enumerate(networks.items()):
@@ -93,7 +93,7 @@ def reorderings(rows, score="accuracy"):
         rows: as in `single_deletions`, of the experiments "whole" and "reorder", with `count` and `kendall_tau`.
     """
     networks = _by_network(rows)
-    figure = _new_chart(6.0, 3.8)
+    figure = new_figure(6.0, 3.8)
     axes = figure.add_subplot()
     for number, (name, chosen) in enumerate(networks.items()):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -132,7 +132,7 @@ def paths(rows):
             `share_of_gradient`.
     """
     networks = _by_network(rows)
-    figure = _new_chart(9.6, 3.2)
+    figure = new_figure(9.6, 3.2)
     left, middle, right = figure.subplots(1, 3)
     same = _same_depth(networks)
     for (name, chosen), colour in zip(networks.items(), _COLOURS * len(networks), strict=False):

@@ -1,5 +1,6 @@
 """The chart of LesionResNet: accuracy against FLOPs, and every kind beside the adaptive network."""
 
+from sact_tf.visualize.off_screen import new_figure
 from sact_tf.visualize.plain_text import plain_text
 
 COLOURS = {
@@ -29,7 +30,7 @@ def lesion_resnet(rows, score="accuracy"):
     """
     adaptive, *others = rows
     kinds = [kind for kind in COLOURS if any(row["kind"] == kind for row in others)]
-    figure = _new_chart(11, 1.8 + 0.45 * max(len(kinds), 6))
+    figure = new_figure(11, 1.8 + 0.45 * max(len(kinds), 6))
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
     for kind in kinds:
         _against_flops(left, [row for row in others if row["kind"] == kind], COLOURS[kind])
@@ -107,12 +108,3 @@ def _legend(adaptive, rows):
 
 def _places(rows):
     return [row["flops"] / 1e6 for row in rows], [100 * row["score"] for row in rows]
-
-
-def _new_chart(width, height):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

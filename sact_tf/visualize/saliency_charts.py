@@ -3,8 +3,7 @@
 import numpy as np
 
 from sact_tf.progress import printable
-from sact_tf.visualize.charts import _new_chart
-from sact_tf.visualize.figures import _new_figure, _render
+from sact_tf.visualize.off_screen import new_figure, render
 from sact_tf.visualize.plain_text import label_of, plain_text
 
 _PANELS = {"auc_judd": "AUC-Judd", "nss": "NSS", "cc": "correlation (CC)"}
@@ -23,7 +22,7 @@ def scores(rows):
     """
     # Of a map that ranks nothing there is nothing to draw.
     rows = [row for row in rows if row["auc_judd"] != ""]
-    figure = _new_chart(9.6, 0.8 + 0.32 * len(rows))
+    figure = new_figure(9.6, 0.8 + 0.32 * len(rows))
     places = np.arange(len(rows))[::-1]
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (metric, title) in zip(panels, _PANELS.items(), strict=True):
@@ -60,7 +59,7 @@ def examples(groups, kind):
     count = max(map(len, groups.values()))
     shapes = [image.shape for shown in groups.values() for image, *_ in shown]
     tallest = np.clip(max(height / width for height, width, _ in shapes), 0.3, 1.6)
-    figure = _new_figure(3 * count * _PICTURE + 0.4, len(groups) * (tallest * _PICTURE + 0.45) + 0.4)
+    figure = new_figure(3 * count * _PICTURE + 0.4, len(groups) * (tallest * _PICTURE + 0.45) + 0.4)
     axes = figure.subplots(len(groups), 3 * count, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -69,7 +68,7 @@ def examples(groups, kind):
         for number, (image, points, values, title) in enumerate(shown):
             _show(row[3 * number : 3 * number + 3], image, points, values, title)
     figure.suptitle(f"picture, fixations, {kind}; AUC-Judd of that map", fontsize=11)
-    return _render(figure)
+    return render(figure)
 
 
 def save_png(picture, path):

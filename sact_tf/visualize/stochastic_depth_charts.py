@@ -1,6 +1,6 @@
 """Charts of stochastic depth: how probably each unit survives, and what that does to error and time."""
 
-from sact_tf.visualize.charts import _new_chart
+from sact_tf.visualize.off_screen import new_figure
 from sact_tf.visualize.plain_text import plain_text
 
 _BLOCKS = ("tab:blue", "tab:orange", "tab:green", "tab:red")
@@ -15,7 +15,7 @@ def survival(probabilities):
     Args:
         probabilities: dict from the survival probability of the last unit to those of all, lists a block.
     """
-    figure = _new_chart(max(6.4, 3.4 * len(probabilities) + 0.8), 3.0)
+    figure = new_figure(max(6.4, 3.4 * len(probabilities) + 0.8), 3.0)
     panels = figure.subplots(1, len(probabilities), sharey=True, squeeze=False)[0]
     for axes, (final, blocks) in zip(panels, probabilities.items(), strict=True):
         first = 1
@@ -41,7 +41,7 @@ def stochastic_depth(rows, score="accuracy"):
         rows: dicts of `sact_tf.studies.stochastic_depth.report.rows_of`.
         score: what people call what the error is 100 % less of.
     """
-    figure = _new_chart(8.6, 3.6)
+    figure = new_figure(8.6, 3.6)
     left, right = figure.subplots(1, 2)
     probabilities = sorted({row["survival"] for row in rows}, reverse=True)
     for value, colour in zip(probabilities, (_CONSTANT, *_LINES * len(probabilities)), strict=False):
