@@ -6,6 +6,14 @@ height and width. Everything works in graphs of TensorFlow, on images of any siz
 
 import tensorflow as tf
 
+# Shorter and longer side of pictures for the TF Object Detection API's Faster R-CNN; other sizes keep their proportion.
+MIN_SIDE, MAX_SIDE = 600, 1024
+
+
+def longest_side(image_size):
+    """Pixels that the longer side has at most where the shorter one is to have `image_size`, ints."""
+    return round(image_size * MAX_SIDE / MIN_SIDE)
+
 
 def resized_size(size, min_side, max_side):
     """The size with the aspect kept, as the TF Object Detection API has it.

@@ -10,8 +10,6 @@ import tensorflow as tf
 from sact_tf.data import boxes, pictures, preprocessing
 
 _MAX_MESSAGE = 160
-# Of the shorter side: the TF Object Detection API has 600 and 1024 pixels for Faster R-CNN on COCO.
-_LONGEST_SIDE = 1024 / 600
 
 
 class BadPhotograph(ValueError):
@@ -65,10 +63,11 @@ def resize_for_detector(image, image_size, minimum_size=1):
     Raises:
         BadPhotograph: if it would be too small.
     """
-    longest = round(image_size * _LONGEST_SIDE)
+    longest = boxes.longest_side(image_size)
     height, width = boxes.resized_size(tf.shape(image)[:2], image_size, longest).numpy()
     if min(height, width) < minimum_size:
-        enough = math.ceil(minimum_size * max(image.shape[:2]) / min(image.shape[:2]) / _LONGEST_SIDE)
+        proportion = max(image.shape[:2]) / min(image.shape[:2])
+        enough = math.ceil(minimum_size * proportion * boxes.MIN_SIDE / boxes.MAX_SIDE)
         raise BadPhotograph(
             f"it would be {height} pixels high and {width} wide, and the network takes at least {minimum_size} each "
             f"way. Enlarge it with --image_size={max(enough, minimum_size)} or more"

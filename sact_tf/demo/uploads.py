@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sact_tf.data import pictures
-from sact_tf.data.detection.record_forms import longest_side
+from sact_tf.data.boxes import longest_side
 from sact_tf.data.photographs import BadPhotograph, read_photograph, resize_for_detector
 
 MAX_BYTES = 32 * 2**20

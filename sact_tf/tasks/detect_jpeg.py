@@ -3,7 +3,6 @@
 import tensorflow as tf
 
 from sact_tf.data import boxes, class_names, pipeline, trained_classes
-from sact_tf.data.detection import record_forms
 from sact_tf.data.padding import bucketed, pad_images
 from sact_tf.models.detection_inputs import in_original_pixels
 from sact_tf.tasks.served_files import costs, decode, label_table
@@ -145,12 +144,12 @@ def facts(model, image_size):
         model: `FasterRCNN`.
         image_size: int, pixels of the shorter side.
     """
-    return {"longest_side": record_forms.longest_side(image_size), "num_proposals": model.num_proposals}
+    return {"longest_side": boxes.longest_side(image_size), "num_proposals": model.num_proposals}
 
 
 def _preparation(image_size, minimum_size):
     """Function from a number and the bytes of a file to the picture in [-1, 1], its size, and that of the file."""
-    longest = record_forms.longest_side(image_size)
+    longest = boxes.longest_side(image_size)
     advice = (
         f"A picture must be at least {minimum_size} pixels high and wide once its shorter side has {image_size}, or "
         f"its longer one {longest}. Leave it out, or export with a larger --image_size. Number in the batch, size:"

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from sact_tf import visualize
 from sact_tf.data import class_names, pipeline
-from sact_tf.data.detection.record_forms import longest_side
+from sact_tf.data.boxes import longest_side
 from sact_tf.detection.anchors import SCALES, grid_anchors
 from sact_tf.detection.geometry import inside
 from sact_tf.models.extractor import STRIDE

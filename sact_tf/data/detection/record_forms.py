@@ -12,9 +12,6 @@ import tensorflow as tf
 from sact_tf.data import boxes as boxes_in_pixels
 from sact_tf.data import detection, preprocessing
 
-# Shorter and longer side of the TF Object Detection API's Faster R-CNN; other sizes keep their proportion.
-MIN_SIDE, MAX_SIDE = 600, 1024
-
 IMAGE, SOURCE_ID, LABEL = "image/encoded", "image/source_id", "image/object/class/label"
 CROWD, AREA = "image/object/is_crowd", "image/object/area"
 # What the API's own script for Pascal VOC writes, and no crowd.
@@ -107,18 +104,13 @@ TFDS = Form(
 )
 
 
-def longest_side(image_size):
-    """Pixels that the longer side has at most where the shorter one is to have `image_size`."""
-    return round(image_size * MAX_SIDE / MIN_SIDE)
-
-
 def decoder(image_size, max_boxes, categories, form=API):
     """Function from a record and a seed to an example of detection, see `RecordSource.decode` and `detection`.
 
     Boxes are clipped to the image, and left out if nothing remains of them.
 
     Args:
-        image_size: int, pixels of the shorter side, unless the longer passes `longest_side` of it.
+        image_size: int, pixels of the shorter side, unless the longer passes `boxes.longest_side` of it.
         max_boxes: int, rows of the boxes of every example.
         categories: `Categories`.
         form: `API` or `TFDS`.
@@ -130,7 +122,7 @@ def decoder(image_size, max_boxes, categories, form=API):
         image = preprocessing.decode_image(example.encoded)
         original_size = tf.shape(image)[:2]
         boxes, classes, crowd, area = _objects(example, original_size, numbers, max_boxes)
-        image, boxes = boxes_in_pixels.resize(image, boxes, image_size, longest_side(image_size))
+        image, boxes = boxes_in_pixels.resize(image, boxes, image_size, boxes_in_pixels.longest_side(image_size))
         image = image / 127.5 - 1.0
         if seed is not None:
             image, boxes = boxes_in_pixels.mirror_at_random(image, boxes, seed)
