@@ -1,5 +1,6 @@
-"""What people see while they wait: lines of text at once, every few seconds, with the time that is left."""
+"""What people see while they wait, lines of text with the time that is left, and words that messages are made of."""
 
+import re
 import sys
 import time
 
@@ -44,6 +45,11 @@ def named(names):
     """The first of some names, each as `one_line`, and how many there are: for a message."""
     names = [one_line(name) for name in names]
     return ", ".join(names[:MAX_NAMED]) + (f", ... ({len(names)} in all)" if len(names) > MAX_NAMED else "")
+
+
+def reason_of(message):
+    """What an operation of TensorFlow says of its failure, on one line and without the names of its parts."""
+    return re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
 
 
 class Timer:

@@ -8,10 +8,9 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.data import preprocessing
 from sact_tf.data.records import BadRecord
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import one_line
+from sact_tf.progress import one_line, reason_of
 
 # Records that are tried in place of a damaged one; when all are damaged too, something else is wrong.
 MAX_REPLACEMENTS = 20
@@ -116,7 +115,7 @@ def explain_damage(source, index):
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         # A message may quote the damaged bytes, which then are no text.
         message = error.message if isinstance(error, tf.errors.OpError) else "no example"
-        message = preprocessing.reason_of(message)
+        message = reason_of(message)
         if found := re.search(LABEL_OUT_OF_RANGE, message):
             message = f"its label is not one of 0 to {found['last']} but {found['label']}, so it is of no class"
         elif found := re.search(CHECK_IN_A_GRAPH, message):

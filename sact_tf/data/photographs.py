@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.data import boxes, pictures, preprocessing
+from sact_tf.progress import reason_of
 
 _MAX_MESSAGE = 160
 
@@ -95,7 +96,7 @@ def _pixels(source, upright):
     except pictures.BadPicture as error:
         raise BadPhotograph(str(error)) from error
     except tf.errors.OpError as error:
-        reason = preprocessing.reason_of(error.message)[:_MAX_MESSAGE]
+        reason = reason_of(error.message)[:_MAX_MESSAGE]
         raise BadPhotograph(f"it is no whole JPEG file: {ascii(reason)[1:-1]}") from error
     return pictures.turned(pixels, number)
 

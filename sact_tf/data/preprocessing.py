@@ -5,7 +5,6 @@ those operations, and they are used here. Random choices are functions of a seed
 """
 
 import functools
-import re
 
 import tensorflow as tf
 
@@ -40,11 +39,6 @@ def decode_image(encoded):
         tf.io.is_jpeg(encoded), lambda: tf.io.decode_jpeg(encoded, channels=3), lambda: _decode_others(encoded)
     )
     return tf.ensure_shape(image, (None, None, 3))
-
-
-def reason_of(message):
-    """What an operation of TensorFlow says of its failure, on one line and without the names of its parts."""
-    return re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
 
 
 def _decode_others(encoded):

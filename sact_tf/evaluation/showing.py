@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from sact_tf import checkpoints, flops
 from sact_tf.config import CONFIG_FILE, read_config
-from sact_tf.data import pipeline, preprocessing, trained_classes
+from sact_tf.data import pipeline, trained_classes
 from sact_tf.evaluation import advice, inference, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
 from sact_tf.evaluation.record import Record
+from sact_tf.progress import reason_of
 from sact_tf.tasks import class_names_of, inputs_of
 
 # Images of which heat maps are made.
@@ -88,7 +89,7 @@ def _written(directory, flag, results):
         yield
     except (tf.errors.OpError, OSError) as error:
         # On a full disk the reason is a line, and what TensorFlow's writer did then are others.
-        reason = preprocessing.reason_of(str(error).split("\n")[0])[:300]
+        reason = reason_of(str(error).split("\n")[0])[:300]
         raise NotShown(
             f"Files in {directory} cannot be written: {reason}. Make space, or give another --{flag}.", results
         ) from error

@@ -13,9 +13,9 @@ import time
 import tensorflow as tf
 
 from sact_tf import visualize
-from sact_tf.data import pipeline, preprocessing
+from sact_tf.data import pipeline
 from sact_tf.evaluation import advice
-from sact_tf.progress import Timer, duration
+from sact_tf.progress import Timer, duration, reason_of
 from sact_tf.tasks import inputs_of
 
 # Records that were damaged, one a line, of each worker.
@@ -272,7 +272,7 @@ class Session:
     def _not_written(self, what, error):
         # On a full disk the reason is a line, and what TensorFlow's writer did then are others.
         latest = self.manager.latest_checkpoint or "none"
-        reason = preprocessing.reason_of(str(error).split("\n")[0])
+        reason = reason_of(str(error).split("\n")[0])
         way_out = "Raise the limit of files (ulimit -f)" if "File too large" in reason else "Free some space"
         return OSError(
             f"{what} cannot be written: {reason}. The last complete checkpoint: {latest}. {way_out} and start again "

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.data import trained_records
-from sact_tf.data.preprocessing import reason_of
+from sact_tf.progress import reason_of
 
 STRATEGIES = ("one", "mirrored", "multi_worker", "tpu")
 

@@ -21,7 +21,7 @@ from sact_tf.data.detection.record_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.records import SHARD_NAME, BadRecord, frame
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import one_line
+from sact_tf.progress import one_line, reason_of
 
 DATASETS = {"coco": coco, "voc": voc}
 SHUFFLE_SEED = 12301
@@ -149,5 +149,5 @@ def _check_decodes(encoded, path):
     try:
         preprocessing.decode_image(encoded)
     except tf.errors.OpError as error:
-        reason = ascii(preprocessing.reason_of(error.message)[:MAX_MESSAGE])[1:-1]
+        reason = ascii(reason_of(error.message)[:MAX_MESSAGE])[1:-1]
         raise BadRecord(f"{one_line(path)}: it is damaged, or cannot be decoded: {reason}.") from error
