@@ -2,14 +2,20 @@
 
 import pathlib
 import re
+from unittest import mock
 
+import numpy as np
+import onnxruntime
 import pytest
 from absl import flags
+from PIL import ExifTags, Image
 
 from sact_tf.data import convert
+from sact_tf.data.pictures import read_picture
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+EXPORT = ROOT / "docs" / "export.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # Its links are followed as well; what it says of machines of the past is its own.
 LINKING = [*PAGES, ROOT / "benchmarks" / "README.md"]
@@ -63,6 +69,21 @@ def test_every_python_block_runs_as_it_stands(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in python_blocks(page):
         exec(compile(block, str(page), "exec"), {"__name__": "docs"})
+
+
+@pytest.mark.parametrize(("mode", "turn"), [("CMYK", 1), ("RGB", 6), ("I;16", 1), ("L", 1)])
+def test_what_decodes_pictures_for_an_onnx_file_gives_the_pixels_of_training(mode, turn, tmp_path, monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), "uint8")
+    picture = Image.fromarray(pixels[:, :, 0] * np.uint16(257)) if mode == "I;16" else Image.fromarray(pixels)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    path = tmp_path / "photo.tiff"
+    picture.convert(mode).save(path, exif=exif)
+    session = mock.Mock(**{"run.return_value": [np.zeros((1, 10))]})
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path: session)
+    [block] = [block for block in re.findall(r"^```python\n(.*?)^```$", read(EXPORT), re.S | re.M) if "PIL" in block]
+    exec(block.replace("path/to/photo.jpg", str(path)), {})
+    np.testing.assert_array_equal(session.run.call_args.args[1]["images"][0], read_picture(path))
 
 
 def test_the_front_page_and_the_pages_of_the_library_have_python_to_run():
