@@ -79,9 +79,17 @@ class BlockCosts(NamedTuple):
         return (input_size + self.stride - 1) // self.stride
 
     def count(self, input_size, batch, num_units=None, kept=None):
-        """int64 `(batch,)`; see `sact_tf.flops.count_block`, which has the arguments.
+        """FLOPs of the block for each image, int64 `(batch,)`.
 
-        `input_size` may be int `(batch, 2)`, the part of each map that is no padding.
+        Args:
+            input_size: int `(2,)`, height and width of the features that enter it, or `(batch, 2)`, those of the part
+                of each map that is no padding.
+            batch: int, number of images.
+            num_units: as in `sact_tf.flops.count_block`.
+            kept: bool `(units,)`, `(batch, units)` or `(batch, height, width, units)`; `None` if no unit was left out.
+
+        Raises:
+            ValueError: for maps of another size than a block returns of such features.
         """
         maps = [(name, each) for name, each in (("num_units", num_units), ("kept", kept)) if each is not None]
         for name, each in maps:
@@ -93,15 +101,14 @@ class BlockCosts(NamedTuple):
             for convolution in convolutions:
                 flops = flops + running.count(convolution) * cost(convolution.kernel_shape)
             if index < len(self.branches):
-                flops = flops + self._branch(index, running)
+                flops = flops + self._count_branch(index, running)
         return flops
 
-    def _branch(self, index, running):
+    def _count_branch(self, index, running):
         """The local 3x3 convolution where the unit ran, and one multiplication of the pooled features an image."""
         local, pooled = self.branches[index]
-        if local:
-            return running.count(Convolution(())) * local + pooled
-        return running.images() * pooled
+        # SACT's branch reads the mean of an image whatever of it has halted, ACT's that of images that have not.
+        return running.outputs() * local + pooled if local else running.images() * pooled
 
 
 class _Positions:
@@ -112,7 +119,7 @@ class _Positions:
 
     def __init__(self, index, num_units, input_size, output_size, batch, kept=None, stride=1):
         self.batch = batch
-        self.everywhere = {True: area(input_size), False: area(output_size)}
+        self.input_area, self.output_area = area(input_size), area(output_size)
         # How many positions of its input the first unit computes for one of its output.
         self.inputs_of_one = stride**2 if index == 0 else 1
         self.active = _where_it_runs(index, num_units, kept)
@@ -121,18 +128,24 @@ class _Positions:
         self.sizes = output_size if len(output_size.shape) == 2 else None
 
     def count(self, convolution):
+        """Those that one of the unit's convolutions computes."""
+        everywhere = self.input_area if convolution.before_stride else self.output_area
         if convolution.shortcut:
-            return ops.ones((self.batch,), "int64") * self.everywhere[convolution.before_stride]
+            return ops.ones((self.batch,), "int64") * everywhere
         if not self.spatial:
-            return self.images() * self.everywhere[convolution.before_stride]
+            return self.images() * everywhere
+        positions = self.outputs(convolution.dilated)
+        return ops.minimum(positions * self.inputs_of_one, everywhere) if convolution.before_stride else positions
+
+    def outputs(self, dilated=False):
+        """Those of the unit's output where it runs; if `dilated`, with those in a 3x3 window around them."""
+        if not self.spatial:
+            return self.images() * self.output_area
         active = ops.cast(self.active, "float32")
-        if convolution.dilated:
+        if dilated:
             active = ops.max_pool(active[..., None], 3, 1, padding="same", data_format="channels_last")[..., 0]
             active = self._without_padding(active)
-        positions = ops.sum(ops.cast(active, "int64"), axis=(1, 2))
-        if not convolution.before_stride:
-            return positions
-        return ops.minimum(positions * self.inputs_of_one, self.everywhere[True])
+        return ops.sum(ops.cast(active, "int64"), axis=(1, 2))
 
     def _without_padding(self, active):
         if self.sizes is None:

@@ -211,7 +211,7 @@ def _by_place(model, blocks, outputs):
         operation, index = _maker_of(tensor)
         for name, block in blocks.items():
             # A wrapper, such as TimeDistributed, has it as its `layer`.
-            if block in (operation, getattr(operation, "layer", None)) and _name_of_output(block, index) == "num_units":
+            if block in (operation, getattr(operation, "layer", None)) and _name_of_output(index) == "num_units":
                 found[name] = value
     return found
 
@@ -225,6 +225,7 @@ def _maker_of(tensor):
     return operation, index
 
 
-def _name_of_output(block, index):
+def _name_of_output(index):
+    """What the output of a block that halts is called that Keras has at this index."""
     # Keras flattens a dict in the order of its keys.
     return sorted(("features", "halting_distribution", "num_units", "ponder_cost"))[index]
