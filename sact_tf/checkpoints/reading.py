@@ -106,6 +106,11 @@ def unnamed_in(directory):
     return sorted((path.removesuffix(".index") for path in indices), key=step_of)
 
 
+def is_whole(prefix):
+    """Whether both kinds of a checkpoint's files are there, its index and its data."""
+    return os.path.exists(f"{prefix}.index") and bool(glob.glob(f"{glob.escape(prefix)}.data-*"))
+
+
 @contextlib.contextmanager
 def quiet_search():
     """Context in which TensorFlow does not print, once a second, that a checkpoint is gone: who asks will say so."""

@@ -1,7 +1,6 @@
 """Which checkpoints are evaluated: the latest of a run, and each new one while it trains."""
 
 import contextlib
-import glob
 import os
 import time
 
@@ -36,7 +35,7 @@ def evaluate_run(config, log=print_line, strategy=None):
             try:
                 results, remarks = showing.evaluate_and_show(config, checkpoint, log, strategy)
             except (FileNotFoundError, ValueError):
-                if not _follows(config) or _is_there(checkpoint):
+                if not _follows(config) or checkpoints.is_whole(checkpoint):
                     raise
                 log(f"{checkpoint} was removed before it was read. Going on with the next one.")
                 continue
@@ -138,11 +137,6 @@ def _is_one_checkpoint(path):
     """
     beside = os.path.exists(os.path.join(os.path.dirname(path), CONFIG_FILE)) and ".ckpt-" in os.path.basename(path)
     return os.path.isfile(path) or ((os.path.exists(f"{path}.index") or beside) and not os.path.isdir(path))
-
-
-def _is_there(prefix):
-    """Whether both kinds of a checkpoint's files are there."""
-    return os.path.exists(f"{prefix}.index") and bool(glob.glob(f"{glob.escape(prefix)}.data-*"))
 
 
 def _is_complete(directory, checkpoint):

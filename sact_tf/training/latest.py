@@ -46,7 +46,7 @@ def latest(train_log_dir):
         ValueError: if the file names a checkpoint, and there is none at all.
     """
     named = _named(train_log_dir)
-    if named is not None and _is_in(named, train_log_dir) and _is_whole(named):
+    if named is not None and _is_in(named, train_log_dir) and checkpoints.is_whole(named):
         return named
     there = _all_whole(train_log_dir)
     if named is not None and not there:
@@ -126,8 +126,4 @@ def _all_whole(train_log_dir):
     indices = glob.glob(os.path.join(glob.escape(train_log_dir), f"{CHECKPOINT_NAME}-*.index"))
     prefixes = [path.removesuffix(".index") for path in indices]
     numbered = [prefix for prefix in prefixes if re.search(r"-\d+$", prefix)]
-    return sorted(filter(_is_whole, numbered), key=checkpoints.step_of)
-
-
-def _is_whole(prefix):
-    return os.path.exists(f"{prefix}.index") and bool(glob.glob(f"{glob.escape(prefix)}.data-*"))
+    return sorted(filter(checkpoints.is_whole, numbered), key=checkpoints.step_of)
