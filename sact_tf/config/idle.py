@@ -2,6 +2,7 @@
 
 from sact_tf.config.recipes import check_dataset
 
+# Fields of `ModelConfig` that a network which classifies has nothing to do with.
 OF_DETECTORS = ("anchor_base_size", "crop_max_pool", "crop_size", "freeze_batch_norm", "head_samples")
 # By the schedules of the learning rate that they belong to.
 OF_SCHEDULES = {

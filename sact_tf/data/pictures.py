@@ -34,6 +34,8 @@ UPRIGHT = {
     7: lambda image: image[::-1, ::-1].transpose(1, 0, 2),
     8: lambda image: image.transpose(1, 0, 2)[::-1],
 }
+# Those that exchange height and width.
+SIDEWAYS = (5, 6, 7, 8)
 # What undoes the two quarter turns; all others undo themselves.
 _BACK = {6: 8, 8: 6}
 _MAX_MESSAGE = 160

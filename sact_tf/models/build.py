@@ -2,11 +2,10 @@
 
 import dataclasses
 
+from sact_tf.config.idle import OF_DETECTORS
 from sact_tf.models.cifar_resnet import cifar_resnet
 from sact_tf.models.imagenet_resnet import imagenet_resnet
 
-# Fields of `ModelConfig` that a classifier has nothing to do with.
-OF_DETECTORS = ("anchor_base_size", "crop_max_pool", "freeze_batch_norm", "head_samples", "crop_size")
 NETWORKS = {"cifar": cifar_resnet, "imagenet": imagenet_resnet}
 
 

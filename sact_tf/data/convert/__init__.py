@@ -49,8 +49,6 @@ FORMATS = {
 SPLITS = {"imagenet": imagenet.SPLITS, "cifar10": cifar10.SPLITS}
 # Names of folders of which none is a class where there are no others.
 SPLIT_FOLDERS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-# The release's scripts and TensorFlow Datasets shuffle what they write, too.
-SHUFFLE_SEED = 12301
 
 
 def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, threads=4, log=print_line, skip_bad=0):
@@ -177,7 +175,7 @@ def _shuffled_parts(examples, names):
         shards = SHARD_NAME.fullmatch(os.path.basename(names[0]))
         advice = "Give a lower --num_shards" if shards else "Give --to=tfrecord, a single file, or more pictures"
         raise ValueError(f"{len(examples)} pictures cannot fill {len(names)} files. {advice}.")
-    random.Random(SHUFFLE_SEED).shuffle(examples)
+    random.Random(plan.SHUFFLE_SEED).shuffle(examples)
     return {name: examples[number :: len(names)] for number, name in enumerate(names)}
 
 

@@ -13,7 +13,7 @@ import random
 import tensorflow as tf
 
 from sact_tf.data import preprocessing
-from sact_tf.data.convert.plan import Record
+from sact_tf.data.convert.plan import SHUFFLE_SEED, Record
 from sact_tf.data.convert.writing import Contents, Conversion, Unreadable, alone_in
 from sact_tf.data.detection import annotations as annotated
 from sact_tf.data.detection import coco, label_maps, voc
@@ -24,7 +24,6 @@ from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import one_line, reason_of
 
 DATASETS = {"coco": coco, "voc": voc}
-SHUFFLE_SEED = 12301
 MAX_MESSAGE = 200
 
 

@@ -16,6 +16,8 @@ from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import named
 
+# Pictures are shuffled before they are written, as the release's scripts and TensorFlow Datasets do.
+SHUFFLE_SEED = 12301
 # What the formats write at the top of a directory.
 _DATA = re.compile(r".+-\d{5}-of-\d{5}|cifar10_.+\.tfrecord|cifar-10-batches-(bin|py)|imagenet2012|cifar10")
 _WAY_OUT = "Give another --output_dir, or remove what is in this one."

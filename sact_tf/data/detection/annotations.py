@@ -28,8 +28,6 @@ _DECODED = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP")
 _DECODED_IN_PART = ("BMP", "WEBP")
 # Pixels that a box may leave its picture by without a word, and the largest side of boxes in shares, with rounding.
 _ROUNDING, _SHARES = 1.0, 1.01
-# EXIF's numbers for a camera that was held sideways.
-_SIDEWAYS = (5, 6, 7, 8)
 
 
 class Annotations(NamedTuple):
@@ -171,7 +169,7 @@ def _read(path, size):
         with open(path, "rb") as file:
             encoded = file.read()
         with pictures.opened(encoded) as picture:
-            stored, turned = pictures.stored_size(picture), pictures.orientation(picture) in _SIDEWAYS
+            stored, turned = pictures.stored_size(picture), pictures.orientation(picture) in pictures.SIDEWAYS
             fits = size in (stored, stored[::-1] if turned else stored)
             if fits and (size != stored or not _is_decoded(picture.format, encoded)):
                 encoded = _encoded(pictures.pixels_of(picture, upright=size != stored))

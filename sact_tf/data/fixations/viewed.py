@@ -9,8 +9,6 @@ from sact_tf.progress import Timer, one_line
 
 # Names of an error's list.
 _LISTED = 5
-# EXIF's numbers for pictures on their side.
-_ON_THEIR_SIDE = (5, 6, 7, 8)
 _SECONDS_BETWEEN_MESSAGES = 10
 # Of fixations in parts of pictures more are between 0 and 1, eye trackers having some beyond the borders.
 _PARTS = 0.9
@@ -141,7 +139,7 @@ def _size_of(found):
     try:
         with pictures.opened(found.path) as picture:
             height, width = pictures.stored_size(picture)
-            turned = pictures.orientation(picture) in _ON_THEIR_SIDE
+            turned = pictures.orientation(picture) in pictures.SIDEWAYS
     except pictures.BadPicture as error:
         raise ValueError(f"{one_line(found.path)} cannot be looked at: {error}.") from error
     upright = (width, height) if turned else (height, width)

@@ -16,11 +16,10 @@ from sact_tf.evaluation import inference
 from sact_tf.models.extractor import extract
 from sact_tf.progress import one_line
 from sact_tf.studies.store import Store, fingerprint
+from sact_tf.tasks.detect_jpeg import BUCKET
 from sact_tf.visualize.enlarging import enlarge
 
 FIGURES = visualize.FIGURES
-# A multiple of the extractor's strides: each position of a map stands for as many pixels as any other.
-_BUCKET = 32
 
 
 class NetworkMaps:
@@ -67,7 +66,7 @@ class NetworkMaps:
                 "fixations away; what is computed of other pictures is kept."
             ) from error
         size = image.shape[:2]
-        padded = [bucketed(side, _BUCKET) for side in size] if self._is_detector else size
+        padded = [bucketed(side, BUCKET) for side in size] if self._is_detector else size
         images = pad_images(tf.convert_to_tensor(prepare(image, self.config.dataset)), padded)[None]
         outputs = self._predict(images, tf.constant([size])) if self._is_detector else self._predict(images)
         kept = {name: np.asarray(value[0]) for name, value in outputs.items() if name.rpartition("/")[2] in FIGURES}
