@@ -219,11 +219,10 @@ def blocks_of(model):
 
 @contextlib.contextmanager
 def reordered(model, orders):
-    """Within this context, units of a model have changed places: their weights have, which no function need be traced
-    for. What is trained or loaded within goes with them when they change back.
+    """Within this context, units of a model have changed places: their weights have, so no function is traced again.
 
     Args:
-        model: built Keras model.
+        model: built Keras model. What it learns or loads meanwhile goes back with its units.
         orders: dict from names of blocks to a list of the numbers of all its units, in the order in which they are to
             run. Units of different shapes, such as one that downsamples, or kinds must stay where they are.
 

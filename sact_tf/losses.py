@@ -1,4 +1,4 @@
-"""The terms of the training loss, as plain functions of labels and model outputs."""
+"""The terms of the training loss, functions of labels and outputs, and a weight of the ponder cost that can be set."""
 
 import numbers
 

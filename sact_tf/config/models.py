@@ -6,7 +6,7 @@ import numbers
 
 from sact_tf.config.checks import check_anchor_base_size, check_choice, check_positive
 
-# SPEC of the release's flag `model_type`; see `sact_tf.AdaptiveBlock` for what each one does.
+# Values of the release's flag `model_type`; see `sact_tf.AdaptiveBlock` for what each one does.
 MODEL_TYPES = ("vanilla", "act", "act_early_stopping", "sact")
 
 # He et al. 2016 (arXiv 1603.05027): residual units per block of the standard ImageNet networks.

@@ -45,7 +45,7 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
 
     # What FLOPs are counted by.
     blocks_follow_stem = True
-    # Of all backbones.
+    # Arguments of this class and of its subclasses.
     _settled = (
         "units",
         "model_type",
@@ -132,7 +132,7 @@ class Backbone(RefusesOtherLayers, KeepsFrozenParts, keras.Model):
 
             config["stem"] = [made(layer) for layer in config["stem"]]
             config["blocks"] = {name: made(block) for name, block in config["blocks"]}
-        epsilons = config.pop(EPSILONS, {})  # Files of before have none.
+        epsilons = config.pop(EPSILONS, {})  # Files from before it was kept have none.
         backbone = super().from_config(config)
         for name, epsilon in epsilons.items():
             backbone.blocks[name].epsilon = epsilon

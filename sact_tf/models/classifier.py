@@ -179,7 +179,8 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         super().compile(optimizer, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
 
     def compile_from_config(self, config):
-        # Keras leaves this to models with a `compile` of their own. Files of before may name a loss, without effect.
+        # Keras leaves this to models with a `compile` of their own. A file may name a loss:
+        # `compile` took one once, without effect, and refuses it now.
         config = {**config, "loss": None, "loss_weights": None}
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:

@@ -39,7 +39,8 @@ class FitsBoxes:
         super().compile(optimizer, **kwargs)
 
     def compile_from_config(self, config):
-        # Keras leaves this to models with a `compile` of their own. Files of before may name a loss, without effect.
+        # Keras leaves this to models with a `compile` of their own. A file may name a loss:
+        # `compile` took one once, without effect, and refuses it now.
         config = {**config, **dict.fromkeys(("loss", "loss_weights", "metrics", "weighted_metrics"))}
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:

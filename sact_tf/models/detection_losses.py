@@ -26,7 +26,7 @@ def loss_terms(model, truth, outputs, draws, tau, training=True):
 
     Returns:
         dict: `region_localization`, `region_objectness`, `box_localization`, `box_classification`, with their weights
-        (FACTS of the TF Object Detection API: 2, 1, 2, 1), `ponder` and `regularization`. `box_classification` is NaN
+        (2, 1, 2, 1, see `sact_tf.detection.losses`), `ponder` and `regularization`. `box_classification` is NaN
         where the truth is none and nothing can raise.
     """
     seed, step, images = draws

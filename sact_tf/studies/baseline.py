@@ -3,7 +3,7 @@
   python -m sact_tf.studies.baseline --checkpoint_dir=runs/cluttered_digits/sact --run_dir=runs/baseline
 
 Evaluates the adaptive run, rounds its mean number of units of each block, trains the plain ResNet of these depths as
-long, in the way of the run that it started from, and compares (SPEC.md 9: the baseline of Figurnov et al. 2017). Writes
+long, in the way of the run that it started from, and compares (the baseline of Figurnov et al. 2017). Writes
 the plain run, `baseline.csv`, `baseline.png` and `baseline.svg`. Started again, it goes on where it was stopped.
 """
 

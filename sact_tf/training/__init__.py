@@ -1,8 +1,9 @@
 """The training loop: one `tf.function` step, checkpoints, and a resume that is exact to the bit.
 
-Keras' `fit` is not used: it restarts an epoch after a kill, and fails under several workers (DESIGN of the project).
-Here the examples of step k depend on (seed, k) alone and a checkpoint holds everything else that a step changes, so
-a run that is killed and started again ends in the weights of the run that never stopped.
+Keras' `fit` is not used: after a kill its `BackupAndRestore` begins the epoch anew, and `fit` fails under TensorFlow's
+`MultiWorkerMirroredStrategy` (Keras 3.15, keras issue 20585). Here the examples of step k depend on (seed, k) alone,
+and a checkpoint holds everything else that a step changes, so a run that is killed and started again ends in the
+weights of the run that never stopped.
 """
 
 import contextlib

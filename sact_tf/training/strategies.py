@@ -79,8 +79,8 @@ def make_strategy(name, tpu=""):
             raise _wrong_tf_config(error) from error
         except tf.errors.UnknownError as error:
             raise OSError(
-                "This worker cannot listen at its address in TF_CONFIG; another process may have the port, such as a "
-                f"worker of before that still runs. Stop that, or give another port. TensorFlow says: "
+                "This worker cannot listen at its address in TF_CONFIG; another process may have the port, such as an "
+                f"earlier worker that still runs. Stop that, or give another port. TensorFlow says: "
                 f"{_said(error.message)[:300]}"
             ) from error
     if name == "tpu":
