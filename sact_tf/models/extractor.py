@@ -5,6 +5,9 @@ import tensorflow as tf
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.models.finite import blank_unless_finite
 
+# Blocks of an `ImageNetBackbone` that look at the whole picture, and the one that looks at each proposal.
+EXTRACTOR_BLOCKS = ("block1", "block2", "block3")
+HEAD_BLOCK = "block4"
 # Of block 3, the last one; images are padded to multiples of it, so that what is a border alone is one in a batch.
 STRIDE = 16
 # The others follow from it: conv1, the pooling after it, and the block before which a map has this stride.
@@ -81,9 +84,5 @@ def extract(backbone, images, image_size, training=None):
         stride *= getattr(block.units[0], "stride", 1)
         features = outputs[name] = of_block.pop("features")
         outputs.update({f"{name}/{key}": value for key, value in of_block.items()})
-    outputs[name] = mask_residual(features, picture_of(features, image_size, stride))
+    outputs[EXTRACTOR_BLOCKS[-1]] = mask_residual(features, picture_of(features, image_size, stride))
     return outputs
-
-
-EXTRACTOR_BLOCKS = ("block1", "block2", "block3")
-HEAD_BLOCK = "block4"

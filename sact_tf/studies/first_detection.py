@@ -117,7 +117,8 @@ def _draw(config, directory, path):
         images.append(batch["image"][number, :height, :width])
         shown.append(maps[number, :height, :width])
         sure = outputs["scores"][number] > DRAWN_SCORE
-        names = [str(number - 1) for number in outputs["classes"][number][sure]]
+        # Class 1 is the digit 0.
+        names = [str(kind - 1) for kind in outputs["classes"][number][sure]]
         found.append((outputs["boxes"][number][sure], names))
         there.append(batch["boxes"][number][batch["classes"][number] > 0])
     titles = [f"{len(boxes)} there, {len(each[0])} found" for boxes, each in zip(there, found, strict=True)]

@@ -178,7 +178,7 @@ def _measure(trainer, batches, num_batches, log):
     def forward(batch):
         outputs = trainer.model(inputs_of(trainer.task, batch), training=True)
         # A detector's head runs where its loss is computed.
-        trainer.task.loss_terms(trainer.model, batch, outputs, tau=trainer.tau(), **trainer._draws(batch))
+        trainer.task.loss_terms(trainer.model, batch, outputs, tau=trainer.tau(), **trainer.draws(batch))
         return [tf.identity(variable) for variable in statistics]
 
     sums = [np.zeros(variable.shape, np.float64) for variable in statistics]

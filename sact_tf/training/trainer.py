@@ -117,7 +117,7 @@ class Trainer:
             # A detector's head runs where its loss is computed.
             with run_units_by(step_depth.rules_of(self._blocks, kept)):
                 outputs = self.model(inputs_of(self.task, batch), training=True)
-                terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau(), **self._draws(batch))
+                terms = self.task.loss_terms(self.model, batch, outputs, tau=self.tau(), **self.draws(batch))
             loss = sum(terms.values())
             # The optimizer adds the gradients of all replicas up, and divides float16's loss scale out again.
             scaled_loss = self._scale(loss / self.strategy.num_replicas_in_sync)
@@ -128,8 +128,11 @@ class Trainer:
         }
         return gradients, {"loss": loss, **terms, **observed}
 
-    def _draws(self, batch):
-        """What a task's draws are a function of: images have numbers of their own over all replicas."""
+    def draws(self, batch):
+        """What a task with `DRAWS` is given besides in `loss_terms`, as a dict: what its draws are a function of.
+
+        Images have numbers of their own over all replicas.
+        """
         if not getattr(self.task, "DRAWS", False):
             return {}
         number = tf.shape(batch["image"])[0]
@@ -180,12 +183,13 @@ def _observe_computation(model, batch, outputs, kept):
         # Gradients of what enters a convolution and of its kernel cost as much as the convolution, each.
         results["Training Flops/mean"] = 3 * tf.reduce_mean(tf.cast(ran["flops"], tf.float32))
     for name in losses.mean_ponder_costs(outputs):
+        num_units = outputs[f"{name}/num_units"]
+        # A position that is no padding has run a unit at least.
+        there = num_units > 0 if "image_size" in batch else None
         for figure in ("ponder_cost", "num_units"):
             values = tf.cast(outputs[f"{name}/{figure}"], tf.float32)
-            # A position that is no padding has run a unit at least.
-            there = outputs[f"{name}/num_units"] > 0 if "image_size" in batch else None
             results[f"{name}/{figure}_mean"], results[f"{name}/{figure}_std"] = _moments(values, there)
-        results[f"{name}/num_units_max"] = tf.reduce_max(values)
+        results[f"{name}/num_units_max"] = tf.cast(tf.reduce_max(num_units), tf.float32)
     return results
 
 

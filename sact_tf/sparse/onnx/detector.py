@@ -98,7 +98,8 @@ class _DetectorWriter(Writer):
         inside = picture.on_rows(graph) if features.on_rows else picture.inside
         features = features._replace(value=mask(graph, features.value, inside))
         if self.features:
-            self.outputs[name] = (features.channels_last(graph), *self.outputs[name][1:])
+            last = EXTRACTOR_BLOCKS[-1]
+            self.outputs[last] = (features.channels_last(graph), *self.outputs[last][1:])
         return features, picture
 
     def _padded(self, images, pixels):
