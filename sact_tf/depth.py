@@ -17,7 +17,8 @@ from keras import ops
 
 from sact_tf.flops.placing import follows_its_backbone
 from sact_tf.layers import find_blocks
-from sact_tf.layers.unit_rules import UnitRule, check_entries, distribution_of, ints_of, numbers_of_units, run_units_by
+from sact_tf.layers.checks import check_entries, distribution_of, ints_of, numbers_of_units
+from sact_tf.layers.unit_rules import UnitRule, run_units_by
 
 
 class LesionPolicy:

@@ -18,7 +18,7 @@ from sact_tf.flops.costs import BlockCosts, Convolution, check_num_units, cost
 from sact_tf.flops.layers import BlockFlops, ModelFlops
 from sact_tf.flops.placing import blocks_of, follows_its_backbone, image_size_of, input_sizes, num_units_of
 from sact_tf.flops.stems import stem_of
-from sact_tf.layers.unit_rules import check_fits, check_kept
+from sact_tf.layers.checks import check_fits, check_kept
 
 __all__ = ["BlockFlops", "Convolution", "ModelFlops", "count", "count_block", "count_most"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch
-from sact_tf.layers.unit_rules import ints_of
+from sact_tf.layers.checks import ints_of
 
 # Of maps whose size is not known: a prime and another, so that strides can be told from what is cut off.
 _A_SIZE = (61, 60)

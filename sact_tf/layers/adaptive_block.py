@@ -12,13 +12,14 @@ from sact_tf import halting
 from sact_tf.config import check_model_type
 from sact_tf.layers import running
 from sact_tf.layers.checkpointed import FoundByCheckpoints
+from sact_tf.layers.checks import check_enters, check_features, check_kept
 from sact_tf.layers.freezing import KeepsFrozenParts, parts_of, set_trainable
 from sact_tf.layers.halting_branches import branches_of
 from sact_tf.layers.parts import knows_its_shape
 from sact_tf.layers.survival import HasSurvivalProbabilities, check_survival_probabilities, draw_survival
 from sact_tf.layers.threshold import HasThreshold
 from sact_tf.layers.time_distributed import ShapesByName
-from sact_tf.layers.unit_rules import NO_RULE, check_enters, check_features, check_kept, rule_of, takes
+from sact_tf.layers.unit_rules import NO_RULE, rule_of, takes
 from sact_tf.losses import PonderWeight
 
 _NO_RUNNERS = types.MappingProxyType({})

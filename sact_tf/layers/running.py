@@ -8,10 +8,11 @@ that are padded, a `picture` says where they are not; see `AdaptiveBlock.call`.
 from keras import ops
 
 from sact_tf import halting
+from sact_tf.layers.checks import check_fits
 from sact_tf.layers.conditions import require, run_if
 from sact_tf.layers.halting_branches import GlobalHaltingBranch
 from sact_tf.layers.parts import knows_its_shape
-from sact_tf.layers.unit_rules import NO_RULE, check_fits, kept_of, run_unit, takes
+from sact_tf.layers.unit_rules import NO_RULE, kept_of, run_unit, takes
 
 
 def without_halting(block, features, training, rule=None, picture=None):
