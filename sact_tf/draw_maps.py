@@ -7,7 +7,6 @@ Colours go from the .1 to the 99.9 percentile of all pixels. Files are `<mean>_<
 images with the least and the most computation.
 """
 
-import io
 import os
 
 import h5py
@@ -15,8 +14,8 @@ import numpy as np
 from absl import flags
 
 from sact_tf import command_line, visualize
+from sact_tf.command_line.photographs import write_png
 from sact_tf.data.map_files import damage_named
-from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import print_line
 
 FLAGS = flags.FLAGS
@@ -61,16 +60,16 @@ def draw_maps(input_file, output_dir, num_images=None, overwrite=False, log=prin
             value = _map(maps, number)
             means.append(float(value.mean()))
             start = os.path.join(output_dir, f"{means[-1]:05.2f}_{number}")
-            _write(f"{start}_im.png", (_image(images, number) + 1) / 2)
-            _write(f"{start}_ponder.png", visualize.colour(value, low, high))
+            write_png(f"{start}_im.png", (_image(images, number) + 1) / 2)
+            write_png(f"{start}_ponder.png", visualize.colour(value, low, high))
             if (number + 1) % 100 == 0:
                 log(f"{number + 1} images drawn")
         chosen = _extremes(means)
         pictures = np.stack([_image(images, number) for number in chosen])
         chosen_maps = np.stack([_map(maps, number) for number in chosen])
         titles = [f"{number}: {means[number]:.2f}" for number in chosen]
-    _write(os.path.join(output_dir, EXTREMES), visualize.gallery(pictures, chosen_maps, titles, limits=(low, high)))
-    _write(os.path.join(output_dir, COLOUR_BAR), visualize.colour_bar(low, high))
+    write_png(os.path.join(output_dir, EXTREMES), visualize.gallery(pictures, chosen_maps, titles, limits=(low, high)))
+    write_png(os.path.join(output_dir, COLOUR_BAR), visualize.colour_bar(low, high))
     log(f"{len(means)} images, mean ponder cost {min(means):.2f} to {max(means):.2f}: {output_dir}")
     return low, high
 
@@ -189,14 +188,6 @@ def _extremes(means):
     """Numbers of the images with the least and the most computation, from least to most."""
     order = [int(number) for number in np.argsort(means, kind="stable")]
     return order if len(order) <= 2 * _NUM_EXTREMES else order[:_NUM_EXTREMES] + order[-_NUM_EXTREMES:]
-
-
-def _write(path, picture):
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(visualize.to_bytes(picture)).save(file, "PNG")
-    write_atomically(path, [file.getvalue()])
 
 
 def main():

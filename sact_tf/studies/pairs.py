@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 
+# A p below it is called a difference.
+SIGNIFICANT = 0.05
+
 
 def mcnemar(scores, others):
     """p of McNemar's exact test (McNemar 1947): could each image that the two disagree on have gone either way?
@@ -59,6 +62,22 @@ def compare(draws, others):
         "difference_standard_error": standard_error(differences),
         "p": of_several_draws([mcnemar(*pair) for pair in zip(draws, others, strict=True)]),
     }
+
+
+def points(compared):
+    """The difference that `compare` found as text, in points, with its standard error."""
+    return f"{100 * compared['difference']:+.2f} ± {100 * compared['difference_standard_error']:.2f}"
+
+
+def p_text(value):
+    """A p as text, such as ".012"; "< .001" below that."""
+    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
+
+
+def p_equation(value):
+    """A p as text of a sentence, such as "p = .012", or "p < .001"."""
+    text = p_text(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def standard_error(values):

@@ -3,8 +3,6 @@
 from sact_tf.studies import pairs
 from sact_tf.studies.lesion_resnet.measuring import ABOVE, BELOW, FINE_TUNED, MATCHED, OWN, PLAIN, WHOLE
 
-# Below it a difference is called one.
-SIGNIFICANT = 0.05
 # Share of the plain network's FLOPs above which there is hardly anything to place.
 NOTHING_SAVED = 0.99
 _NETWORKS = {"act": "ACT", "act_early_stopping": "ACT", "sact": "SACT"}
@@ -67,16 +65,11 @@ def table(rows, score):
         match = f", {row['match']}" if row["match"] in (BELOW, ABOVE) else ""
         off = f" ({row['match_error']:+.1%} in a block)" if row["match"] == MATCHED and number else ""
         spread = f"{100 * row['spread']:.2f} ({row['draws']})" if row["draws"] > 1 else "-"
-        difference, p = (points(row), _p(row["p"])) if number else ("-", "-")
+        difference, p = (pairs.points(row), pairs.p_text(row["p"])) if number else ("-", "-")
         yield (
             f"| {row['kind']}{match} | {row['weights']} | {row['flops'] / 1e6:.2f}{off} "
             f"| {row['score']:.2%} ± {100 * row['standard_error']:.2f} | {spread} | {difference} | {p} |"
         )
-
-
-def points(row):
-    """The difference to the adaptive network as text, in points, with its standard error."""
-    return f"{100 * row['difference']:+.2f} ± {100 * row['difference_standard_error']:.2f}"
 
 
 def paragraph(rows, adaptive, score, left_out=()):
@@ -122,8 +115,8 @@ def _score(row):
 
 def _moved(row, words, name):
     worth = -row["difference"]
-    begin = f"The same network {words} has {row['score']:.1%} ({_equation(row)}):"
-    if row["p"] >= SIGNIFICANT:
+    begin = f"The same network {words} has {row['score']:.1%} ({pairs.p_equation(row['p'])}):"
+    if row["p"] >= pairs.SIGNIFICANT:
         return f"{begin} these images do not show that {_WORTH[name]} is worth anything against it."
     if worth < 0:
         return f"{begin} there it does better, by {-100 * worth:.1f} points."
@@ -131,17 +124,9 @@ def _moved(row, words, name):
 
 
 def _best(row, words):
-    begin = f"Of the plain network {words} the best is {row['kind']} with {row['score']:.1%} ({_equation(row)}):"
-    if row["p"] >= SIGNIFICANT:
+    found = f"{row['kind']} with {row['score']:.1%} ({pairs.p_equation(row['p'])})"
+    begin = f"Of the plain network {words} the best is {found}:"
+    if row["p"] >= pairs.SIGNIFICANT:
         return f"{begin} no difference to the adaptive one that these images show."
     more = "more" if row["difference"] > 0 else "less"
     return f"{begin} {100 * abs(row['difference']):.1f} points {more} than the adaptive one."
-
-
-def _equation(row):
-    text = _p(row["p"])
-    return f"p {text}" if text.startswith("<") else f"p = {text}"
-
-
-def _p(value):
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")

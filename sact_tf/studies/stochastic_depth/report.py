@@ -3,9 +3,6 @@
 from sact_tf.progress import duration
 from sact_tf.studies import pairs
 
-# Below it a difference is called one.
-SIGNIFICANT = 0.05
-
 
 def rows_of(planned, scores, times):
     """Rows of the table, one for each depth and probability, all seeds together.
@@ -60,8 +57,8 @@ def table(rows, score):
     for row in rows:
         constant = row["survival"] == 1
         spread = f"{100 * row['spread']:.2f} ({row['seeds']})" if row["seeds"] > 1 else "-"
-        difference = "-" if constant else _points(row)
-        p = "-" if constant else _p(row["p"])
+        difference = "-" if constant else pairs.points(row)
+        p = "-" if constant else pairs.p_text(row["p"])
         saved = "-" if constant else _signed_duration(row["saved_seconds"])
         yield (
             f"| {row['model']} ({row['units']}) | {row['survival']:g} | {row['error']:.2%} ± "
@@ -87,10 +84,10 @@ def paragraph(rows, images):
 
 
 def _verdict(row):
-    p = f"{_points(row)} points, p {_p(row['p'])}" if row["p"] < 0.001 else f"{_points(row)} points, p = {_p(row['p'])}"
-    if row["p"] >= SIGNIFICANT:
-        return f"these images show no difference ({p})"
-    return f"{'more' if row['difference'] > 0 else 'fewer'} errors ({p})"
+    found = f"{pairs.points(row)} points, {pairs.p_equation(row['p'])}"
+    if row["p"] >= pairs.SIGNIFICANT:
+        return f"these images show no difference ({found})"
+    return f"{'more' if row['difference'] > 0 else 'fewer'} errors ({found})"
 
 
 def _time(row):
@@ -100,14 +97,6 @@ def _time(row):
         f"A step takes {change} time, where the units that ran are {row['flops']:.0%} of the FLOPs; over "
         f"{row['steps']} steps that is {saved}."
     )
-
-
-def _points(row):
-    return f"{100 * row['difference']:+.2f} ± {100 * row['difference_standard_error']:.2f}"
-
-
-def _p(value):
-    return "< .001" if value < 0.001 else f"{value:.3f}".removeprefix("0")
 
 
 def _signed_duration(seconds):
