@@ -45,13 +45,7 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
             named twice.
     """
     trained = [configs.read_config(directory) for directory in checkpoint_dirs]
-    for directory, config in zip(checkpoint_dirs, trained, strict=True):
-        runs.check_data(config, directory)
-        # Before anything is evaluated: a run that has just begun has none yet.
-        checkpoints.checkpoint_prefix(directory)
-    _check_scores(checkpoint_dirs, trained)
-    _check_once("checkpoint_dirs", checkpoint_dirs, [os.path.realpath(directory) for directory in checkpoint_dirs])
-    _check_once("image_sizes", image_sizes or [], image_sizes or [])
+    _check(checkpoint_dirs, trained, image_sizes or [])
     if not image_sizes:
         image_sizes = [round(trained[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
     for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
@@ -64,17 +58,7 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
         for size in image_sizes:
             log(f"== {directory} at {size} x {size}")
             metrics = runs.evaluate_once(config, directory, _stored(run_dir, number, size), num_examples, size, log)
-            rows.append(
-                {
-                    "run": directory,
-                    "model_type": config.model.model_type,
-                    "trained_size": config.image_size,
-                    "image_size": size,
-                    "flops": metrics[runs.FLOPS],
-                    "units": " ".join(f"{mean:.2f}" for mean in _units(metrics)),
-                    **runs.score(config.dataset, metrics),
-                }
-            )
+            rows.append(_row(directory, config, size, metrics))
             if collapsed(config.model.units, _units(metrics)):
                 log(
                     f"At {size} x {size} the network hardly ever runs more than the first unit of a block, and so "
@@ -82,18 +66,47 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
                 )
             runs.write_table(f"{path}.csv", rows)
             runs.save_figure(charts.resolution(rows, list(rows[0])[-1]), path)
-    name = list(rows[0])[-1]
-    log(f"| run | image size | FLOPs, millions | units of each block | {name} |")
-    log("|---|---|---|---|---|")
-    for row in rows:
-        units = row["units"] or "all"
-        log(f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {units} | {row[name]:.2%} |")
+    for line in _table(rows):
+        log(line)
     log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
     return rows
 
 
+def _row(directory, config, size, metrics):
+    return {
+        "run": directory,
+        "model_type": config.model.model_type,
+        "trained_size": config.image_size,
+        "image_size": size,
+        "flops": metrics[runs.FLOPS],
+        "units": " ".join(f"{mean:.2f}" for mean in _units(metrics)),
+        **runs.score(config.dataset, metrics),
+    }
+
+
+def _table(rows):
+    """Lines of a Markdown table."""
+    name = list(rows[0])[-1]
+    yield f"| run | image size | FLOPs, millions | units of each block | {name} |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        units = row["units"] or "all"
+        yield f"| {row['run']} | {row['image_size']} | {row['flops'] / 1e6:.1f} | {units} | {row[name]:.2%} |"
+
+
 def _stored(run_dir, number, size):
     return os.path.join(run_dir, f"{number}_{size}.json")
+
+
+def _check(checkpoint_dirs, trained, image_sizes):
+    """Raises unless each run has its data and a checkpoint, all have one score, and nothing is named twice."""
+    for directory, config in zip(checkpoint_dirs, trained, strict=True):
+        runs.check_data(config, directory)
+        # A run that has just begun has none yet.
+        checkpoints.checkpoint_prefix(directory)
+    _check_scores(checkpoint_dirs, trained)
+    _check_once("checkpoint_dirs", checkpoint_dirs, [os.path.realpath(directory) for directory in checkpoint_dirs])
+    _check_once("image_sizes", image_sizes, image_sizes)
 
 
 def _check_scores(checkpoint_dirs, trained):
@@ -161,11 +174,11 @@ def main():
     """Flags to one call."""
     if not FLAGS.checkpoint_dirs:
         raise ValueError("--checkpoint_dirs is needed: directories of trained runs, separated by commas.")
-    sizes = [command_line_size(text) for text in FLAGS.image_sizes]
+    sizes = [_size_of(text) for text in FLAGS.image_sizes]
     run(FLAGS.checkpoint_dirs, sizes, FLAGS.run_dir, FLAGS.num_examples)
 
 
-def command_line_size(text):
+def _size_of(text):
     """An image size in pixels from a flag's text."""
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"--image_sizes takes positive integers separated by commas. Received: {text!r}")
