@@ -156,7 +156,7 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
 
         Args:
             optimizer: Keras optimizer, or its name.
-            loss: `None`, as well as `loss_weights`.
+            loss, loss_weights: `None`.
             metrics: list of metrics of labels and logits, or a dict of such lists for "logits" and "predictions".
             weighted_metrics: the same, weighted as the samples are.
             **kwargs: other arguments of `keras.Model.compile`.

@@ -178,14 +178,14 @@ class Session:
         return {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT, *closes)}
 
     def _check_finite(self):
-        """Names the first step whose loss was not a number; called before anything is reported or saved."""
+        """Raises TrainingDiverged for the first step whose loss was no number, before anything is reported or saved."""
         for step, loss in self.unchecked:
             if not tf.math.is_finite(loss):
                 raise self._diverged(f"The loss became {float(loss)} in step {step}.")
         self.unchecked.clear()
 
     def _check_weights(self, step):
-        """Before a save: the loss of a step is computed before its weights, and says nothing of them."""
+        """Raises TrainingDiverged, before a save: the loss of a step is that of the weights before it."""
         for variable in self.trainer.model.variables:
             value = tf.convert_to_tensor(variable.value)
             # Integers are the states of seed generators.

@@ -59,7 +59,7 @@ def each_unit(units):
     """A lesion for each unit, which is deleted alone, in the order in which they run.
 
     Args:
-        units: dict from names of blocks to how many units they have; as in the functions below.
+        units: dict from names of blocks to how many units they have.
     """
     return [
         Lesion("delete", 1, 0, {name: (number,)}) for name, count in units.items() for number in range(1, count + 1)
@@ -70,6 +70,7 @@ def random_units(units, counts, draws, seed):
     """Lesions in which so many units of the whole network are deleted, drawn at random.
 
     Args:
+        units: dict from names of blocks to how many units they have.
         counts: ints, units that go.
         draws: int, lesions for each of them.
         seed: int.
@@ -85,6 +86,7 @@ def random_orders(units, groups, swaps, draws, seed):
     """Lesions in which pairs of units have changed places, so many different ones, one after the other.
 
     Args:
+        units: dict from names of blocks to how many units they have.
         groups: what `exchangeable` returns.
         swaps: ints, pairs that change places, at most as many as `pairs_of` returns.
         draws: int, lesions for each of them.

@@ -53,7 +53,9 @@ class Session:
         network: `LesionedNetwork`.
         record: `Record`.
         lesions: list of `Lesion`s, without that of the whole network, which is measured first.
-        paths: list of `(length, draw)`, whose gradients are measured; `seed` and `images` are as in `gradient`.
+        paths: list of `(length, draw)`, whose gradients are measured.
+        seed: int, of the paths and the images that are drawn; see `gradient`.
+        images: int, of the batch that a gradient is measured on.
     """
 
     def __init__(self, label, network, record, lesions, paths, seed, images):
