@@ -74,7 +74,7 @@ def random_probabilities(units, seed, shape=(3, 5, 4)):
 
 
 @pytest.mark.parametrize("case", WORKED_CASES.values(), ids=WORKED_CASES)
-def test_worked_case(case):
+def test_cases_worked_out_by_hand_come_out_so(case):
     epsilon, probabilities, num_units, ponder_cost, distribution = case
     halted = halting.run(probabilities, epsilon=epsilon)
     assert halted.num_units == num_units

@@ -220,7 +220,7 @@ def test_one_trace_serves_every_size(prepared):
 
 
 @GRAPHS
-def test_saved_model(prepared, tmp_path):
+def test_a_saved_model_computes_the_same(prepared, tmp_path):
     module = tf.Module()
     module.state = [variable.value for variable in prepared.model.variables]
     module.serve = prepared.traced
@@ -230,7 +230,7 @@ def test_saved_model(prepared, tmp_path):
 
 
 @GRAPHS
-def test_engine(prepared):
+def test_the_engine_computes_the_same_of_any_size_or_says_that_there_are_no_blocks(prepared):
     if not any(isinstance(layer, AdaptiveBlock) for layer in (prepared.layer, *prepared.model._flatten_layers())):
         with pytest.raises(ValueError, match="The engine speeds up AdaptiveBlocks"):
             sact_tf.sparse.compile(prepared.model)
