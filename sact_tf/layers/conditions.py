@@ -32,7 +32,7 @@ def run_if(condition, execute, skip, differentiated=True, layers=()):
     def skip_apart():
         return skip(), [ops.zeros((), dtype) for dtype in dtypes], [scope.state_mapping[key] for key in changed]
 
-    execute_apart = _as_one_node(execute_apart) if differentiated else execute_apart
+    execute_apart = as_one_node(execute_apart) if differentiated else execute_apart
     result, losses, values = ops.cond(condition, execute_apart, skip_apart)
     if changed:
         scope.state_mapping.update(zip(changed, values, strict=True))
@@ -70,13 +70,15 @@ def _run_apart(execute, layers, scope):
     return result, losses, {key: after[key] for key in before if after[key] is not before[key]}
 
 
-def _as_one_node(function):
+def as_one_node(function):
     """The same function, whose operations, and those of its gradient, stay out of the graph around it.
 
-    In a graph that needs much memory TensorFlow sums three tensors or more in a temporary variable (Grappler's memory
-    optimizer, which no public function turns off). If that happens in the gradient of a branch, the variable is made
-    whether or not the branch is taken, and destroyed only if it is; in the next step there are two of a name:
-    `AlreadyExistsError: ... AddN_3/tmp_var`. In a function that is called, both happen or neither.
+    For branches of a condition, both of which TensorFlow puts into that graph: one that is seldom taken is told so
+    once, not by each of its operations. And in a graph that needs much memory TensorFlow sums three tensors or more in
+    a temporary variable (Grappler's memory optimizer, which no public function turns off). If that happens in the
+    gradient of a branch, the variable is made whether or not the branch is taken, and destroyed only if it is; in the
+    next step there are two of a name: `AlreadyExistsError: ... AddN_3/tmp_var`. In a function that is called, both
+    happen or neither.
     """
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 

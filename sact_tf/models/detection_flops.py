@@ -9,7 +9,7 @@ from sact_tf.models.extractor import HEAD_BLOCK, STRIDE, map_size
 def of_region_proposals(model, outputs):
     """Those of the convolutions that find proposals, at the positions of each picture: int64 `(batch,)`."""
     layers = (model.proposal_conv, model.proposal_scores, model.proposal_codes)
-    return area(map_size(outputs["image_size"], STRIDE)) * sum(_cost_of(layer) for layer in layers)
+    return area(map_size(outputs["image_size"], STRIDE)) * sum(cost_of(layer) for layer in layers)
 
 
 def of_head(model, proposals, num_units=None):
@@ -24,9 +24,10 @@ def of_head(model, proposals, num_units=None):
     side = model.crop_positions
     costs = BlockCosts.of(model.backbone.blocks[HEAD_BLOCK])
     each = tf.reshape(costs.count(tf.constant([side, side]), tf.size(proposals.valid), num_units), shape)
-    each += sum(_cost_of(layer) for layer in (model.class_dense, model.box_dense))
+    each += sum(cost_of(layer) for layer in (model.class_dense, model.box_dense))
     return tf.reduce_sum(tf.where(proposals.valid, each, tf.zeros((), tf.int64)), axis=1)
 
 
-def _cost_of(layer):
+def cost_of(layer):
+    """FLOPs of a built layer with a kernel at one position."""
     return cost(tuple(layer.kernel.shape))

@@ -2,20 +2,22 @@
 
 import tensorflow as tf
 
+from sact_tf.detection.anchors import STRIDE
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.models.finite import blank_unless_finite
 
 # Blocks of an `ImageNetBackbone` that look at the whole picture, and the one that looks at each proposal.
 EXTRACTOR_BLOCKS = ("block1", "block2", "block3")
 HEAD_BLOCK = "block4"
-# Of block 3, the last one; images are padded to multiples of it, so that what is a border alone is one in a batch.
-STRIDE = 16
-# The others follow from it: conv1, the pooling after it, and the block before which a map has this stride.
+# Of conv1, and of the pooling after it; block 3, the last one of the extractor, has `STRIDE`.
 _CONV1_STRIDE, _STEM_STRIDE = 2, 4
 
 
 def pad_to_stride(images):
-    """Images `(batch, height, width, 3)`, below and to the right zeros up to multiples of `STRIDE`."""
+    """Images `(batch, height, width, 3)`, below and to the right zeros up to multiples of `STRIDE`.
+
+    So what is a border of a picture alone is one in a batch.
+    """
     height, width = (
         static if static is not None else dynamic
         for static, dynamic in zip(images.shape[1:3], tf.unstack(tf.shape(images)[1:3]), strict=True)

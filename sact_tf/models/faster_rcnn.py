@@ -22,7 +22,6 @@ from sact_tf.models.finite import nan_unless
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
 from sact_tf.models.predicting import PredictsWithoutFeatures
 
-NUM_PROPOSALS = 300
 # For each of `base_channels`: 512 of the standard network's 64.
 PROPOSAL_FILTERS = 8
 
@@ -75,7 +74,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCh
         crop_max_pool=False,
         freeze_batch_norm=False,
         weight_decay=WEIGHT_DECAY,
-        num_proposals=NUM_PROPOSALS,
+        num_proposals=proposals.MAX_PROPOSALS,
         head_samples=PROPOSALS_SAMPLED,
         crop_size=crops.CROP_SIZE,
         **kwargs,

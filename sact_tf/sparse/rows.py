@@ -33,9 +33,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from sact_tf.layers.conditions import as_one_node
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import TAPS
-from sact_tf.sparse.tensors import apart, length
+from sact_tf.sparse.tensors import length
 
 # Row 0 of every gathered table: what a convolution reads outside of the image.
 _NOTHING = 1
@@ -216,7 +217,7 @@ def in_parts(function, rows, between, results):
         return parts.concat()
 
     # Small maps have one part: not even what a loop is made of is to be passed by there.
-    return tf.cond(count >= most, apart(all_parts), lambda: function(rows))
+    return tf.cond(count >= most, as_one_node(all_parts), lambda: function(rows))
 
 
 def _behind_nothing(rows):

@@ -77,14 +77,6 @@ def length(values):
     return tf.unstack(tf.shape(values))[0]
 
 
-def apart(function):
-    """A branch of `tf.cond` that is rarely taken, as one operation of the graph where it is not.
-
-    TensorFlow puts both branches into the graph, and each operation of the one that is not taken is told so.
-    """
-    return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
-
-
 def leaky_relu(features):
     """Leaky ReLU with the CIFAR network's slope."""
     return tf.nn.leaky_relu(features, LEAKY_RELU_SLOPE)

@@ -16,7 +16,7 @@ COLOURS = {
 # By whose weights they are, how points are drawn.
 MARKERS = {"plain": ("o", "white"), "fine-tuned": ("o", None), "adaptive": ("D", None)}
 _WORDS = {"plain": "plain weights", "fine-tuned": "plain weights, fine-tuned", "adaptive": "adaptive weights"}
-_NETWORKS = {"act": "ACT", "act_early_stopping": "ACT", "sact": "SACT"}
+NETWORKS = {"act": "ACT", "act_early_stopping": "ACT", "sact": "SACT"}
 
 
 @plain_text
@@ -97,7 +97,7 @@ def _band(axes, row):
 def _legend(adaptive, rows):
     from matplotlib.lines import Line2D
 
-    yield Line2D([], [], color="tab:blue", marker="*", markersize=12, linestyle="", label=_NETWORKS[adaptive["kind"]])
+    yield Line2D([], [], color="tab:blue", marker="*", markersize=12, linestyle="", label=NETWORKS[adaptive["kind"]])
     for weights, (marker, face) in MARKERS.items():
         if any(row["weights"] == weights for row in rows):
             style = {"color": "black", "markerfacecolor": face or "black", "linestyle": ""}

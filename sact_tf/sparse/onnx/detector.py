@@ -2,8 +2,9 @@
 
 from sact_tf.config import DETECTOR_PARTS
 from sact_tf.detection import answers
-from sact_tf.flops.costs import BlockCosts, cost
+from sact_tf.flops.costs import BlockCosts
 from sact_tf.models import FasterRCNN
+from sact_tf.models.detection_flops import cost_of
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE
 from sact_tf.sparse.folding import Normalization
 from sact_tf.sparse.onnx import boxes, flops, maps
@@ -124,7 +125,7 @@ class _DetectorWriter(Writer):
         limits = graph.op("Unsqueeze", limits, graph.ints([1]))
         proposals = write_proposals(graph, model, features, picture, limits)
         layers = (model.proposal_conv, model.proposal_scores, model.proposal_codes)
-        regions = graph.op("Mul", picture.area(graph), graph.ints(sum(map(_cost_of, layers))))
+        regions = graph.op("Mul", picture.area(graph), graph.ints(sum(map(cost_of, layers))))
         # Image and number of each proposal, (proposals, 2).
         chosen = graph.op("Transpose", graph.op("NonZero", proposals.found), perm=[1, 0])
         objects, scores, spent = self._head(features, proposals, chosen, pixels, limits)
@@ -147,7 +148,7 @@ class _DetectorWriter(Writer):
         outcome = write_block(graph, crops, describe_known(block), self.engine)
         after, dense = outcome["features"], (model.class_dense, model.box_dense)
         spent = flops.count_block(graph, BlockCosts.of(block), crops.size, after.size, outcome.get("num_units"))
-        spent = graph.op("Add", spent, graph.ints(sum(map(_cost_of, dense))))
+        spent = graph.op("Add", spent, graph.ints(sum(map(cost_of, dense))))
         pooled = self._pooled(after)
         logits, codes = (_dense(graph, pooled, layer) for layer in dense)
         classes = model.num_classes
@@ -197,7 +198,3 @@ class _DetectorWriter(Writer):
 def _dense(graph, rows, layer):
     kernel, bias = (value.numpy().astype("float64") for value in (layer.kernel, layer.bias))
     return maps.product(graph, rows, kernel, bias)
-
-
-def _cost_of(layer):
-    return cost(tuple(layer.kernel.shape))

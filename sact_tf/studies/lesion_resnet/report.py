@@ -2,10 +2,10 @@
 
 from sact_tf.studies import pairs
 from sact_tf.studies.lesion_resnet.measuring import ABOVE, BELOW, FINE_TUNED, MATCHED, OWN, PLAIN, WHOLE
+from sact_tf.visualize.lesion_resnet_chart import NETWORKS
 
 # Share of the plain network's FLOPs above which there is hardly anything to place.
 NOTHING_SAVED = 0.99
-_NETWORKS = {"act": "ACT", "act_early_stopping": "ACT", "sact": "SACT"}
 _WORTH = {"SACT": "where SACT computes", "ACT": "for which images ACT computes more"}
 _MOVED = {
     "shuffled_maps": "with the {maps} of other images",
@@ -82,7 +82,7 @@ def paragraph(rows, adaptive, score, left_out=()):
         left_out: kinds that the adaptive network has no maps for.
     """
     first, *others = rows
-    name = _NETWORKS[first["kind"]]
+    name = NETWORKS[first["kind"]]
     matched = {(row["kind"], row["weights"]): row for row in others if row["match"] == MATCHED}
     share = 1 - adaptive["matched_flops"] / adaptive["flops"]
     sentences = [
