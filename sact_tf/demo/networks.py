@@ -78,9 +78,9 @@ class Networks:
             self._functions[name] = self._prepare(model, engine)
 
     def inputs_of(self, image, original_size):
-        """What the forms of the network take of a photograph; arguments as of `finding.inputs_of`."""
+        """What the forms of the network take of a photograph; arguments as of `finding.inputs_of_photograph`."""
         if self.is_detector:
-            return finding.inputs_of(image, original_size, self._dataset)
+            return finding.inputs_of_photograph(image, original_size, self._dataset)
         return prepare(image, self._dataset)[None]
 
     def _prepare(self, model, engine):

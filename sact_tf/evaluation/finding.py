@@ -58,7 +58,7 @@ def predictor(model, engine):
     return tf.function(predict, input_signature=[_SIGNATURE], autograph=False)
 
 
-def inputs_of(image, original_size, dataset):
+def inputs_of_photograph(image, original_size, dataset):
     """What `predictor`'s function takes of one photograph: padded, so that each position of a map is as many pixels.
 
     Args:
@@ -81,13 +81,13 @@ def find(model, predict, image, original_size, dataset):
     Args:
         model: `FasterRCNN`.
         predict: function of `predictor`.
-        image, original_size, dataset: as of `inputs_of`.
+        image, original_size, dataset: as of `inputs_of_photograph`.
 
     Returns:
         `Found`.
     """
     height, width = image.shape[:2]
-    inputs = inputs_of(image, original_size, dataset)
+    inputs = inputs_of_photograph(image, original_size, dataset)
     outputs = predict(inputs)
     count = int(outputs["num_detections"][0])
     ponder_map = None

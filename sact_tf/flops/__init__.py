@@ -16,7 +16,7 @@ from keras import ops, tree
 
 from sact_tf.flops.costs import BlockCosts, Convolution, check_num_units, cost
 from sact_tf.flops.layers import BlockFlops, ModelFlops
-from sact_tf.flops.placing import blocks_of, follows_its_backbone, image_size_of, input_sizes, num_units_of
+from sact_tf.flops.placing import built_blocks_of, follows_its_backbone, image_size_of, input_sizes, num_units_of
 from sact_tf.flops.stems import stem_of
 from sact_tf.layers.checks import check_fits, check_kept
 
@@ -180,7 +180,7 @@ def _of_ours(model, outputs, image_size):
 
 def _of_others(model, outputs, image_size, kept):
     """The same for any other Keras model that has blocks."""
-    blocks = blocks_of(model)
+    blocks = built_blocks_of(model)
     num_units = num_units_of(model, blocks, outputs)
     sizes = input_sizes(model, blocks, image_size_of(model, outputs, image_size), kept)
     needed = {f"{name}/num_units": value for name, value in num_units.items() if value is not None}

@@ -26,7 +26,7 @@ def follows_its_backbone(model):
     return all(id(block) in known for block in find_blocks(model))
 
 
-def blocks_of(model):
+def built_blocks_of(model):
     """Dict from names to the built `AdaptiveBlock`s of a model, at every depth.
 
     Raises:
