@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-from sact_tf.config.checks import check_choice
 from sact_tf.layers.conditions import require
-from sact_tf.models.imagenet_resnet import ImageNetBackbone
 
 _CALLED_ON = (
     "A detector is called on {'images': (batch, height, width, 3), 'image_size': (batch, 2)}, with 'original_size' "
@@ -159,28 +157,6 @@ def _refuse_wrong_values(boxes, classes, num_classes, image_size):
     checks = [tf.debugging.Assert(*check, summarize=50) for check in zip(right, received, strict=True)]
     with tf.control_dependencies([check for check in checks if check is not None]):
         return tf.identity(boxes), tf.reduce_all(right)
-
-
-def check_crops(backbone, crop_max_pool, crop_size):
-    """Raises ValueError for crops without halves, or halved twice, by pooling and the last block, or not at all.
-
-    And for what is no `ImageNetBackbone`, whose last block that is.
-    """
-    if not isinstance(backbone, ImageNetBackbone):
-        raise ValueError(
-            "`backbone` must be an ImageNetBackbone, such as `model.backbone` of sact_tf.imagenet_resnet(...); "
-            f"sact_tf.faster_rcnn(...) makes one of its own. Received: backbone={backbone!r}"
-        )
-    if not isinstance(crop_size, int) or crop_size < 2 or crop_size % 2:
-        raise ValueError(f"`crop_size` must be an even int of at least 2. Received: crop_size={crop_size!r}")
-    check_choice("crop_max_pool", crop_max_pool, (False, True))
-    wanted = 1 if crop_max_pool else 2
-    if backbone.last_stride != wanted:
-        raise ValueError(
-            f"With crop_max_pool={crop_max_pool} the last block must have stride {wanted}: crops are halved once, by "
-            f"pooling or by that block. Make the backbone with last_stride={wanted}, as `sact_tf.faster_rcnn` does. "
-            f"Received: last_stride={backbone.last_stride}"
-        )
 
 
 def in_original_pixels(boxes, inputs):

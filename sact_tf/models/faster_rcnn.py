@@ -15,8 +15,8 @@ from sact_tf.layers.parts import normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
 from sact_tf.models.detection_fit import FitsBoxes
-from sact_tf.models.detection_inputs import check_crops, check_inputs, in_original_pixels
-from sact_tf.models.detection_parts import dense, freeze_norms, proposal_convolution
+from sact_tf.models.detection_inputs import check_inputs, in_original_pixels
+from sact_tf.models.detection_parts import check_crops, dense, freeze_norms, proposal_convolution
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
 from sact_tf.models.finite import nan_unless
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from sact_tf import visualize
 from sact_tf.data import class_names, pipeline
-from sact_tf.data.boxes import longest_side
+from sact_tf.data.boxes import longest_side, rescale
 from sact_tf.detection.anchors import SCALES, grid_anchors
 from sact_tf.detection.geometry import inside
 from sact_tf.models.extractor import STRIDE
@@ -212,8 +212,7 @@ def write_pictures(model, batch, outputs):
     if "scores" not in outputs:
         return
     images = (batch["image"] + 1.0) / 2.0
-    ratio = tf.cast(batch["image_size"], tf.float32) / tf.cast(batch["original_size"], tf.float32)
-    found = outputs["boxes"] * tf.concat([ratio, ratio], axis=-1)[:, None]
+    found = rescale(outputs["boxes"], batch["original_size"], batch["image_size"])
     found = tf.where((outputs["scores"] > 0.5)[..., None], found, 0.0)
     size = tf.cast(tf.tile(tf.shape(images)[1:3], [2]), tf.float32)
     images = tf.image.draw_bounding_boxes(images, batch["boxes"] / size, [[0.0, 1.0, 0.0]])
