@@ -21,7 +21,7 @@ from sact_tf.data.whole_files import write_atomically
 from sact_tf.detection import scoring
 from sact_tf.evaluation import inference
 from sact_tf.evaluation.finding import find, predictor
-from sact_tf.progress import print_line
+from sact_tf.progress import counted, print_line
 from sact_tf.tasks import labels_of_the_run, task_of
 from sact_tf.visualize.detections import detection_figure
 
@@ -70,7 +70,7 @@ def detect(config, log=print_line):
     done, skipped = photographs.draw_each(names, draw, log)
     if done:  # else the next start would be asked whether it may replace boxes of nothing
         _write_boxes(config.output_dir, [box for boxes in done.values() for box in boxes])
-        log(f"Boxes of {len(done)} photographs: {os.path.join(config.output_dir, BOXES_FILE)}")
+        log(f"Boxes of {counted(len(done), 'photograph')}: {os.path.join(config.output_dir, BOXES_FILE)}")
     return done, skipped
 
 

@@ -24,7 +24,7 @@ from sact_tf.command_line.photographs import (
 )
 from sact_tf.data.photographs import prepare, read_photograph
 from sact_tf.evaluation import inference
-from sact_tf.progress import print_line
+from sact_tf.progress import counted, print_line
 
 # All photographs on sheets, of which this is the number.
 SHEET = "sheet_{}.png"
@@ -93,7 +93,7 @@ def write_maps(config, log=print_line):
         return figures, f"{size}: {costs}; {_summary(computed)}"
 
     done, skipped = draw_each(names, draw, log)
-    log(f"Maps of {len(done)} photographs: {config.output_dir}")
+    log(f"Maps of {counted(len(done), 'photograph')}: {config.output_dir}")
     _write_sheets(config, shown, log)
     return done, skipped
 

@@ -52,6 +52,11 @@ def reason_of(message):
     return re.sub(r"\{\{.*?\}\}|\[Op:.*|\s+", " ", message, flags=re.DOTALL).strip(" .")
 
 
+def counted(number, noun):
+    """A number of things as text: "1 step", "2 steps"; the noun is one whose plural ends in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Timer:
     """Says whether some seconds have passed since it last did."""
 

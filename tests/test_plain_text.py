@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sact_tf import visualize
-from sact_tf.progress import one_line, print_line, printable
+from sact_tf.progress import counted, one_line, print_line, printable
 from sact_tf.visualize import charts
 from sact_tf.visualize.plain_text import label_of
 
@@ -20,6 +20,10 @@ NAMES = {
     "no glyphs": "日本 \U0001f431.jpg",
     "empty": "",
 }
+
+
+def test_one_thing_is_told_in_the_singular():
+    assert [counted(number, "step") for number in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
 
 
 @pytest.mark.parametrize("kind", ["formula", "command", "not UTF-8"])

@@ -87,7 +87,7 @@ def drawn(work, tmp_path_factory):
 
 def test_pictures_are_of_the_size_of_the_photograph_and_show_the_maps(work, drawn):
     (done, skipped), directory, lines = drawn
-    assert skipped == [] and lines[-1] == f"Maps of 1 photographs: {directory}"
+    assert skipped == [] and lines[-1] == f"Maps of 1 photograph: {directory}"
     ((path, (minimum, mean, maximum, flops)),) = done.items()
     image = np.asarray(Image.open(path))
     pictures = {suffix: np.asarray(Image.open(directory / f"cat_{suffix}.png")) for suffix in SUFFIXES}

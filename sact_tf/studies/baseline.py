@@ -69,7 +69,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     # All of its few units run in each step.
     recipe = dataclasses.replace(recipe, train_effective=None, depth_rule=None)
     plain = dataclasses.replace(recipe, model=model, max_number_of_steps=trained if steps is None else steps)
-    log(f"== Training {depth}: {plain.max_number_of_steps} steps of {plain.batch_size} images")
+    log(f"== Training {depth}: {runs.length_of(plain)}")
     directory = os.path.join(run_dir, f"vanilla_{depth}")
     runs.check([(directory, plain)], num_examples)
     rows = [_row(adaptive, metrics), _row(plain, runs.train_and_evaluate(plain, directory, num_examples, log))]

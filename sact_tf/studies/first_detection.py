@@ -61,7 +61,7 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=p
     runs.check(planned, num_examples)
     rows = []
     for directory, config in planned:
-        log(f"== {directory}: {config.max_number_of_steps} steps of {config.batch_size} images")
+        log(f"== {directory}: {runs.length_of(config)}")
         metrics = runs.train_and_evaluate(config, directory, num_examples, log)
         rows.append(_row(os.path.basename(directory), config, metrics))
         runs.write_table(os.path.join(run_dir, "first_detection.csv"), rows)

@@ -50,7 +50,7 @@ def run(run_dir, vanilla=VANILLA, sact=SACT, tau=None, num_examples=None, log=pr
     runs.check(planned, num_examples)
     for directory, config in planned:
         model_type = config.model.model_type
-        log(f"== Training {model_type}: {config.max_number_of_steps} steps of {config.batch_size} images, {directory}")
+        log(f"== Training {model_type}: {runs.length_of(config)}, {directory}")
         seconds = runs.train(config, directory, log)
         evaluated = runs.evaluation_of(config, directory, num_examples)
         results[model_type] = evaluation.evaluate(evaluated, directory, log)

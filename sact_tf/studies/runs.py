@@ -10,8 +10,9 @@ from sact_tf import config as configs
 from sact_tf import evaluation, training
 from sact_tf.checkpoints import checkpoint_prefix
 from sact_tf.data.whole_files import opened
-from sact_tf.progress import print_line
+from sact_tf.progress import counted, print_line
 from sact_tf.studies.store import fingerprint, marks_of_data, read_json
+from sact_tf.studies.words import in_its_words
 from sact_tf.tasks import task_of
 from sact_tf.training.latest import latest
 from sact_tf.training.session import TrainingDiverged
@@ -31,6 +32,11 @@ def score(dataset, metrics):
 def flops_name(dataset):
     """What the FLOPs are called that networks on a data set are compared by."""
     return getattr(task_of(dataset), "FLOPS_NAME", "FLOPs")
+
+
+def length_of(config):
+    """How long a `TrainingConfig` trains, as text: "800 steps of 64 images"."""
+    return f"{counted(config.max_number_of_steps, 'step')} of {counted(config.batch_size, 'image')}"
 
 
 def check_depths(depths, network, name):
@@ -63,7 +69,8 @@ def check(planned, num_examples=None):
     for directory, config in planned:
         evaluation_of(config, directory, num_examples)
         if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)) and latest(directory):
-            configs.check_same(directory, config, "another --run_dir for a new study")
+            with _told():
+                configs.check_same(directory, config, "another --run_dir for a new study")
 
 
 def check_data(config, directory):
@@ -103,7 +110,7 @@ def train(config, directory, log=print_line):
     They stay beside the run, so that a study that is started again tells them too. Arguments as of
     `train_and_evaluate`.
     """
-    with in_a_study(config, directory):
+    with in_a_study(config, directory, log) as log:
         trained = training.train(config, directory, save_interval_secs=60, log=log)
     path = os.path.join(directory, TIME_FILE)
     # Without a loss nothing was left to train.
@@ -115,15 +122,20 @@ def train(config, directory, log=print_line):
 
 
 @contextlib.contextmanager
-def in_a_study(config, directory):
-    """Context in which a run is trained; errors in it name what a study has, and no flags that `train.py` alone has.
+def in_a_study(config, directory, log=print_line):
+    """Context in which a run is trained; what is said in it names what a study has, and no flags that it lacks.
 
     Args:
         config: `TrainingConfig`.
         directory: of the run, below that of the study.
+        log: called with lines of text.
+
+    Yields:
+        What the training calls with its lines.
     """
     try:
-        yield
+        with _told():
+            yield _teller(log)
     except TrainingDiverged as error:
         tau = "" if config.model.model_type == "vanilla" else f" and tau {config.model.tau:g}"
         raise TrainingDiverged(
@@ -131,11 +143,22 @@ def in_a_study(config, directory):
             f"{directory} was trained with a learning rate of {config.learning_rate:g}{tau}: start the study anew with "
             "less, where it has flags for that, and another --run_dir.",
         ) from error
+
+
+@contextlib.contextmanager
+def _told():
+    """Context in which errors of settings and files are told in the study's words."""
+    try:
+        yield
     except (OSError, ValueError) as error:
-        text = str(error).replace("--train_log_dir", "--run_dir")
+        text = in_its_words(str(error))
         if text == str(error):
             raise
         raise (type(error) if isinstance(error, OSError) else ValueError)(text) from error
+
+
+def _teller(log):
+    return lambda text: log(in_its_words(text))
 
 
 def evaluate_once(config, directory, path, num_examples=None, image_size=None, log=print_line):
@@ -158,7 +181,8 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
     if stored.get("evaluation") == asked:
         log(f"Already evaluated: {path}")
         return stored["metrics"]
-    metrics = {name: float(value) for name, value in evaluation.evaluate(evaluated, prefix, log).items()}
+    metrics = evaluation.evaluate(evaluated, prefix, _teller(log))
+    metrics = {name: float(value) for name, value in metrics.items()}
     with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump({"evaluation": asked, "metrics": metrics}, file, indent=2)
     return metrics

@@ -88,7 +88,7 @@ def run(
         log("Plain networks alone: no taus, or no model types, are given.")
     rows, path = [], os.path.join(run_dir, "tradeoff")
     for number, (name, config) in enumerate(planned, 1):
-        log(f"== {number}/{len(planned)} {name}: {config.max_number_of_steps} steps of {config.batch_size} images")
+        log(f"== {number}/{len(planned)} {name}: {runs.length_of(config)}")
         rows.append(_row(name, config, runs.train_and_evaluate(config, os.path.join(run_dir, name), num_examples, log)))
         runs.write_table(f"{path}.csv", rows)
         runs.save_figure(charts.tradeoff(rows, list(rows[0])[-1], runs.flops_name(dataset)), path)

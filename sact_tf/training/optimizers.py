@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from sact_tf.config import check_dataset
+from sact_tf.progress import counted
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
@@ -133,7 +134,7 @@ def schedule_remarks(config, num_examples=None):
         kept = f"falls at {falls} of {len(boundaries)} boundaries" if falls else "is constant"
         remarks.append(
             f"The learning rate {kept}: each lowers it from the step after it on, counted from 0, and the last of the "
-            f"run's {steps} steps (--max_number_of_steps) is {steps - 1}. Too late in "
+            f"run's {counted(steps, 'step')} (--max_number_of_steps) is {steps - 1}. Too late in "
             f"--learning_rate_boundaries={','.join(map(str, boundaries))}: {','.join(map(str, late))}."
         )
     elif schedule == "exponential" and (every := _decay_steps(config, num_examples)) >= steps:
@@ -144,8 +145,8 @@ def schedule_remarks(config, num_examples=None):
     for name, rising in (("warmup_steps", "learning rate"), ("tau_warmup_steps", "tau")):
         if (over := getattr(config, name)) > steps:
             remarks.append(
-                f"The {rising} is still rising when the run ends: --{name}={over}, and the run has {steps} steps "
-                "(--max_number_of_steps)."
+                f"The {rising} is still rising when the run ends: --{name}={over}, and the run has "
+                f"{counted(steps, 'step')} (--max_number_of_steps)."
             )
     return remarks
 

@@ -295,7 +295,10 @@ def test_a_map_without_contrast_is_counted_and_scores_nothing(maps, pictures, mo
             maps.compute(picture)
     assert "no contrast" not in report.collapse(maps, pictures)
     monkeypatch.setattr(maps, "of", lambda picture, figure, height, width: np.full((height, width), 7.3))
-    assert "Of 6 of 6 pictures its map has no contrast" in report.collapse(maps, pictures)
+    assert "Of 6 of 6 pictures its map has no contrast: all positions halt alike" in report.collapse(maps, pictures)
+    # What a network of one unit a block spends, which no other size of the pictures changes.
+    monkeypatch.setattr(maps, "spent", lambda picture: (1.0, {"block_1": 1.0, "block_2": 1.0}))
+    assert report.collapse(maps, pictures).endswith("so nothing ever halts. Take a network of more units.")
     scores = [{"ponder_cost": {"auc_judd": np.nan}, scoring.PRIOR: {"auc_judd": 0.5}}] * 3
     assert report.extremes(report.values_of(scores, "ponder_cost", "auc_judd")) == {}
     assert report.difference(scores, "ponder_cost", scoring.PRIOR) is None

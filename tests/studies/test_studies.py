@@ -17,7 +17,7 @@ from PIL import Image
 
 from sact_tf.checkpoints.names import named_variables
 from sact_tf.config import default_training_config, read_config
-from sact_tf.studies import baseline, first_detection, first_run, lesion_resnet, resolution, runs, tradeoff
+from sact_tf.studies import baseline, first_detection, first_run, lesion_resnet, resolution, runs, tradeoff, words
 from sact_tf.tasks import task_of
 from sact_tf.training import session
 from sact_tf.training.lock import DirectoryInUse, run_lock
@@ -323,6 +323,30 @@ def test_what_goes_wrong_in_a_training_is_told_by_the_flags_of_the_study(tmp_pat
         (tmp_path / f"model.ckpt-1.{ending}").touch()
     with pytest.raises(ValueError, match=r"no config\.json.*Give another --run_dir"):
         runs.train(config, str(tmp_path))
+
+
+def test_a_study_names_settings_by_its_own_flags_and_not_by_those_of_train_py(traded, tmp_path, monkeypatch):
+    config, lines = default_training_config("cluttered_digits", {"model": "1"}), []
+    said = "Raise --tau=0.1 (train.py --tau), --model or --warmup_steps (--max_number_of_steps), --format, --seed."
+
+    def tell(*own):
+        monkeypatch.setattr(words.flags, "FLAGS", own)
+        with runs.in_a_study(config, "run", lines.append) as log:
+            log(said)
+        shutil.copytree(traded[0], tmp_path / own[-1])
+        with pytest.raises(ValueError, match="another configuration") as caught:
+            tradeoff.run(str(tmp_path / own[-1]), ["1"], [], steps=3, batch_size=4, **SMALL)
+        return lines.pop(), str(caught.value).splitlines()[1]
+
+    assert tell("steps", "adaptive_steps", "taus", "vanilla_models", "warmup_steps", "seed") == (
+        "Raise --taus=0.1 (train.py --tau), --vanilla_models or --warmup_steps (--steps or --adaptive_steps), "
+        "--format, --seed.",
+        "  max_number_of_steps (--steps or --adaptive_steps): 2, 3",
+    )
+    assert tell("fine_tune_steps", "kinds") == (
+        "Raise tau=0.1 (train.py --tau), model or warmup_steps (--fine_tune_steps), --format, seed.",
+        "  max_number_of_steps (--fine_tune_steps): 2, 3",
+    )
 
 
 def test_figures_of_a_first_run_stay_until_new_ones_are_there_whole(tmp_path, monkeypatch):

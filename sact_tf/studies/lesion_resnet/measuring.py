@@ -191,8 +191,8 @@ class Measurements:
         )
         directory = os.path.join(self._run_dir, f"{kind}-{digest}")
         rule = self._rule(kind, adaptive.seed)
-        with runs.in_a_study(config, directory):
-            trained = training.train(config, directory, save_interval_secs=60, log=self._log, kept_units=rule)
+        with runs.in_a_study(config, directory, self._log) as log:
+            trained = training.train(config, directory, save_interval_secs=60, log=log, kept_units=rule)
         return trained["checkpoint"], config.moving_average_decay is not None
 
     def _rule(self, kind, seed):

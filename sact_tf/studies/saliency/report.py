@@ -168,10 +168,12 @@ def collapse(network, pictures):
     means = ", ".join(f"{name} {np.mean([each[name] for each in units]):.2f}" for name in units[0])
     text = f"The network spent {np.mean(shares):.1%} of its FLOPs; mean units by block: {means}."
     if flat:
-        text += (
-            f" Of {flat} of {len(pictures)} pictures its map has no contrast: all positions halt alike, as happens on "
-            "pictures of another size than it learned from. Try another --image_size."
-        )
+        text += f" Of {flat} of {len(pictures)} pictures its map has no contrast: "
+        # All that it has, and one unit of each block.
+        if min(shares) == 1 and all(value == 1 for each in units for value in each.values()):
+            return text + "every block has one unit, so nothing ever halts. Take a network of more units."
+        text += "all positions halt alike, as happens on pictures of another size than it learned from. Try another "
+        text += "--image_size."
     return text
 
 

@@ -63,11 +63,10 @@ def run(
     command_line.make_directory(run_dir, "run_dir")
     scores = {}
     for number, one in enumerate(planned, 1):
-        steps = one.config.max_number_of_steps
-        log(f"== {number}/{len(planned)} {one.name}: {steps} steps of {one.config.batch_size} images")
+        log(f"== {number}/{len(planned)} {one.name}: {runs.length_of(one.config)}")
         directory = os.path.join(run_dir, one.name)
-        with runs.in_a_study(one.config, directory):
-            train(one.config, directory, save_interval_secs=60, log=log)
+        with runs.in_a_study(one.config, directory, log) as told:
+            train(one.config, directory, save_interval_secs=60, log=told)
         scores[one.name] = _scores(one, directory, num_examples, log)
     times = _times(planned, run_dir, rounds, steps_a_round, log)
     rows = report.rows_of(planned, scores, times)

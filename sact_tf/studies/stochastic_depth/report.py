@@ -1,6 +1,6 @@
 """Rows, a table and sentences of what stochastic depth did to the error and to the time of a step."""
 
-from sact_tf.progress import duration
+from sact_tf.progress import counted, duration
 from sact_tf.studies import pairs
 
 
@@ -95,7 +95,7 @@ def _time(row):
     saved = f"{duration(abs(row['saved_seconds']))} {'saved' if row['saved_seconds'] > 0 else 'lost'}"
     return (
         f"A step takes {change} time, where the units that ran are {row['flops']:.0%} of the FLOPs; over "
-        f"{row['steps']} steps that is {saved}."
+        f"{counted(row['steps'], 'step')} that is {saved}."
     )
 
 
