@@ -57,34 +57,15 @@ class CifarBackbone(Backbone):
         if stem_stride not in (1, 2, 4):
             raise ValueError(f"`stem_stride` must be 1, 2 or 4. Received: stem_stride={stem_stride!r}")
         stem = [convolution(base_channels, 3, weight_decay, dtype, "conv", padding="same", strides=stem_stride)]
-        ponder_weights = ponder_weight_of_blocks(ponder_weight, [f"block_{index + 1}" for index in range(3)])
+        names = [f"block_{index + 1}" for index in range(3)]
+        ponder_weights = ponder_weight_of_blocks(ponder_weight, names)
         survival = linear_decay(final_survival_probability, units)
+        settings = {"norm_momentum": NORM_MOMENTUM, "norm_epsilon": NORM_EPSILON, "weight_decay": weight_decay}
         blocks = {}
-        for index, count in enumerate(units):
-            layers = [
-                BasicUnit(
-                    base_channels * 2**index,
-                    stride=2 if index > 0 and unit == 0 else 1,
-                    activated_shortcut=index == 0 and unit == 0,
-                    weight_decay=weight_decay,
-                    norm_momentum=NORM_MOMENTUM,
-                    norm_epsilon=NORM_EPSILON,
-                    has_shortcut=shortcuts,
-                    dtype=dtype,
-                    name=f"unit_{unit + 1}",
-                )
-                for unit in range(count)
-            ]
-            name = f"block_{index + 1}"
+        for index, name in enumerate(names):
+            layers = _units(units[index], index, base_channels, has_shortcut=shortcuts, dtype=dtype, **settings)
             # In the release every batch normalization of this network activates its output, these too.
-            branches = make_halting_branches(
-                model_type,
-                count,
-                activation=leaky_relu,
-                weight_decay=weight_decay,
-                norm_momentum=NORM_MOMENTUM,
-                norm_epsilon=NORM_EPSILON,
-            )
+            branches = make_halting_branches(model_type, units[index], activation=leaky_relu, **settings)
             blocks[name] = AdaptiveBlock(
                 layers,
                 model_type,
@@ -118,6 +99,20 @@ class CifarBackbone(Backbone):
             "final_survival_probability": self.final_survival_probability,
             "shortcuts": self.shortcuts,
         }
+
+
+def _units(count, index, base_channels, **settings):
+    """The units of block `index`, from 0; `settings` are further arguments of `BasicUnit`."""
+    return [
+        BasicUnit(
+            base_channels * 2**index,
+            stride=2 if index > 0 and unit == 0 else 1,
+            activated_shortcut=index == 0 and unit == 0,
+            name=f"unit_{unit + 1}",
+            **settings,
+        )
+        for unit in range(count)
+    ]
 
 
 def cifar_resnet(

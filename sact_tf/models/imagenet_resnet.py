@@ -59,25 +59,15 @@ class ImageNetBackbone(Backbone):
             convolution(STEM_CHANNELS, 7, weight_decay, dtype, "conv1", strides=2),
             keras.layers.MaxPooling2D(3, 2, padding="same", dtype=dtype, name="pool1", data_format="channels_last"),
         ]
-        ponder_weights = ponder_weight_of_blocks(ponder_weight, [f"block{index + 1}" for index in range(4)])
+        names = [f"block{index + 1}" for index in range(4)]
+        ponder_weights = ponder_weight_of_blocks(ponder_weight, names)
         survival = linear_decay(final_survival_probability, units)
         strides = (1, 2, 2, last_stride)
         blocks = {}
-        for index, count in enumerate(units):
-            bottleneck_filters = base_channels * 2**index
-            layers = [
-                BottleneckUnit(
-                    4 * bottleneck_filters,
-                    bottleneck_filters,
-                    stride=strides[index] if unit == 0 else 1,
-                    weight_decay=weight_decay,
-                    dtype=dtype,
-                    name=f"unit_{unit + 1}",
-                )
-                for unit in range(count)
-            ]
-            name = f"block{index + 1}"
-            branches = make_halting_branches(model_type, count, weight_decay=weight_decay)
+        for index, name in enumerate(names):
+            filters = base_channels * 2**index
+            layers = _units(units[index], filters, strides[index], weight_decay=weight_decay, dtype=dtype)
+            branches = make_halting_branches(model_type, units[index], weight_decay=weight_decay)
             blocks[name] = AdaptiveBlock(
                 layers,
                 model_type,
@@ -109,6 +99,20 @@ class ImageNetBackbone(Backbone):
             "final_survival_probability": self.final_survival_probability,
             "last_stride": self.last_stride,
         }
+
+
+def _units(count, bottleneck_filters, stride, **settings):
+    """The units of a block, the first of which downsamples; `settings` are further arguments of `BottleneckUnit`."""
+    return [
+        BottleneckUnit(
+            4 * bottleneck_filters,
+            bottleneck_filters,
+            stride=stride if unit == 0 else 1,
+            name=f"unit_{unit + 1}",
+            **settings,
+        )
+        for unit in range(count)
+    ]
 
 
 def imagenet_resnet(

@@ -65,12 +65,12 @@ def make_runner(block):
 
 
 def _kind_of_runner(description):
-    if description.model_type == "sact":
-        # A bottleneck gathers few channels for many; only two wide convolutions in a row gather what they compute.
-        narrow = all(isinstance(unit, Basic) and len(unit.second.bias) < NARROW for unit in description.units)
-        # Of one unit everything is computed, and the graph is a quarter of that of rows.
-        return MaskedRunner if narrow or len(description.units) == 1 else SpatialRunner
-    return {"vanilla": VanillaRunner}.get(description.model_type, ImageRunner)
+    if description.model_type != "sact":
+        return VanillaRunner if description.model_type == "vanilla" else ImageRunner
+    # A bottleneck gathers few channels for many; only two wide convolutions in a row gather what they compute.
+    narrow = all(isinstance(unit, Basic) and len(unit.second.bias) < NARROW for unit in description.units)
+    # Of one unit everything is computed, and the graph is a quarter of that of rows.
+    return MaskedRunner if narrow or len(description.units) == 1 else SpatialRunner
 
 
 class VanillaRunner:
