@@ -3,22 +3,22 @@
 import keras
 
 from sact_tf import halting
-from sact_tf.layers.parts import leaky_relu
+from sact_tf.layers import parts
 from sact_tf.models import CifarBackbone, ImageNetBackbone
 from sact_tf.models.cifar_resnet import NORM_EPSILON, NORM_MOMENTUM
 
 # What the head of the release's networks is, in the words of `Classifier`'s arguments.
 _CIFAR_HEAD = {
     "pool_first": True,
-    "activation": leaky_relu,
+    "activation": parts.leaky_relu,
     "norm_momentum": NORM_MOMENTUM,
     "norm_epsilon": NORM_EPSILON,
 }
 _IMAGENET_HEAD = {
     "pool_first": False,
     "activation": keras.activations.relu,
-    "norm_momentum": 0.997,
-    "norm_epsilon": 1e-5,
+    "norm_momentum": parts.NORM_MOMENTUM,
+    "norm_epsilon": parts.NORM_EPSILON,
 }
 # What its scripts have no flag for.
 _SCRIPTS = {

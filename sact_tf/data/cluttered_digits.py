@@ -135,7 +135,4 @@ def _random_fragments(generator, opacities, digit, image_size):
 
 def _draw_background(scene):
     """Everything but the whole digit: a fresh uint8 `(image_size, image_size, 3)`."""
-    image = scene.background.copy()
-    for fragment in scene.fragments:
-        digit_parts.draw(image, fragment)
-    return image
+    return digit_parts.drawn(scene.background, scene.fragments)

@@ -149,6 +149,14 @@ def draw(image, stroke):
     window[...] = (opacity * stroke.colour + (255 - opacity) * window + 127) // 255
 
 
+def drawn(background, strokes):
+    """A copy of a background, uint8 `(height, width, 3)`, with strokes on it."""
+    image = background.copy()
+    for stroke in strokes:
+        draw(image, stroke)
+    return image
+
+
 def source_samples(labels, split):
     """Positions of a split's samples: every fifth of each class is for the test, the others for training."""
     labels = np.asarray(labels)

@@ -10,6 +10,8 @@ from keras import ops
 from sact_tf.config import check_model_type
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import (
+    NORM_EPSILON,
+    NORM_MOMENTUM,
     ShapesWithoutTracing,
     convolution,
     fold_normalization,
@@ -47,8 +49,8 @@ class GlobalHaltingBranch(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.L
         activation=None,
         initial_bias=INITIAL_HALTING_BIAS,
         weight_decay=1e-4,
-        norm_momentum=0.997,
-        norm_epsilon=1e-5,
+        norm_momentum=NORM_MOMENTUM,
+        norm_epsilon=NORM_EPSILON,
         **kwargs,
     ):
         super().__init__(**{**kwargs, "dtype": "float32"})

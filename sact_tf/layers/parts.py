@@ -9,6 +9,9 @@ from sact_tf.config.checks import check_norm, check_weight_decay
 # Keras' VarianceScaling widens its normal by 1 / .8796 to undo the truncation; this factor takes that back.
 _TRUNCATED_NORMAL_STDDEV = 0.87962566103423978
 
+# Batch normalization of the release's ImageNet networks: decay of the moving averages, and what is added to variances.
+NORM_MOMENTUM, NORM_EPSILON = 0.997, 1e-5
+
 # Slope of the CIFAR network's leaky ReLU (release).
 LEAKY_RELU_SLOPE = 0.1
 

@@ -13,6 +13,8 @@ from keras import ops
 from sact_tf.config.checks import check_counts
 from sact_tf.layers.freezing import KeepsFrozenParts
 from sact_tf.layers.parts import (
+    NORM_EPSILON,
+    NORM_MOMENTUM,
     ShapesWithoutTracing,
     convolution,
     leaky_relu,
@@ -52,8 +54,8 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
         bottleneck_filters,
         stride=1,
         weight_decay=1e-4,
-        norm_momentum=0.997,
-        norm_epsilon=1e-5,
+        norm_momentum=NORM_MOMENTUM,
+        norm_epsilon=NORM_EPSILON,
         **kwargs,
     ):
         super().__init__(**kwargs)

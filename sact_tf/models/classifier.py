@@ -8,7 +8,7 @@ from sact_tf.config import check_tau
 from sact_tf.config.checks import check_counts
 from sact_tf.labels import class_indices
 from sact_tf.layers.freezing import KeepsFrozenParts
-from sact_tf.layers.parts import convolution, normalization
+from sact_tf.layers.parts import NORM_EPSILON, NORM_MOMENTUM, convolution, normalization
 from sact_tf.models.backbone import Backbone, check_images, images_of
 from sact_tf.models.cloning import RefusesOtherLayers
 from sact_tf.models.finite import blank_unless_finite, nan_unless
@@ -57,8 +57,8 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         pool_first=False,
         activation="relu",
         weight_decay=1e-4,
-        norm_momentum=0.997,
-        norm_epsilon=1e-5,
+        norm_momentum=NORM_MOMENTUM,
+        norm_epsilon=NORM_EPSILON,
         **kwargs,
     ):
         check_counts(num_classes=num_classes)

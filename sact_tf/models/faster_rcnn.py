@@ -11,7 +11,7 @@ from sact_tf.detection import answers, crops, geometry, proposals
 from sact_tf.detection.sampling import PROPOSALS_SAMPLED
 from sact_tf.layers.checkpointed import FoundByCheckpoints
 from sact_tf.layers.freezing import PARTS, KeepsFrozenParts, flags_of
-from sact_tf.layers.parts import normalization
+from sact_tf.layers.parts import NORM_EPSILON, NORM_MOMENTUM, normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
 from sact_tf.models.detection_fit import FitsBoxes
@@ -108,7 +108,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCh
         self.proposal_conv = proposal_convolution(filters, hidden, 3, decay, policy, "proposal_conv")
         self.proposal_scores = proposal_convolution(hidden, 2 * count, 1, decay, "float32", "proposal_scores")
         self.proposal_codes = proposal_convolution(hidden, 4 * count, 1, decay, "float32", "proposal_codes")
-        self.postnorm = normalization(0.997, 1e-5, policy, "postnorm")
+        self.postnorm = normalization(NORM_MOMENTUM, NORM_EPSILON, policy, "postnorm")
         self.postnorm.build((None, None, None, wide))
         self.class_dense = dense(wide, self.num_classes + 1, decay, "class_scores")
         self.box_dense = dense(wide, 4 * self.num_classes, decay, "box_codes")

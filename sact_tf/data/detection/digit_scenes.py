@@ -143,7 +143,4 @@ def _photographs(split):
 
 def _draw_background(scene):
     """Everything but the whole digits: a fresh uint8 `(height, width, 3)`."""
-    image = scene.background.copy()
-    for fragment in scene.fragments:
-        digit_parts.draw(image, fragment)
-    return image
+    return digit_parts.drawn(scene.background, scene.fragments)
