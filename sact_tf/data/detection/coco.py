@@ -18,13 +18,21 @@ from keras.utils import bounding_boxes
 from sact_tf.data.class_names import is_background
 from sact_tf.data.detection import Categories, areas, record_files, unnamed
 from sact_tf.data.detection.annotations import Annotations, check_files, checked, source_of
-from sact_tf.data.detection.coco_json import MAX_SIDE, WAY_OUT, check_boxes, is_outermost, read_json
+from sact_tf.data.detection.coco_json import (
+    KINDS_OF_ID,
+    WAY_OUT,
+    check_boxes,
+    check_ids,
+    check_sizes,
+    is_outermost,
+    read_json,
+)
 from sact_tf.data.directories import folders_of_split, nothing_found
 from sact_tf.progress import named
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
 # What an entry of the lists may be called, and its picture.
-_TEXTS = {"id": (int, float, str), "file_name": str}
+_TEXTS = {"id": KINDS_OF_ID, "file_name": str}
 # Annotations among the pictures of their split.
 _AMONG_PICTURES = "_annotations.coco.json"
 # Pictures that are looked for in each folder that they may be in.
@@ -120,22 +128,11 @@ def read_split(directory, path, log=None):
     _numbers(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
     check_boxes(path, boxes, own)
     classes = {number: place for place, number in enumerate(categories.numbers, 1)}
-    for key, known, kind in (("image_id", numbers, "pictures"), ("category_id", classes, "categories")):
-        # As they are written: the text "1" is not the number 1. A list is no id, and no key of a dict.
-        ids = (box[key] if isinstance(box[key], _TEXTS["id"]) else str(box[key]) for box in boxes)
-        strange = sorted({json.dumps(each, ensure_ascii=False) for each in ids if each not in known})
-        if strange:
-            raise ValueError(
-                f"{path}: boxes are of {kind} that are not in the file, with the {key} {named(strange)}. Each must be "
-                f"the id of one of its {kind}, and written as there, a number or a text. {WAY_OUT}."
-            )
-    counts = collections.Counter(categories.names)
-    if log and (shared := sorted(name for name, count in counts.items() if count > 1)):
-        log(f"Note: several categories are called {named(shared)}, and each of them is a class of its own")
-    empty = [categories.names[classes[number] - 1] for number in {*classes} - {box["category_id"] for box in boxes}]
-    if log and boxes and empty:
-        log(f"{len(empty)} of {len(categories)} classes have no box here: {named(sorted(empty))}")
-    _check_sizes(path, images)
+    check_ids(path, boxes, "image_id", numbers, "pictures")
+    check_ids(path, boxes, "category_id", classes, "categories")
+    if log:
+        _log_classes(categories, classes, boxes, log)
+    check_sizes(path, images)
     paths = _picture_paths(directory, path, [image["file_name"] for image in images])
     corners = _corners(path, boxes)
     # Below 0 is none, as records have it.
@@ -192,14 +189,14 @@ def _numbers(path, kind, entries, needed):
     return numbers
 
 
-def _check_sizes(path, images):
-    for place, image in enumerate(images):
-        size = image["height"], image["width"]
-        if not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
-            raise ValueError(
-                f"{path}: height and width of images[{place}] must be ints, from 1 to {MAX_SIDE}. Received: "
-                f"{str(size)[:100]}. {WAY_OUT}."
-            )
+def _log_classes(categories, classes, boxes, log):
+    """Says which categories share a name, and which have no box; `classes` is a dict from their numbers to classes."""
+    counts = collections.Counter(categories.names)
+    if shared := sorted(name for name, count in counts.items() if count > 1):
+        log(f"Note: several categories are called {named(shared)}, and each of them is a class of its own")
+    empty = [categories.names[classes[number] - 1] for number in {*classes} - {box["category_id"] for box in boxes}]
+    if boxes and empty:
+        log(f"{len(empty)} of {len(categories)} classes have no box here: {named(sorted(empty))}")
 
 
 def _corners(path, boxes):

@@ -1,4 +1,4 @@
-"""Reading a file of annotations in COCO's form, which may be large: what is kept of it."""
+"""Reading a file of annotations in COCO's form, which may be large: what is kept of it, and what is refused in it."""
 
 import json
 import re
@@ -6,6 +6,8 @@ import re
 from sact_tf.data.class_names import is_background
 from sact_tf.progress import named
 
+# What an entry of the lists may be called by.
+KINDS_OF_ID = (int, float, str)
 WAY_OUT = "Download or export the annotations again, or give another directory"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Sizes are int32.
@@ -83,3 +85,34 @@ def check_boxes(path, boxes, names):
             f"{path}: {count} boxes are of category 0, {names[0]!r}, which stands for what is no object, and is no "
             "class. Give it another name or number if it is one, or remove them."
         )
+
+
+def check_ids(path, boxes, key, known, kind):
+    """Raises ValueError for boxes of what is not in the file.
+
+    Args:
+        path: of the file.
+        boxes: list of dicts, its annotations.
+        key: "image_id" or "category_id".
+        known: the ids of what the file has.
+        kind: text, what these are ids of.
+    """
+    # As they are written: the text "1" is not the number 1. A list is no id, and no key of a dict.
+    ids = (box[key] if isinstance(box[key], KINDS_OF_ID) else str(box[key]) for box in boxes)
+    strange = sorted({json.dumps(each, ensure_ascii=False) for each in ids if each not in known})
+    if strange:
+        raise ValueError(
+            f"{path}: boxes are of {kind} that are not in the file, with the {key} {named(strange)}. Each must be "
+            f"the id of one of its {kind}, and written as there, a number or a text. {WAY_OUT}."
+        )
+
+
+def check_sizes(path, images):
+    """Raises ValueError for pictures whose height and width, in the list of a file, are none."""
+    for place, image in enumerate(images):
+        size = image["height"], image["width"]
+        if not all(isinstance(side, int) and 0 < side <= MAX_SIDE for side in size):
+            raise ValueError(
+                f"{path}: height and width of images[{place}] must be ints, from 1 to {MAX_SIDE}. Received: "
+                f"{str(size)[:100]}. {WAY_OUT}."
+            )
