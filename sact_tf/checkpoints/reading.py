@@ -127,7 +127,7 @@ def quiet_search():
 
 
 def signs_of_patterns(path):
-    """Those signs of a path, text, that keep TensorFlow from finding a checkpoint's files: it looks for a pattern."""
+    """Characters of a path, as text, that TensorFlow takes for a glob pattern, so that it finds no files there."""
     return " and ".join(sign for sign in "[\\" if sign in path)
 
 

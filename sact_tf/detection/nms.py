@@ -15,7 +15,7 @@ from sact_tf.detection.geometry import area
 # Boxes that are compared with each other at once. The smaller, the less memory; the larger, the fewer steps.
 _TILE_SIZE = 128
 
-# Of smaller numbers TensorFlow makes 0 on some processors, ONNX Runtime does not.
+# Of smaller numbers, denormal ones, TensorFlow makes 0 on some processors, ONNX Runtime does not.
 SMALLEST_SCORE = float(np.finfo(np.float32).smallest_normal)
 
 

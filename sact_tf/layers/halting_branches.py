@@ -149,8 +149,8 @@ class SpatialHaltingBranch(GlobalHaltingBranch):
         scale, shift = fold_normalization(self.local_bn, features, training, picture)
         taps = self._taps()
         # The shift comes before the zero padding of the 3x3 convolution, so that borders are those of the layers.
-        # A vector: of one position, TensorFlow's optimizer of graphs moves what is added behind that convolution, where
-        # oneDNN ends the process if it has two axes.
+        # A vector `(9,)`: in maps of one position TensorFlow's graph optimizer moves its addition behind the
+        # convolution of `_gather`, where oneDNN ends the process if what is added has two axes.
         shift = ops.matmul(shift[None], taps)[0]
         taps = scale[:, None] * taps
         if training:

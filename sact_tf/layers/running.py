@@ -95,9 +95,9 @@ def _continue(block, index, features, state, output, training, rule, picture):
         mask = active if block.model_type == "sact" else None
         x = _features_after(block, index, features, training, rule, mask, picture=picture)
         after, weight = _halt(block, index, x, state, kept, training, picture)
-        # An image that has halted runs on in `act`, to features that nobody vouches for.
-        vouched = x if mask is not None else ops.where(active, x, ops.zeros((), x.dtype))
-        return x, after, output + _weigh(vouched, weight), weight
+        # In `act` an image that has halted runs on, and its features may overflow: times a weight of 0 that is NaN.
+        averaged = x if mask is not None else ops.where(active, x, ops.zeros((), x.dtype))
+        return x, after, output + _weigh(averaged, weight), weight
 
     def skip():
         return features, state, output, ops.zeros_like(state.ponder_cost)
@@ -130,7 +130,7 @@ def _halt(block, index, features, state, kept, training, picture):
     if len(kept.shape) == 0:
         return run_if(kept, decide, pass_by, differentiated=False, layers=block.halting_branches[index : index + 1])
     (ran, weight), (passed, left) = decide(), pass_by()
-    # As in the mask of an image that every one of its positions has.
+    # `kept` may be by image where the state is by position; it then holds for all positions of the image.
     state = halting.HaltingState(*(ops.where(kept, a, b) for a, b in zip(ran, passed, strict=True)))
     return state, ops.where(kept, weight, left)
 

@@ -36,7 +36,8 @@ class DetectorInput:
     def run(self, function_of, inputs):
         """What `function_of(kind)` returns of inputs, once they are converted; for errors see `convert`.
 
-        Boxes come to pixels of the file behind it: no second graph, which takes seconds to make, only for that.
+        Boxes are brought to pixels of the file after the graph: another graph for inputs that have an `original_size`
+        would take seconds to make.
         """
         inputs = self.convert(inputs)
         outputs = function_of(self.kind)({name: inputs[name] for name in ("images", "image_size")})

@@ -38,7 +38,7 @@ from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import TAPS
 from sact_tf.sparse.tensors import length
 
-# Row 0 of every gathered table: what a convolution reads outside of the image.
+# Rows of zeros before the others, where a table is looked up: row 0 is what a convolution reads outside of the image.
 _NOTHING = 1
 # What `tf.pad` takes for one row of zeros below.
 _BELOW = ((0, 1), (0, 0))

@@ -17,8 +17,8 @@ STATE_FILE = "checkpoint"
 def check_name(train_log_dir):
     """Raises ValueError for a path in which TensorFlow would not find the checkpoints again that it writes there.
 
-    So it is of an address, such as gs://bucket/run: TensorFlow writes there, and all else that a run has to a directory
-    of this name.
+    So it does for an address such as gs://bucket/run: TensorFlow would write there, but everything else that a run has
+    would go to a local directory of that name.
     """
     if re.match(r"[a-z][a-z0-9+.-]*://", str(train_log_dir), re.IGNORECASE):
         raise ValueError(
@@ -61,8 +61,9 @@ def latest(train_log_dir):
 def name_latest(train_log_dir, log):
     """Has the file `checkpoint` name what `latest` returns, where it does not; says so in a line.
 
-    What no file named is kept for ever. What was listed is not, even where a clock that was set back since makes its
-    times those of the future, and TensorFlow would keep it.
+    Checkpoints that the file did not list are listed without times, which TensorFlow's manager never removes. Those
+    that it listed go on being removed (`max_to_keep`): where a clock that was set back since puts their times into the
+    future, for which TensorFlow would keep them, they get times of long ago.
     """
     prefix = latest(train_log_dir)
     if prefix is None:
