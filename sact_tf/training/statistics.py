@@ -105,21 +105,30 @@ def _vacant(output_dir):
 
 
 def remark(config, model, steps):
-    """What is wrong with the statistics of a network that was trained from random weights, a sentence; None if nothing.
+    """What is wrong with statistics that began with a run, a sentence; None if nothing.
+
+    They are all of them in a run from random weights, those of the halting branches in one that started from another.
 
     Args:
         config: `TrainingConfig`.
         model: Keras model.
         steps: int, of its training.
     """
-    share = max((each.momentum for each in _normalizations(model)), default=0.0) ** steps
-    if config.finetune_path or share < _FORGOTTEN:
+    where, begun = "", _normalizations(model)
+    if config.finetune_path:
+        where, begun = " of the halting branches", _normalizations(*_halting_branches(model))
+    share = max((each.momentum for each in begun), default=0.0) ** steps
+    if share < _FORGOTTEN:
         return None
     anew = "" if _leaves_units_out(config) else ", or python -m sact_tf.recalibrate, which measures them anew"
     return (
-        f"Batch normalization's statistics, moving averages, are still those of the beginning to {share:.0%}, and "
-        f"evaluation takes them: its figures will be worse than the network is. More steps help{anew}."
+        f"Batch normalization's statistics{where}, moving averages, are still those of the beginning to {share:.0%}, "
+        f"and evaluation takes them: its figures will be worse than the network is. More steps help{anew}."
     )
+
+
+def _halting_branches(model):
+    return [branch for block in model.blocks.values() for branch in block.halting_branches]
 
 
 def _leaves_units_out(config):
@@ -127,9 +136,9 @@ def _leaves_units_out(config):
     return bool(config.depth_rule or config.train_effective or config.model.final_survival_probability < 1)
 
 
-def _normalizations(model):
+def _normalizations(*models):
     """Those whose statistics move in training."""
-    layers = {id(part): part for _, part, _ in parts_of(model)}.values()
+    layers = {id(part): part for model in models for _, part, _ in parts_of(model)}.values()
     return [each for each in layers if isinstance(each, keras.layers.BatchNormalization) and each.trainable]
 
 

@@ -96,9 +96,17 @@ def test_a_run_is_told_until_its_statistics_have_forgotten_the_beginning(run, tm
     assert "recalibrate" not in statistics.remark(of_some_units, model, 28)
     model.trainable = False
     assert statistics.remark(CONFIG, model, 1) is None
-    lines = []
-    training.train(dataclasses.replace(CONFIG, finetune_path=run), str(tmp_path), log=lines.append)
-    assert not any("statistics" in line for line in lines)
+
+
+def test_of_a_start_from_a_network_those_of_the_halting_branches_begin_afresh(run, tmp_path):
+    tuned = dataclasses.replace(CONFIG, finetune_path=run)
+    training.train(tuned, str(tmp_path), log=(lines := []).append)
+    assert "statistics of the halting branches, moving averages, are still those of the beginning to 81%" in lines[-1]
+    model = network(checkpoints.checkpoint_prefix(run))
+    assert statistics.remark(tuned, model, 29) is None
+    model.trainable = False
+    assert statistics.remark(tuned, model, 1) is None
+    assert statistics.remark(tuned, build_model(PLAIN, 40), 1) is None
 
 
 def test_a_run_goes_on_from_what_was_written(run, tmp_path):
