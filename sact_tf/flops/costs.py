@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch
-from sact_tf.layers.checks import ints_of
+from sact_tf.layers.checks import ints_of, known_values
 
 # Of maps whose size is not known: a prime and another, so that strides can be told from what is cut off.
 _A_SIZE = (61, 60)
@@ -180,11 +180,8 @@ def check_num_units(name, costs, num_units, frames=False):
     if isinstance(num_units, keras.KerasTensor):
         return
     ints_of(name, num_units)
-    try:
-        values = ops.convert_to_numpy(num_units)
-    except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
-        return
-    if values.min(initial=0) < 0 or values.max(initial=0) > len(costs.units):
+    values = known_values(num_units)
+    if values is not None and (values.min(initial=0) < 0 or values.max(initial=0) > len(costs.units)):
         raise ValueError(
             f"`num_units` of block '{name}', which has {len(costs.units)} units, must be between 0 and that; give the "
             f"outputs of this model. Received: numbers from {values.min()} to {values.max()}"
@@ -199,11 +196,10 @@ def _check_maps(name, maps, input_size, output_size):
     if len(maps.shape) < 3:
         return
     padded = len(output_size.shape) == 2
-    try:
-        sizes = [np.atleast_2d(ops.convert_to_numpy(size)).max(axis=0, initial=0) for size in (input_size, output_size)]
-    except (NotImplementedError, TypeError, AttributeError):  # a tensor of a graph: its values come later
+    sizes = [known_values(size) for size in (input_size, output_size)]
+    if any(size is None for size in sizes):
         return
-    entering, expected = (tuple(size.tolist()) for size in sizes)
+    entering, expected = (tuple(np.atleast_2d(size).max(axis=0, initial=0).tolist()) for size in sizes)
     wrong = operator.lt if padded else operator.ne
     if any(None not in pair and wrong(*pair) for pair in zip(maps.shape[1:3], expected, strict=True)):
         raise ValueError(

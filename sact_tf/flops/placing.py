@@ -7,6 +7,7 @@ from keras import ops, tree
 
 from sact_tf.layers import find_blocks
 from sact_tf.layers.adaptive_block import run_blocks_by
+from sact_tf.layers.checks import known_values
 from sact_tf.layers.unit_rules import rule_of, takes
 
 _WITHIN = "FLOPs may be counted within the model too, for images of any size: sact_tf.flops.BlockFlops(block)."
@@ -160,20 +161,14 @@ def image_size_of(model, outputs, image_size=None):
     if image_size is None and inputs and len(inputs[0].shape) >= 4 and None not in inputs[0].shape[-3:-1]:
         image_size = inputs[0].shape[-3:-1]
     if image_size is None and "image_size" in outputs_by_name(outputs):
-        image_size = _first(outputs["image_size"])
+        sizes = known_values(outputs["image_size"])
+        image_size = None if sizes is None else sizes[0]
     if image_size is None:
         raise ValueError(
             f"The images of '{model.name}' may be of any size, which FLOPs depend on. Give "
             f"`image_size=(height, width)` in pixels. {_WITHIN}"
         )
     return tuple(int(size) for size in image_size)
-
-
-def _first(sizes):
-    try:
-        return ops.convert_to_numpy(sizes)[0]
-    except (NotImplementedError, TypeError, AttributeError, ValueError):  # a tensor of a graph: its values come later
-        return None
 
 
 def num_units_of(model, blocks, outputs):

@@ -14,6 +14,14 @@ from sact_tf.layers.conditions import require
 _SUM_TOLERANCE = 0.01
 
 
+def known_values(tensor):
+    """A tensor's values as a NumPy array; `None` for one of a graph, or a KerasTensor, whose values come later."""
+    try:
+        return ops.convert_to_numpy(tensor)
+    except (NotImplementedError, TypeError, AttributeError, ValueError):
+        return None
+
+
 def check_kept(kept, units, name, whole_images=False):
     """Returns the `kept` of a rule as a bool tensor, or raises ValueError if it is none for a block of so many units.
 

@@ -5,9 +5,9 @@ import contextvars
 import numbers
 
 import keras
-from keras import ops
 
 from sact_tf import halting
+from sact_tf.layers.checks import known_values
 
 _epsilon = contextvars.ContextVar("epsilon", default=None)
 # Of all threads, the last one last. A strategy of several devices calls each replica in a new thread, which begins
@@ -49,10 +49,10 @@ def _check(epsilon):
             "`epsilon` must be a number, or a float32 scalar as a tensor or variable, such as tf.Variable(0.01). "
             f"Received: dtype={dtype}, shape={tuple(epsilon.shape)}"
         )
-    # The value of a variable may change until it is read, and that of a tensor of a graph comes later.
-    if not hasattr(epsilon, "assign"):
-        with contextlib.suppress(NotImplementedError, TypeError, AttributeError):
-            halting.check_epsilon(float(ops.convert_to_numpy(epsilon)))
+    # The value of a variable may change until it is read.
+    value = None if hasattr(epsilon, "assign") else known_values(epsilon)
+    if value is not None:
+        halting.check_epsilon(float(value))
 
 
 def _in_replica():
