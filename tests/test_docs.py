@@ -4,6 +4,7 @@ import pathlib
 import re
 from unittest import mock
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -15,7 +16,7 @@ from sact_tf.data.pictures import read_picture
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-EXPORT = ROOT / "docs" / "export.md"
+COMPOSING, EXPORT = ROOT / "docs" / "composing.md", ROOT / "docs" / "export.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 # Its links are followed as well; what it says of machines of the past is its own.
 LINKING = [*PAGES, ROOT / "benchmarks" / "README.md"]
@@ -69,6 +70,14 @@ def test_every_python_block_runs_as_it_stands(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in python_blocks(page):
         exec(compile(block, str(page), "exec"), {"__name__": "docs"})
+
+
+@pytest.mark.parametrize(("page", "arguments"), [(README, ()), (COMPOSING, (4,))], ids=["README", "composing"])
+def test_a_unit_of_the_pages_has_its_precision_whatever_the_policy_is_where_it_is_loaded(page, arguments):
+    definition = python_blocks(page)[0].split("\nimages = ")[0]
+    exec(definition, namespace := {"__name__": "docs"})
+    features = keras.ops.ones((2, 3, 5, 4), "bfloat16")
+    assert namespace["MyUnit"](*arguments, dtype="mixed_bfloat16")(features).dtype == "bfloat16"
 
 
 @pytest.mark.parametrize(("mode", "turn"), [("CMYK", 1), ("RGB", 6), ("I;16", 1), ("L", 1)])
