@@ -138,8 +138,13 @@ def test_checkpoint_of_another_model_type_is_rejected(models, tmp_path, other):
 
 
 def test_checkpoint_of_another_network_is_rejected(models, reference):
-    with pytest.raises(ValueError, match=r"missing from it(.|\n)*resnet_residual(.|\n)*left over(.|\n)*resnet_v2"):
+    expected = r"missing from it(.|\n)*resnet_residual(.|\n)*left over(.|\n)*resnet_v2"
+    with pytest.raises(ValueError, match=expected) as refusal:
         sact_tf.load_release_checkpoint(models(), reference / "a_imagenet_sact")
+    # What to do about it is not above a screen of names.
+    *_, last, more = (lines := str(refusal.value).splitlines())
+    assert "It is of the network imagenet (--network), and the model is cifar." in lines[0]
+    assert len(lines) == 1 + 2 * 14 and last.startswith("  resnet_v2/") and more == "  and 257 more"
 
 
 @pytest.mark.parametrize("model_type", ["act", "sact"])

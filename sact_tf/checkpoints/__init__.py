@@ -53,6 +53,10 @@ __all__ = [
 
 # Where the moving averages are in a `tf.train.Checkpoint` of our training loop, if the run kept some.
 AVERAGES_KEY = "averages"
+# What the names of the release's networks begin with.
+_ROOTS = {"imagenet": "resnet_v2/", "cifar": "resnet_residual/"}
+# Names in an error, of each kind: a halting branch has eleven.
+_MOST_LISTED = 12
 _HALTING_SCOPE = "/halting_proba/"
 
 
@@ -120,10 +124,8 @@ def _restore(model, path, keep):
     ]
     problems = {"missing from it": missing, "left over in it": left_over, "of another shape": misshapen}
     if any(problems.values()):
-        listed = "\n".join(
-            f"{len(names)} {problem}:\n  " + "\n  ".join(names) for problem, names in problems.items() if names
-        )
-        way_out = _way_out(problems, heads.class_scopes(model))
+        listed = "\n".join(_listed(problem, names) for problem, names in problems.items() if names)
+        way_out = _way_out(problems, heads.class_scopes(model), _network_of(keys), _network_of(wanted))
         raise ValueError(
             f"The checkpoint {path} does not fit the model '{model.name}': it was written by another network, or by "
             f"one with another model_type, number of units, channels or classes. {way_out} Variables\n"
@@ -134,7 +136,23 @@ def _restore(model, path, keep):
         variable.assign(values[name])
 
 
-def _way_out(problems, class_scopes):
+def _listed(problem, names):
+    more = [f"and {len(names) - _MOST_LISTED} more"] * (len(names) > _MOST_LISTED)
+    return "\n  ".join([f"{len(names)} {problem}:", *names[:_MOST_LISTED], *more])
+
+
+def _network_of(names):
+    """Kind of network that variables belong to, `None` if they are of neither or of both."""
+    kinds = {kind for kind, root in _ROOTS.items() if any(name.startswith(root) for name in names)}
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def _way_out(problems, class_scopes, written, wanted):
+    if None not in (written, wanted) and written != wanted:
+        return (
+            f"It is of the network {written} (--network), and the model is {wanted}. Build the model with the "
+            "arguments that it was trained with."
+        )
     *others, misshapen = problems.values()
     if misshapen and not any(others) and all(any(scope in name for scope in class_scopes) for name in misshapen):
         return (
