@@ -141,7 +141,8 @@ def _check_directory(config, train_log_dir):
                 f"{train_log_dir} holds checkpoints but no {configs.CONFIG_FILE}, so they are not of a run that can go "
                 "on. Give another --train_log_dir; to start from these weights, name them in --finetune_path."
             )
-        configs.check_same(train_log_dir, config, "another --train_log_dir for a new run")
+        new = "another --train_log_dir for a new run, which --finetune_path starts from these weights, halting aside"
+        configs.check_same(train_log_dir, config, new)
     else:
         notes.check_vacant(train_log_dir)
     try:
