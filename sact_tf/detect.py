@@ -4,9 +4,9 @@
 
 For each photograph `<name>_detections.png`, with the boxes whose score is at least `--min_score` and, of a SACT
 detector, the ponder map below; and one `detections.json` with all boxes in COCO's form of results: a list of
-`image_id` (the number in the lines of progress), `file_name`, `category_id` (the network's class, from 1), `bbox`
-(x, y, width and height in pixels of the file) and `score`. Boxes belong to a photograph as one sees it: turned where
-its EXIF data says so.
+`image_id` (the number in the lines of progress), `file_name`, `category_id` (the network's class, from 1), `category`
+(its name, if names are known), `bbox` (x, y, width and height in pixels of the file) and `score`. Boxes belong to a
+photograph as one sees it: turned where its EXIF data says so.
 """
 
 import json
@@ -65,13 +65,19 @@ def detect(config, log=print_line):
         photographs.write_all(config.output_dir, name, [(ENDING[1:-4], picture)], "boxes")
         file_name = photographs.usable(os.path.relpath(os.path.abspath(path), folder))
         boxes = scoring.detections(image_ids[path], found.boxes, found.scores, found.classes)
-        return [{"image_id": each["image_id"], "file_name": file_name, **each} for each in boxes], text
+        return [_entry(each, file_name, labels) for each in boxes], text
 
     done, skipped = photographs.draw_each(names, draw, log)
     if done:  # else the next start would be asked whether it may replace boxes of nothing
         _write_boxes(config.output_dir, [box for boxes in done.values() for box in boxes])
         log(f"Boxes of {counted(len(done), 'photograph')}: {os.path.join(config.output_dir, BOXES_FILE)}")
     return done, skipped
+
+
+def _entry(box, file_name, labels):
+    number = box["category_id"]
+    named = {} if labels is None else {"category": labels[number - 1]}
+    return {"image_id": box["image_id"], "file_name": file_name, "category_id": number, **named, **box}
 
 
 def _labels(config, log):

@@ -102,14 +102,18 @@ def test_boxes_are_in_pixels_of_the_file_in_the_form_that_coco_reads(found, work
 
 
 @pytest.mark.usefixtures("without_graphs")
-def test_the_masked_engine_finds_the_same(found, work, tmp_path, monkeypatch):
+def test_the_masked_engine_finds_the_same_and_labels_name_it(found, work, tmp_path, monkeypatch):
     monkeypatch.setattr(detect, "detection_figure", lambda *arguments: np.zeros((1, 1, 3)))
+    (tmp_path / "labels.txt").write_text("cat\ndog\nemu\n")
     fields = {"images_pattern": str(work / "photos" / "a.png"), "engine": "masked"}
-    done, _ = detect.detect(config_of(work, tmp_path, **fields), lambda line: None)
+    config = config_of(work, tmp_path / "new", labels=str(tmp_path / "labels.txt"), **fields)
+    done, _ = detect.detect(config, lambda line: None)
     (masked,), (expected, _) = done.values(), found[0].values()
     assert len(masked) == len(expected) > 3
     for name in ("bbox", "score", "category_id"):
         np.testing.assert_allclose([box[name] for box in masked], [box[name] for box in expected], atol=1e-2)
+    names = {1: "cat", 2: "dog", 3: "emu"}
+    assert [box["category"] for box in masked] == [names[box["category_id"]] for box in masked]
 
 
 def test_boxes_belong_to_the_picture_as_one_sees_it(found):
