@@ -507,7 +507,7 @@ def with_other_halting():
             lambda: sact_tf.cifar_resnet([2, 1, 1], "sact", 5, 4, dtype="mixed_bfloat16"),
             "dtype='float32'(.|\n)*bfloat16",
         ),
-        (doubling, "networks of this package(.|\n)*Doubling"),
+        (doubling, r"networks of this package(.|\n)*by model\.export(.|\n)*Doubling"),
         (lambda: Classifier(doubling(), 4), "networks of this package(.|\n)*a Classifier of a Doubling"),
         (
             lambda: Backbone([], {"block1": Negated([BottleneckUnit(3, 2)], "vanilla")}, (None, None, 3), 1),

@@ -227,8 +227,9 @@ def _check(model):
         raise ValueError(
             "ONNX files are written of the networks of this package: sact_tf.imagenet_resnet, sact_tf.cifar_resnet, "
             "their backbones, and sact_tf.faster_rcnn. Other layers around the blocks are Keras' own, which this "
-            "package does not translate: use sact_tf.sparse.compile(model) and tf.saved_model.save, or give the "
-            f"network inside, such as model.backbone. Received: {name}a {type(model).__name__}{of_backbone}"
+            "package does not translate: give the network inside, such as model.backbone, or write a SavedModel, by "
+            "tf.saved_model.save of sact_tf.sparse.compile(model), or where units or halting branches are your own by "
+            f"model.export. Received: {name}a {type(model).__name__}{of_backbone}"
         )
     check_weights(model)
 
