@@ -191,11 +191,13 @@ def _measure(trainer, batches, num_batches, log):
         return [tf.identity(variable) for variable in statistics]
 
     sums = [np.zeros(variable.shape, np.float64) for variable in statistics]
-    timer, began = Timer(SECONDS_BETWEEN_MESSAGES), time.monotonic()
+    timer, began = Timer(SECONDS_BETWEEN_MESSAGES), None
     for number, batch in enumerate(batches, 1):
         sums = [total + value.numpy() for total, value in zip(sums, forward(batch), strict=True)]
-        if timer.is_due():
-            left = (time.monotonic() - began) / number * (num_batches - number)
+        # What the first batch takes is mostly the making of the graph.
+        began = began or time.monotonic()
+        if timer.is_due() and number > 1:
+            left = (time.monotonic() - began) / (number - 1) * (num_batches - number)
             log(f"{number}/{num_batches} batches, {duration(left)} left")
     for variable, total in zip(statistics, sums, strict=True):
         variable.assign((total / num_batches).astype(variable.dtype))

@@ -66,9 +66,12 @@ def test_after_one_batch_it_is_normalized_as_in_training_with_the_weights_of_eva
 
 
 @pytest.mark.usefixtures("without_graphs")
-def test_statistics_are_means_over_batches_and_all_else_is_as_it_was(run, saved, tmp_path):
+def test_statistics_are_means_over_batches_and_all_else_is_as_it_was(run, saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "SECONDS_BETWEEN_MESSAGES", 0)
     lines, directory = [], str(tmp_path / "new")
     recalibrate(checkpoints.checkpoint_prefix(run), directory, num_batches=2, log=lines.append)
+    # The first batch, in which the graph is made, says nothing of how long the others take.
+    assert lines[-2] == "2/2 batches, 0 s left" and "1/2 batches" not in "\n".join(lines)
     assert lines[-1].endswith(" normalizations over 2 batches of 4 images")
     there, here = saved.read_all(run), saved.read_all(directory)
     assert set(there) == set(here)
