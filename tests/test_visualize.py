@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from sact_tf import cifar_resnet, imagenet_resnet, load_release_checkpoint, visualize
+from sact_tf.visualize.detections import detection_gallery
 
 
 def test_maps_of_the_blocks_are_enlarged_by_nearest_neighbours_and_summed():
@@ -318,3 +319,19 @@ def test_what_is_no_map_for_a_figure_is_named(maps, changes, message):
 def test_a_gallery_needs_a_map_and_a_title_for_each_image():
     with pytest.raises(ValueError, match="Received: 2 images, 2 maps, 1 titles"):
         visualize.gallery(np.zeros((2, 8, 8, 3)), np.zeros((2, 8, 8)), ["one"])
+
+
+def test_names_of_boxes_do_not_leave_their_picture():
+    image, boxes, maps = np.zeros((96, 128, 3)), np.array([[40, 110, 60, 126], [0, 2, 20, 30]]), [np.eye(8)]
+
+    def drawn(texts):
+        return detection_gallery([image], maps, [(boxes, texts)], [boxes[:0]], [""])
+
+    # What stands beside a picture makes the whole wider, what stands above it higher.
+    assert drawn(["thrombocyte 0.53", "thrombocyte 0.91"]).shape == drawn(["", ""]).shape
+
+
+def test_wide_pictures_have_their_maps_right_below():
+    pictures = [np.zeros((height, 160, 3)) for height in (60, 160)]
+    wide, tall = (detection_gallery([each], [np.eye(8)], [((), ())], [()], [""]) for each in pictures)
+    assert len(wide) < 0.7 * len(tall)

@@ -10,6 +10,8 @@ from sact_tf.visualize.plain_text import plain_text
 _FOUND, _THERE = "#ff5050", "#40e060"
 # Of one picture in a figure of its own, in inches; very wide and very tall photographs stay within.
 _PANEL_WIDTHS, _PANEL_HEIGHTS = (3.0, 6.5), (1.0, 7.0)
+# Parts of a picture that a line of text takes of its height, and from which on a text would leave it on the right.
+_OF_A_LINE, _OF_A_WORD = 0.12, 0.7
 
 
 @plain_text
@@ -65,7 +67,8 @@ def detection_gallery(images, maps, found, there, titles):
         for axis, *of_image in zip(axes, images, found, there, titles, strict=True):
             _show_boxes(axis, *of_image)
         return render(axes[0].figure)
-    figure = new_figure(2.0 * count, 5.2)
+    ratio = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
+    figure = new_figure(2.0 * count, 0.7 + 2 * np.clip(2.05 * ratio, 0.9, 2.25))
     axes = figure.subplots(2, count, squeeze=False)
     limits = np.percentile(np.concatenate([np.ravel(each) for each in maps]), [0.1, 99.9])
     limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
@@ -108,10 +111,13 @@ def _show_boxes(axis, image, found, there, title):
 
 
 def _texts(axis, found):
-    """Writes the text of each box on its upper edge."""
-    for (ymin, xmin, _, _), text in zip(*found, strict=True):
+    """Writes the text of each box on its upper edge; at the top and on the right so that it stays in the picture."""
+    width, height = axis.get_xlim()[1], axis.get_ylim()[0]
+    for (ymin, xmin, _, xmax), text in zip(*found, strict=True):
         box = {"facecolor": _FOUND, "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
-        axis.text(xmin, ymin, printable(text), fontsize=7, color="white", bbox=box, verticalalignment="bottom")
+        above, left = ymin > _OF_A_LINE * height, xmin < _OF_A_WORD * width
+        sides = {"va": "bottom" if above else "top", "ha": "left" if left else "right"}
+        axis.text(xmin if left else xmax, ymin, printable(text), fontsize=7, color="white", bbox=box, **sides)
 
 
 def _frames(axis, boxes, colour, dashed=False):
