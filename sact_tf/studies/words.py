@@ -15,7 +15,8 @@ _FLAGS = {
     "warmup_steps": ("warmup_steps", "adaptive_warmup_steps"),
 }
 _SETTINGS = {field.name for kind in (TrainingConfig, ModelConfig) for field in dataclasses.fields(kind)}
-_FLAG = re.compile(r"(?<!train\.py )--([a-z_]+)")
+# Not what is in the name of a file.
+_FLAG = re.compile(r"(?<!train\.py )(?<![\w./-])--([a-z_]+)")
 _DIFFERENCE = re.compile(r"^(  (?:model\.)?([a-z_]+))(?=: )", re.MULTILINE)
 
 

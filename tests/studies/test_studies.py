@@ -327,7 +327,10 @@ def test_what_goes_wrong_in_a_training_is_told_by_the_flags_of_the_study(tmp_pat
 
 def test_a_study_names_settings_by_its_own_flags_and_not_by_those_of_train_py(traded, tmp_path, monkeypatch):
     config, lines = default_training_config("cluttered_digits", {"model": "1"}), []
-    said = "Raise --tau=0.1 (train.py --tau), --model or --warmup_steps (--max_number_of_steps), --format, --seed."
+    said = (
+        "Raise --tau=0.1 (train.py --tau), --model or --warmup_steps (--max_number_of_steps), --format, --seed, "
+        "a--tau/--model."
+    )
 
     def tell(*own):
         monkeypatch.setattr(words.flags, "FLAGS", own)
@@ -340,11 +343,11 @@ def test_a_study_names_settings_by_its_own_flags_and_not_by_those_of_train_py(tr
 
     assert tell("steps", "adaptive_steps", "taus", "vanilla_models", "warmup_steps", "seed") == (
         "Raise --taus=0.1 (train.py --tau), --vanilla_models or --warmup_steps (--steps or --adaptive_steps), "
-        "--format, --seed.",
+        "--format, --seed, a--tau/--model.",
         "  max_number_of_steps (--steps or --adaptive_steps): 2, 3",
     )
     assert tell("fine_tune_steps", "kinds") == (
-        "Raise tau=0.1 (train.py --tau), model or warmup_steps (--fine_tune_steps), --format, seed.",
+        "Raise tau=0.1 (train.py --tau), model or warmup_steps (--fine_tune_steps), --format, seed, a--tau/--model.",
         "  max_number_of_steps (--fine_tune_steps): 2, 3",
     )
 
