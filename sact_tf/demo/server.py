@@ -99,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         """The page, and `/about`."""
         with self._refusals():
             check_host(self.headers, self.server.served)
-            path = urlsplit(self.path).path
+            path = self._address().path
             if path == "/about":
                 check_origin(self.headers)
                 return self._send(200, json.dumps(self.server.answers.about()).encode(), "application/json")
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         with self._refusals():
             check_host(self.headers, self.server.served)
             check_origin(self.headers)
-            parts = urlsplit(self.path)
+            parts = self._address()
             if parts.path != "/look":
                 raise Refused(404, "There is no such page.")
             settings = _settings(parts.query)
@@ -126,6 +126,12 @@ class Handler(BaseHTTPRequestHandler):
             finally:
                 self.server.uploads.release()
             self._send(200, json.dumps(answer).encode(), "application/json")
+
+    def _address(self):
+        try:
+            return urlsplit(self.path)
+        except ValueError as error:
+            raise Refused(400, "This is no address of a page.") from error
 
     def _compute(self, content, settings):
         server = self.server

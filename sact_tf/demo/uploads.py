@@ -68,7 +68,7 @@ def _look(content):
             notes = [text for applies, text in _notes(picture) if applies]
     except pictures.TooManyPixels as error:
         # Pillow's own bound, which comes before ours.
-        raise BadPhotograph(_too_many("far more")) from error
+        raise BadPhotograph(_too_many("far too many pixels")) from error
     except pictures.BadPicture as error:
         raise BadPhotograph(str(error)) from error
     if width * height > MAX_PIXELS:

@@ -39,6 +39,9 @@ def test_the_page_comes_from_here_alone_and_is_told_to_stay_here(serve):
     assert about["epsilon"] is None and about["model_type"] == "vanilla" and not about["is_detector"]
     for path in ("/../server.py", "/page/index.html", "/look"):
         assert page.request("GET", path)[0] == 404
+    for method in ("GET", "POST"):
+        no_address = raw(page, [f"{method} http://[::1 HTTP/1.1", "Host: localhost"], then_close=True)
+        assert no_address == (400, "This is no address of a page.")
     assert page.request("POST", "/", b"x")[0] == 404 and page.request("HEAD", "/look")[::2] == (404, b"")
 
 
@@ -72,7 +75,7 @@ def bad_files(picture, file_of):
         "truncated PNG": (file_of(picture())[:900], "it is damaged"),
         "page": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is no picture in a format"),
         "too many pixels": (huge, "it has 6000 x 8000 pixels, and 40,000,000 are the most .* Make it smaller"),
-        "far too many": (file_of(Image.new("1", (20000, 20000))), "it has far more, and 40,000,000 are the most"),
+        "far too many": (file_of(Image.new("1", (20000, 20000))), "it has far too many pixels, and 40,000,000 are"),
         "strip": (file_of(Image.new("RGB", (200, 2))), "it would be 2 pixels high .* Enlarge it with a size of 400"),
         "thin strip": (file_of(Image.new("RGB", (2, 600))), "600 pixels long .* edge of 1024 .* the 4 .* Cut a part"),
     }
