@@ -60,12 +60,12 @@ def draw_maps(input_file, output_dir, num_images=None, overwrite=False, log=prin
             value = _map(maps, number)
             means.append(float(value.mean()))
             start = os.path.join(output_dir, f"{means[-1]:05.2f}_{number}")
-            write_png(f"{start}_im.png", (_image(images, number) + 1) / 2)
+            write_png(f"{start}_im.png", visualize.visible(images[number]))
             write_png(f"{start}_ponder.png", visualize.colour(value, low, high))
             if (number + 1) % 100 == 0:
                 log(f"{number + 1} images drawn")
         chosen = _extremes(means)
-        pictures = np.stack([_image(images, number) for number in chosen])
+        pictures = np.stack([images[number] for number in chosen])
         chosen_maps = np.stack([_map(maps, number) for number in chosen])
         titles = [f"{number}: {means[number]:.2f}" for number in chosen]
     write_png(os.path.join(output_dir, EXTREMES), visualize.gallery(pictures, chosen_maps, titles, limits=(low, high)))
@@ -174,14 +174,6 @@ def _bits(values):
 
 def _map(maps, number):
     return maps[number].reshape(maps.shape[1:3])
-
-
-def _image(images, number):
-    """float32 `(height, width, 3)` in [-1, 1]; standardized images are scaled so that they can be seen."""
-    image = np.asarray(images[number], np.float32)
-    if np.abs(image).max() <= 1:
-        return image
-    return visualize.scale_images(image).numpy() * 2 - 1
 
 
 def _extremes(means):

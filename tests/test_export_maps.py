@@ -281,8 +281,9 @@ def test_percentiles_are_exact(values):
 
 
 def test_standardized_images_are_scaled_to_be_seen():
-    image = draw_maps._image(np.linspace(-2.5, 3, 12).reshape(1, 2, 2, 3), 0)
-    assert image.min() == -1 and image.max() == pytest.approx(1)
+    image = visualize.visible(np.linspace(-2.5, 3, 12).reshape(2, 2, 3)).numpy()
+    assert image.min() == 0 and image.max() == pytest.approx(1)
+    np.testing.assert_allclose(visualize.visible(np.full((2, 2, 3), 1.0001)), 1)
 
 
 def test_files_without_maps_are_named(tmp_path):

@@ -289,6 +289,15 @@ def test_gallery_gives_equal_maps_equal_colours():
     assert min(left.sum(), right.sum()) > 1000
 
 
+def test_gallery_shows_standardized_images_unclipped():
+    images = np.zeros((2, 30, 40, 3))
+    # The second as CIFAR networks take them, beyond [-1, 1]; of the first 0.6 is the grey that 1.2 of it has.
+    images[0, :15], images[1, :15], images[1, 15:20], images[1, 20:25] = 0.6, 1.2, 2.0, -2.0
+    picture = visualize.gallery(images, np.full((2, 30, 40), 6.0), ["one", "two"])
+    left, right = ((np.abs(half - 204.0).max(-1) <= 1).sum() for half in np.array_split(picture, 2, axis=1))
+    assert left > 1000 and right == pytest.approx(left, rel=0.1)
+
+
 def test_colour_bar_and_gallery_are_arrays():
     assert visualize.colour_bar(3.5, 12.25).shape[0] > 300
     maps = np.linspace(1, 5, 2 * 30 * 40).reshape(2, 30, 40)

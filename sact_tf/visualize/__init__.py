@@ -19,6 +19,7 @@ from sact_tf.visualize.maps import (
     ponder_map,
     scale_images,
     to_bytes,
+    visible,
 )
 from sact_tf.visualize.summaries import write_distributions, write_pictures
 
@@ -40,6 +41,7 @@ __all__ = [
     "scale_images",
     "sheets",
     "to_bytes",
+    "visible",
     "write_distributions",
     "write_pictures",
 ]

@@ -5,7 +5,7 @@ import textwrap
 import numpy as np
 
 from sact_tf.progress import printable
-from sact_tf.visualize.maps import overlay, to_bytes
+from sact_tf.visualize.maps import overlay, to_bytes, visible
 from sact_tf.visualize.off_screen import new_figure, render
 from sact_tf.visualize.plain_text import plain_text
 
@@ -136,7 +136,7 @@ def gallery(images, maps, titles, boxes=None, limits=None):
     """Images above their ponder maps, under one colour bar.
 
     Args:
-        images: float `(count, height, width, 3)` in [-1, 1].
+        images: float `(count, height, width, 3)`, as networks take them; standardized ones are scaled to be seen.
         maps: float `(count, height, width)`, in residual units.
         titles: list of text, one an image.
         boxes: int `(count, 4)`, drawn on the maps; ymin, xmin, ymax, xmax in pixels; None for none.
@@ -160,7 +160,7 @@ def gallery(images, maps, titles, boxes=None, limits=None):
         # Of one value alone Matplotlib makes a range for each map by itself.
         limits = limits[0] - 0.5, limits[1] + 0.5
     for column in range(count):
-        axes[0, column].imshow(np.clip((images[column] + 1) / 2, 0, 1), interpolation="nearest")
+        axes[0, column].imshow(visible(images[column]), interpolation="nearest")
         axes[0, column].set_axis_off()
         axes[0, column].set_title(printable(titles[column]), fontsize=13)
         drawn = show_panel(axes[1, column], np.asarray(maps[column]), limits)

@@ -11,6 +11,8 @@ from keras import ops
 from sact_tf.visualize.enlarging import Enlarge, enlarge, size_of
 
 FIGURES = ("ponder_cost", "num_units")
+# Of an image in [-1, 1], beyond which resizing may go by rounding.
+_LARGEST = 1.001
 
 
 def ponder_map(outputs, image_shape, figure="ponder_cost"):
@@ -220,6 +222,18 @@ def scale_images(images):
     images = tf.cast(images, tf.float32)
     images -= tf.reduce_min(images, axis=(-3, -2, -1), keepdims=True)
     return tf.math.divide_no_nan(images, tf.reduce_max(images, axis=(-3, -2, -1), keepdims=True))
+
+
+def visible(image):
+    """An image as a network takes it, `(height, width, 3)`, as float32 in [0, 1].
+
+    What a network takes in [-1, 1] has the colours of its file; what is standardized, as for CIFAR-10, leaves that
+    range, and goes from black to white.
+    """
+    image = tf.cast(image, tf.float32)
+    if tf.reduce_max(tf.abs(image)) > _LARGEST:
+        return scale_images(image)
+    return tf.clip_by_value((image + 1.0) / 2.0, 0.0, 1.0)
 
 
 def to_bytes(picture):
