@@ -53,10 +53,10 @@ def read_json(path):
 
 
 def fingerprint(prefix):
-    """What tells a checkpoint from any other: path, step, a digest of its index, which has checksums of weights."""
+    """What tells a checkpoint from all but its copies: step, digest of its index, which has checksums of weights."""
     with open(f"{prefix}.index", "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()
-    return {"path": os.path.abspath(prefix), "step": checkpoints.global_step(prefix), "sha256": digest}
+    return {"step": checkpoints.global_step(prefix), "sha256": digest}
 
 
 def marks_of_data(*sources):

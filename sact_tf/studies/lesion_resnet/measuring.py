@@ -179,7 +179,9 @@ class Measurements:
         Everything else is as the adaptive network was trained.
         """
         adaptive, steps = self._inputs.adaptive, self._inputs.fine_tune_steps
-        digest = self._store.digest(kind=kind, steps=steps)
+        # A run that began from another place would be refused in its directory, where its results are not.
+        start = os.path.abspath(self._inputs.plain_prefix)
+        digest = self._store.digest(kind=kind, steps=steps, start=start)
         config = dataclasses.replace(
             adaptive,
             model=self._inputs.plain.model,
