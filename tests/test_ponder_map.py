@@ -270,6 +270,14 @@ def test_sheets_hold_pictures_in_the_order_given(monkeypatch):
     assert (first[8:128, 168:176] == 255).all() and first[130:142, 8:168].min() < 100
 
 
+def test_long_names_on_a_sheet_are_told_apart_by_their_ends():
+    white = np.full((120, 160, 3), 255, np.uint8)
+    names = [f"52.4% ILSVRC2012_val_000{number}.jpg" for number in (17700, 37861)]
+    [page] = visualize.sheets.pages([(white, name) for name in names])
+    lines = page[128:, 8:168], page[128:, 176:336]
+    assert min(line.min() for line in lines) < 100 and np.abs(lines[0].astype(int) - lines[1]).max() > 100
+
+
 def test_what_maps_are_of_is_one_of_two(work, tmp_path):
     with pytest.raises(ValueError, match="`by` must be one of"):
         config_of(work, tmp_path, by="flops")

@@ -10,8 +10,8 @@ from sact_tf.visualize.plain_text import plain_text
 WIDTH, HEIGHT, _LINE, _GAP = 160, 120, 16, 8
 _COLUMNS, _ON_A_SHEET = 8, 96
 _DPI = 100
-# Signs of a line, in the font below.
-_LONGEST, _FONT_SIZE = 27, 6.5
+# Signs of a line, and of its beginning where the middle is left out, in the font below. Names differ in their ends.
+_LONGEST, _BEGINNING, _FONT_SIZE = 27, 10, 6.5
 
 
 def thumbnail(picture):
@@ -29,7 +29,7 @@ def pages(entries):
     """Yields sheets, uint8 `(height, width, 3)`, row by row in the order given.
 
     Args:
-        entries: list of pairs of a `thumbnail` and the text below it, whose end is left out if it is long.
+        entries: list of pairs of a `thumbnail` and the text below it, whose middle is left out if it is long.
     """
     for start in range(0, len(entries), _ON_A_SHEET):
         yield _page(entries[start : start + _ON_A_SHEET])
@@ -50,7 +50,7 @@ def _page(entries):
         left = _GAP + place % _COLUMNS * (WIDTH + _GAP)
         sheet[top : top + HEIGHT, left : left + WIDTH] = picture
         text = printable(text)
-        text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+        text = text if len(text) <= _LONGEST else f"{text[:_BEGINNING]}...{text[_BEGINNING + 3 - _LONGEST :]}"
         below = 1 - (top + HEIGHT + _LINE / 2) / height
         figure.text((left + WIDTH / 2) / width, below, text, ha="center", va="center", fontsize=_FONT_SIZE)
     figure.figimage(sheet, zorder=-1)
