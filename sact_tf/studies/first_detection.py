@@ -18,6 +18,7 @@ from sact_tf import config as configs
 from sact_tf.progress import print_line
 from sact_tf.studies import runs
 from sact_tf.tasks import task_of
+from sact_tf.tasks.found_boxes import is_sure
 from sact_tf.visualize.detections import detection_gallery
 
 FLAGS = flags.FLAGS
@@ -27,8 +28,6 @@ VANILLA = {}
 SACT = {"max_number_of_steps": 900, "learning_rate": 0.03}
 TAUS = (0.03, 0.06)
 NUM_PICTURES = 6
-# Boxes of a lower score are not drawn.
-DRAWN_SCORE = 0.5
 
 
 def run(run_dir, vanilla=VANILLA, sact=SACT, taus=TAUS, num_examples=None, log=print_line, **network):
@@ -116,7 +115,7 @@ def _draw(config, directory, path):
     for number, (height, width) in enumerate(batch["image_size"]):
         images.append(batch["image"][number, :height, :width])
         shown.append(maps[number, :height, :width])
-        sure = outputs["scores"][number] > DRAWN_SCORE
+        sure = is_sure(outputs["scores"][number])
         # Class 1 is the digit 0.
         names = [str(kind - 1) for kind in outputs["classes"][number][sure]]
         found.append((outputs["boxes"][number][sure], names))

@@ -11,7 +11,7 @@ from sact_tf.detection.geometry import inside
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
 from sact_tf.tasks.detect_jpeg import SERVED_INPUTS, facts, known_labels, served_inputs, signatures
-from sact_tf.tasks.found_boxes import SURE, Detections, Findings, marks_of
+from sact_tf.tasks.found_boxes import SURE, Detections, Findings, is_sure, marks_of
 from sact_tf.tasks.label_files import begins_with_background, check_named, read_lines
 from sact_tf.visualize.detections import detection_gallery
 
@@ -213,7 +213,7 @@ def write_pictures(model, batch, outputs):
         return
     images = (batch["image"] + 1.0) / 2.0
     found = rescale(outputs["boxes"], batch["original_size"], batch["image_size"])
-    found = tf.where((outputs["scores"] > 0.5)[..., None], found, 0.0)
+    found = tf.where(is_sure(outputs["scores"])[..., None], found, 0.0)
     size = tf.cast(tf.tile(tf.shape(images)[1:3], [2]), tf.float32)
     images = tf.image.draw_bounding_boxes(images, batch["boxes"] / size, [[0.0, 1.0, 0.0]])
     images = tf.image.draw_bounding_boxes(images, found / size, [[1.0, 0.0, 0.0]])

@@ -43,6 +43,11 @@ class Marks(NamedTuple):
         return _texts(self.found_classes, self.scores, self.names)
 
 
+def is_sure(scores):
+    """Which boxes are drawn and counted as mistakes: bool, of their scores, an array or a tensor."""
+    return scores >= SURE
+
+
 def marks_of(batch, outputs, names=None):
     """`Marks` of each image of a batch, a list."""
     batch = {name: np.asarray(batch[name]) for name in ("boxes", "classes", "crowd", "image_size", "original_size")}
@@ -52,7 +57,7 @@ def marks_of(batch, outputs, names=None):
     for number, count in enumerate(outputs["num_detections"]):
         real = batch["classes"][number] > 0
         sure = np.arange(len(outputs["scores"][number])) < count
-        sure &= outputs["scores"][number] >= SURE
+        sure &= is_sure(outputs["scores"][number])
         made.append(
             Marks(
                 *(batch[name][number, real] for name in ("boxes", "classes", "crowd")),

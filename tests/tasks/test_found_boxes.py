@@ -121,6 +121,22 @@ def test_classes_are_called_what_the_data_call_them(monkeypatch):
     assert detection.names_of(type("Records", (), {"categories": None}), "voc", None) == {}
 
 
+def test_tensorboard_draws_the_boxes_that_the_report_has(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(detection.visualize, "write_pictures", lambda *arguments: None)
+    monkeypatch.setattr(tf.summary, "image", lambda name, images, **fields: drawn.append(images.numpy()))
+    outputs = outputs_of()
+    for score in (0.5, np.nextafter(np.float32(0.5), np.float32(0))):
+        outputs["scores"][0, 0] = score
+        detection.write_pictures(None, batch_of(), outputs)
+    # What was found in the first image is the only difference.
+    red = [((images == [1, 0, 0]).all(-1).sum(axis=(1, 2)) > 20).tolist() for images in drawn]
+    assert red == [[True, True], [False, True]]
+    assert [len(each.found) for each in detection.marks(batch_of(), outputs)] == [0, 1]
+    outputs["scores"][0, 0] = 0.5
+    assert [len(each.found) for each in detection.marks(batch_of(), outputs)] == [1, 1]
+
+
 def test_images_that_share_a_number_are_scored_one_by_one():
     batch, outputs = {**batch_of(), "image_id": np.array([7, 7])}, outputs_of()
     # What is found in either image would be right in the other.
