@@ -6,7 +6,8 @@ For each photograph `<name>_detections.png`, with the boxes whose score is at le
 detector, the ponder map below; and one `detections.json` with all boxes in COCO's form of results: a list of
 `image_id` (the number in the lines of progress), `file_name`, `category_id` (the network's class, from 1), `category`
 (its name, if names are known), `bbox` (x, y, width and height in pixels of the file) and `score`. Boxes belong to a
-photograph as one sees it: turned where its EXIF data says so.
+photograph as one sees it: turned where its EXIF data says so. With `--annotations=instances_val.json` both numbers are
+those of that file, and boxes belong to the picture of the height and width that it gives.
 """
 
 import json
@@ -16,6 +17,7 @@ import numpy as np
 
 from sact_tf import command_line
 from sact_tf.command_line import photographs, writing
+from sact_tf.data.detection.coco_ids import Ids, ids_of
 from sact_tf.data.photographs import read_photograph, resize_for_detector
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.detection import scoring
@@ -43,20 +45,20 @@ def detect(config, log=print_line):
     Raises:
         FileNotFoundError: if there are no such photographs, or no checkpoint.
         FileExistsError: if there are pictures of the same names, or boxes, and `overwrite` is False.
-        ValueError: if checkpoint or labels do not fit.
+        ValueError: if checkpoint, labels or annotations do not fit.
         OSError: if nothing can be written any more, as on a full disk.
     """
     names = photographs.name_outputs(photographs.find_photographs(config.images_pattern))
     _check_output_dir(config, names)
     labels = _labels(config, log)
+    ids = ids_of(config.annotations, names, labels, log) if config.annotations else _own_ids(names, config.model)
     model = inference.load_model(config)
     predict = predictor(model, config.engine)
     command_line.make_directory(config.output_dir, "output_dir")
-    image_ids = {path: number for number, path in enumerate(names, 1)}
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in names])
 
     def draw(path, name):
-        image = read_photograph(path)
+        image = read_photograph(path, marked_size=ids.sizes.get(path))
         resized = resize_for_detector(image, config.image_size, model.backbone.minimum_size)
         found = find(model, predict, resized, image.shape[:2], config.dataset)
         text = _summary(found, image.shape, config.min_score)
@@ -64,8 +66,8 @@ def detect(config, log=print_line):
         picture = _picture(resized, image.shape, found, config.min_score, labels, title)
         photographs.write_all(config.output_dir, name, [(ENDING[1:-4], picture)], "boxes")
         file_name = photographs.usable(os.path.relpath(os.path.abspath(path), folder))
-        boxes = scoring.detections(image_ids[path], found.boxes, found.scores, found.classes)
-        return [_entry(each, file_name, labels) for each in boxes], text
+        boxes = scoring.detections(0, found.boxes, found.scores, found.classes)
+        return [_entry(each, ids.images[path], file_name, ids.categories, labels) for each in boxes], text
 
     done, skipped = photographs.draw_each(names, draw, log)
     if done:  # else the next start would be asked whether it may replace boxes of nothing
@@ -74,10 +76,16 @@ def detect(config, log=print_line):
     return done, skipped
 
 
-def _entry(box, file_name, labels):
-    number = box["category_id"]
-    named = {} if labels is None else {"category": labels[number - 1]}
-    return {"image_id": box["image_id"], "file_name": file_name, "category_id": number, **named, **box}
+def _entry(box, image_id, file_name, categories, labels):
+    place = box["category_id"] - 1
+    named = {} if labels is None else {"category": labels[place]}
+    numbers = {"image_id": image_id, "file_name": file_name, "category_id": categories[place]}
+    return {**numbers, **named, "bbox": box["bbox"], "score": box["score"]}
+
+
+def _own_ids(names, model):
+    """Numbers of the photographs in the order of progress, and those of the network's classes."""
+    return Ids({path: number for number, path in enumerate(names, 1)}, {}, list(range(1, model.num_classes + 1)))
 
 
 def _labels(config, log):

@@ -11,10 +11,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from sact_tf import checkpoints, detect
-from sact_tf.config import DetectConfig, ModelConfig
+from sact_tf.config import DetectConfig, EvaluationConfig, ModelConfig
 from sact_tf.data.photographs import BadPhotograph, resize_for_detector
+from sact_tf.detection import scoring
+from sact_tf.evaluation import measuring
 from sact_tf.evaluation.finding import Found
 from sact_tf.tasks import detection
 from sact_tf.visualize.detections import detection_figure
@@ -55,9 +58,8 @@ def work(tmp_path_factory, spread_halting):
 
 def config_of(work, output_dir, **fields):
     fields = {"images_pattern": str(work / "photos" / "*"), "image_size": SIZE, "min_score": 0.0, **fields}
-    return DetectConfig(
-        model=NETWORK, dataset="digit_scenes", checkpoint_dir=str(work / "run"), output_dir=str(output_dir), **fields
-    )
+    fields = {"checkpoint_dir": str(work / "run"), **fields}
+    return DetectConfig(model=NETWORK, dataset="digit_scenes", output_dir=str(output_dir), **fields)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +121,64 @@ def test_the_masked_engine_finds_the_same_and_labels_name_it(found, work, tmp_pa
 def test_boxes_belong_to_the_picture_as_one_sees_it(found):
     upright, turned = found[0].values()
     assert [box["bbox"] for box in upright] == [box["bbox"] for box in turned]
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_with_the_ids_of_annotations_boxes_score_as_in_evaluation(found, work, tmp_path, monkeypatch):
+    monkeypatch.setattr(detect, "detection_figure", lambda *arguments: np.zeros((1, 1, 3)))
+    # Boxes of the second are those of the picture as it is stored, which is not as one sees it.
+    images = [
+        {"id": 70, "file_name": "b.png", "height": WIDTH, "width": HEIGHT},
+        {"id": 9, "file_name": "a.png", "height": HEIGHT, "width": WIDTH},
+    ]
+    categories = [{"id": 30, "name": "cat"}, {"id": 4, "name": "dog"}, {"id": 5, "name": "emu"}]
+    boxes = [(9, box["category_id"], box["bbox"]) for box in next(iter(found[0].values()))[:12:2]]
+    boxes += [(70, 2, [3, 5, 30, 40]), (70, 3, [10, 10, 40, 60])]
+    annotations = [
+        {"id": number, "image_id": image, "category_id": (4, 5, 30)[kind - 1], "bbox": bbox, "area": bbox[2] * bbox[3]}
+        for number, (image, kind, bbox) in enumerate(boxes, 1)
+    ]
+    path = tmp_path / "annotations" / "instances_test.json"
+    path.parent.mkdir()
+    lists = {"images": images, "annotations": [{**box, "iscrowd": 0} for box in annotations], "categories": categories}
+    path.write_text(json.dumps(lists))
+    (tmp_path / "images").symlink_to(work / "photos")
+    (tmp_path / "labels.txt").write_text("dog\nemu\ncat\n")
+    fields = {"annotations": str(path), "labels": str(tmp_path / "labels.txt"), "engine": "masked"}
+    detect.detect(config_of(work, tmp_path / "new", images_pattern=str(work / "photos" / "[ab].png"), **fields), print)
+    truth = COCO(str(path))
+    scores = COCOeval(truth, truth.loadRes(str(tmp_path / "new" / "detections.json")), "bbox")
+    for step in (scores.evaluate, scores.accumulate, scores.summarize):
+        step()
+    config = EvaluationConfig(
+        model=NETWORK,
+        dataset="coco",
+        checkpoint_dir=str(work / "run"),
+        image_size=SIZE,
+        split_name="test",
+        num_examples=2,
+        batch_size=1,
+        dataset_dir=str(tmp_path),
+        eval_dir="",
+    )
+    metrics = measuring.evaluate(config, str(work / "run"))
+    assert metrics[scoring.METRICS[0]] > 0.1
+    np.testing.assert_allclose(scores.stats, [metrics[name] for name in scoring.METRICS], atol=1e-6)
+    assert {box["category"]: box["category_id"] for box in scores.cocoDt.dataset["annotations"]} == {
+        "dog": 4,
+        "emu": 5,
+        "cat": 30,
+    }
+
+
+def test_ids_are_looked_up_before_anything_is_computed(work, tmp_path):
+    (tmp_path / "labels.txt").write_text("cat\ndog\nemu\n")
+    config = config_of(work, tmp_path / "new", annotations=str(tmp_path / "labels.txt"), checkpoint_dir="none")
+    with pytest.raises(ValueError, match=r"of this network are not known"):
+        detect.detect(config, print)
+    config = dataclasses.replace(config, labels=str(tmp_path / "labels.txt"))
+    with pytest.raises(ValueError, match=r"labels\.txt is no whole JSON file"):
+        detect.detect(config, print)
 
 
 @pytest.fixture

@@ -123,6 +123,7 @@ def define_detect_flags():
     _define_photograph_flags()
     flags.DEFINE_float("min_score", 0.5, "Boxes of a lower score are not drawn; detections.json has all of them.")
     define_path("labels", None, "Text file with a name a line, from class 1 on; by default the run's names.")
+    define_path("annotations", None, "JSON in COCO's form, whose ids detections.json has, found by names.")
     flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
 
 

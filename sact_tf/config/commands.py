@@ -136,8 +136,7 @@ class ExportConfig(CheckpointConfig):
         format: one of `EXPORT_FORMATS`; "release" is for networks that classify.
         engine: one of `ENGINES` for a SavedModel and an ONNX file, None for the other formats, in which nothing is
             executed.
-        labels: path of a text file with the name of each class, for a SavedModel; None for none, or of a detector for
-            the names that its data set gives its classes, where that is at hand.
+        labels: path of a text file with the name of each class, for a SavedModel; None for none, or the run's.
         dataset_dir: directory of the data set; None for its default, or where it needs none.
         features: bool, whether an ONNX file returns the features of the blocks.
         part: one of `DETECTOR_PARTS`: what an ONNX file of a detector answers, boxes too or what its extractor says.
@@ -242,6 +241,7 @@ class DetectConfig(CheckpointConfig):
         min_score: float in [0, 1]; boxes of a lower score are not drawn.
         labels: path of a text file with the name of each class, from class 1 on; None for those of the data set.
         dataset_dir: directory of the data set, whose classes have names; None for its default.
+        annotations: path of a JSON in COCO's form, whose numbers photographs and classes get; None for numbers from 1.
         engine: one of `ENGINES`.
         overwrite: bool, whether what is in `output_dir` already may be replaced.
     """
@@ -252,6 +252,7 @@ class DetectConfig(CheckpointConfig):
     min_score: float = 0.5
     labels: str | None = None
     dataset_dir: str | None = None
+    annotations: str | None = None
     engine: str = "sparse"
     overwrite: bool = False
 
@@ -260,10 +261,9 @@ class DetectConfig(CheckpointConfig):
         check_choice("engine", self.engine, ENGINES)
         if check_dataset(self.dataset)["task"] != "detection":
             raise ValueError(
-                "Boxes are found by a detector, and this is a network that classifies. Give the --checkpoint_dir of a "
-                "run on a data set of detection, such as digit_scenes; what a classifier spends where on photographs, "
-                f"python -m sact_tf.ponder_map draws. Received: dataset={self.dataset!r}, "
-                f"checkpoint_dir={self.checkpoint_dir!r}"
+                "Boxes are found by a detector, and this is a network that classifies, whose maps python -m "
+                "sact_tf.ponder_map draws. Give the --checkpoint_dir of a run on a data set of detection. Received: "
+                f"dataset={self.dataset!r}, checkpoint_dir={self.checkpoint_dir!r}"
             )
         check_image_size(self)
         if not is_number(self.min_score) or not 0 <= self.min_score <= 1:

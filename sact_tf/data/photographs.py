@@ -17,7 +17,7 @@ class BadPhotograph(ValueError):
     """A file that no map can be made of; the message says why, without its name."""
 
 
-def read_photograph(source, image_size=None, minimum_size=1, upright=True):
+def read_photograph(source, image_size=None, minimum_size=1, upright=True, marked_size=None):
     """Reads a JPEG, PNG, WebP, GIF, TIFF, BMP or AVIF file, upright; `pictures.read_picture` says what of it.
 
     A JPEG of grey or RGB is decoded by TensorFlow, as the images that networks are trained on: other decoders round
@@ -29,14 +29,17 @@ def read_photograph(source, image_size=None, minimum_size=1, upright=True):
             TensorFlow 1); None to leave it.
         minimum_size: int, height and width in pixels that the image must have in the end.
         upright: bool; False leaves it as it is in the file, whatever its EXIF data says.
+        marked_size: pair of ints, height and width of the picture that boxes were marked on, upright or as it is in the
+            file; None where it does not matter.
 
     Returns:
         float32 array `(height, width, 3)`, red, green and blue in [0, 1]; resizing may go beyond by a little.
 
     Raises:
-        BadPhotograph: if the file cannot be read or decoded, or the image is too small.
+        BadPhotograph: if the file cannot be read or decoded, has another size than boxes were marked on, or is
+            too small.
     """
-    pixels = _pixels(source, upright)
+    pixels = _pixels(source, upright, marked_size)
     size = pixels.shape[:2] if image_size is None else resized_shape(*pixels.shape[:2], image_size)
     if min(size) < minimum_size:
         enough = math.ceil(minimum_size * max(pixels.shape[:2]) / min(pixels.shape[:2]))
@@ -83,12 +86,13 @@ def resized_shape(height, width, image_size):
     return (image_size, shorter) if height >= width else (shorter, image_size)
 
 
-def _pixels(source, upright):
+def _pixels(source, upright, marked_size):
     """uint8 `(height, width, 3)` of a file."""
     if not isinstance(source, bytes):
         _check_file(source)
     try:
         with pictures.opened(source) as picture:
+            upright = upright if marked_size is None else pictures.is_turned(picture, marked_size)
             if picture.format not in ("JPEG", "MPO") or picture.mode not in ("RGB", "L"):
                 return pictures.pixels_of(picture, upright)
             number = pictures.orientation(picture) if upright else 1

@@ -145,6 +145,27 @@ def orientation(picture):
     return number if number in UPRIGHT else 1
 
 
+def is_turned(picture, size):
+    """Whether boxes are those of a picture turned as its EXIF data says, or of the picture as it is stored.
+
+    Args:
+        picture: opened.
+        size: pair of ints, height and width that the boxes are meant for.
+
+    Raises:
+        BadPicture: if it has this size neither way.
+    """
+    stored, sideways = stored_size(picture), orientation(picture) in SIDEWAYS
+    if size == stored:
+        return False
+    if not (sideways and size == stored[::-1]):
+        raise BadPicture(
+            f"it is {stored[1]} pixels wide and {stored[0]} high, and its boxes are those of a picture {size[1]} wide "
+            f"and {size[0]} high"
+        )
+    return True
+
+
 def _colours(picture):
     # Straight to RGB, a palette with transparency or premultiplied colours would come with a warning or not at all.
     between = {"P": "RGBA", "PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(picture.mode)

@@ -169,19 +169,13 @@ def _read(path, size):
         with open(path, "rb") as file:
             encoded = file.read()
         with pictures.opened(encoded) as picture:
-            stored, turned = pictures.stored_size(picture), pictures.orientation(picture) in pictures.SIDEWAYS
-            fits = size in (stored, stored[::-1] if turned else stored)
-            if fits and (size != stored or not _is_decoded(picture.format, encoded)):
-                encoded = _encoded(pictures.pixels_of(picture, upright=size != stored))
+            turned = pictures.is_turned(picture, size)
+            if turned or not _is_decoded(picture.format, encoded):
+                encoded = _encoded(pictures.pixels_of(picture, upright=turned))
     except OSError as error:
         raise BadRecord(f"{one_line(path)}: it cannot be read: {error.strerror}.") from error
     except pictures.BadPicture as error:
         raise BadRecord(f"{one_line(path)}: {error}.") from error
-    if not fits:
-        raise BadRecord(
-            f"{one_line(path)}: it is {stored[1]} pixels wide and {stored[0]} high, and its boxes are those of a "
-            f"picture {size[1]} wide and {size[0]} high."
-        )
     return encoded
 
 

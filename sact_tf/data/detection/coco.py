@@ -16,23 +16,24 @@ import numpy as np
 from keras.utils import bounding_boxes
 
 from sact_tf.data.class_names import is_background
-from sact_tf.data.detection import Categories, areas, record_files, unnamed
+from sact_tf.data.detection import Categories, areas, record_files
 from sact_tf.data.detection.annotations import Annotations, check_files, checked, source_of
 from sact_tf.data.detection.coco_json import (
-    KINDS_OF_ID,
     WAY_OUT,
     check_boxes,
     check_ids,
     check_sizes,
+    file_names,
     is_outermost,
+    names_of,
+    numbers_of,
+    read_categories,
     read_json,
 )
 from sact_tf.data.directories import folders_of_split, nothing_found
 from sact_tf.progress import named
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
-# What an entry of the lists may be called, and its picture.
-_TEXTS = {"id": KINDS_OF_ID, "file_name": str}
 # Annotations among the pictures of their split.
 _AMONG_PICTURES = "_annotations.coco.json"
 # Pictures that are looked for in each folder that they may be in.
@@ -120,12 +121,12 @@ def read_split(directory, path, log=None):
     content = read_json(path)
     images, boxes = content["images"], content["annotations"]
     others = {other: _quick_categories(other) for other in _all_annotations(directory) if other != path}
-    own = _categories(path, content)
+    own = read_categories(path, content)
     categories = _merged({path: own, **others})
     if log:
         log(f"Reading {path}: {len(images)} pictures, {len(boxes)} boxes, {len(categories)} classes")
-    numbers = _numbers(path, "images", images, ("id", "file_name", "height", "width"))
-    _numbers(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
+    numbers = numbers_of(path, "images", images, ("id", "file_name", "height", "width"))
+    numbers_of(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
     check_boxes(path, boxes, own)
     classes = {number: place for place, number in enumerate(categories.numbers, 1)}
     check_ids(path, boxes, "image_id", numbers, "pictures")
@@ -133,7 +134,7 @@ def read_split(directory, path, log=None):
     if log:
         _log_classes(categories, classes, boxes, log)
     check_sizes(path, images)
-    paths = _picture_paths(directory, path, [image["file_name"] for image in images])
+    paths = _picture_paths(directory, path, file_names(images))
     corners = _corners(path, boxes)
     # Below 0 is none, as records have it.
     area = [-1.0 if (area := box.get("area")) is None else area for box in boxes]
@@ -169,26 +170,6 @@ def _split_of(path):
     return os.path.basename(folder) if name == _AMONG_PICTURES else name[len("instances_") : -len(".json")]
 
 
-def _numbers(path, kind, entries, needed):
-    """Dict from the id of each entry to its place in the list; raises if one lacks something, or shares its id."""
-    for place, entry in enumerate(entries):
-        lacking = [name for name in needed if not isinstance(entry, dict) or entry.get(name) is None]
-        if lacking:
-            raise ValueError(f"{path}: {kind}[{place}] has no {', '.join(lacking)}, which each needs. {WAY_OUT}.")
-        texts = [name for name in ("id", "file_name") if not isinstance(entry.get(name, ""), _TEXTS[name])]
-        if texts:
-            raise ValueError(
-                f"{path}: the {texts[0]} of {kind}[{place}] must be a text{' or a number' * (texts[0] == 'id')}. "
-                f"Received: {str(entry[texts[0]])[:100]}. {WAY_OUT}."
-            )
-    ids = [entry["id"] for entry in entries if "id" in entry]
-    numbers = {number: place for place, number in enumerate(ids)}
-    if len(numbers) < len(ids):
-        twice = sorted({number for place, number in enumerate(ids) if numbers[number] != place}, key=str)
-        raise ValueError(f"{path}: {kind} share their id: {named(twice)}. Each must have its own. {WAY_OUT}.")
-    return numbers
-
-
 def _log_classes(categories, classes, boxes, log):
     """Says which categories share a name, and which have no box; `classes` is a dict from their numbers to classes."""
     counts = collections.Counter(categories.names)
@@ -216,9 +197,6 @@ def _picture_paths(directory, path, names):
     """Paths of the pictures, in that of the usual folders that has most of the first of them: some may be lost."""
     if not names:
         return []
-    if all("\\" in name for name in names):
-        # Written on Windows, where it stands between folders.
-        names = [name.replace("\\", "/") for name in names]
     folders = _picture_folders(directory, path)
     folder = max(folders, key=lambda each: sum(os.path.exists(os.path.join(each, name)) for name in names[:_TRIED]))
     paths = [os.path.join(folder, name) for name in names]
@@ -235,20 +213,8 @@ def _picture_folders(directory, path):
     return [os.path.join(directory, *parts) for name in folders for parts in ((name,), ("images", name))]
 
 
-def _categories(path, content):
-    """Dict from the number of each category to its name."""
-    _numbers(path, "categories", content["categories"], ("id", "name"))
-    return _names(content["categories"])
-
-
-def _names(categories):
-    # Halves of a character, which JSON may have, no file can hold.
-    names = {each["id"]: str(each["name"]).encode(errors="replace").decode() for each in categories}
-    return {number: name or unnamed(number) for number, name in names.items()}
-
-
 def _quick_categories(path):
-    """`_categories` of a file of which nothing else is wanted: they stand in a list, of COCO's files at the end."""
+    """`read_categories` of a file of which nothing else is wanted: they stand in a list, of COCO's files at the end."""
     if not os.path.getsize(path):
         read_json(path)
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -259,10 +225,10 @@ def _quick_categories(path):
     try:
         listed, end = json.JSONDecoder().raw_decode(text := text.decode(errors="replace"))
         if not is_outermost(before, text[end:]):
-            return _categories(path, read_json(path))
-        return _names(listed)
+            return read_categories(path, read_json(path))
+        return names_of(listed)
     except (ValueError, TypeError, KeyError):
-        return _categories(path, read_json(path))
+        return read_categories(path, read_json(path))
 
 
 def _merged(categories):

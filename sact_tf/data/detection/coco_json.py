@@ -4,11 +4,14 @@ import json
 import re
 
 from sact_tf.data.class_names import is_background
+from sact_tf.data.detection import unnamed
 from sact_tf.progress import named
 
 # What an entry of the lists may be called by.
 KINDS_OF_ID = (int, float, str)
-WAY_OUT = "Download or export the annotations again, or give another directory"
+_KINDS = {"id": KINDS_OF_ID, "file_name": str}
+_LISTS = ("images", "annotations", "categories")
+WAY_OUT = "Download or export the annotations again, or give others"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 # Sizes are int32.
 MAX_SIDE = 2**31 - 1
@@ -16,14 +19,13 @@ MAX_SIDE = 2**31 - 1
 _MAX_DIGITS = 300
 
 
-def read_json(path):
-    """The dict of a file of annotations, without outlines; ValueError if it is none."""
+def read_json(path, lists=_LISTS):
+    """The dict of a file of annotations, without outlines; ValueError if it is none or lacks one of some lists."""
     with open(path, "rb") as file:
         try:
             content = json.load(file, object_pairs_hook=_without_outlines, parse_int=_parsed_int)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is no whole JSON file: {str(error)[:100]}. {WAY_OUT}.") from error
-    lists = ("images", "annotations", "categories")
     kept = [name for name in lists if isinstance(content, dict) and isinstance(content.get(name), list)]
     if len(kept) < len(lists):
         lacking = ", ".join(name for name in lists if name not in kept)
@@ -33,6 +35,46 @@ def read_json(path):
             f"{', '.join(lists)}; found: {found or 'nothing'}. {WAY_OUT}."
         )
     return content
+
+
+def numbers_of(path, kind, entries, needed):
+    """Dict from the id of each entry to its place in the list; raises if one lacks something, or shares its id."""
+    for place, entry in enumerate(entries):
+        lacking = [name for name in needed if not isinstance(entry, dict) or entry.get(name) is None]
+        if lacking:
+            raise ValueError(f"{path}: {kind}[{place}] has no {', '.join(lacking)}, which each needs. {WAY_OUT}.")
+        texts = [name for name in ("id", "file_name") if not isinstance(entry.get(name, ""), _KINDS[name])]
+        if texts:
+            raise ValueError(
+                f"{path}: the {texts[0]} of {kind}[{place}] must be a text{' or a number' * (texts[0] == 'id')}. "
+                f"Received: {str(entry[texts[0]])[:100]}. {WAY_OUT}."
+            )
+    ids = [entry["id"] for entry in entries if "id" in entry]
+    numbers = {number: place for place, number in enumerate(ids)}
+    if len(numbers) < len(ids):
+        twice = sorted({number for place, number in enumerate(ids) if numbers[number] != place}, key=str)
+        raise ValueError(f"{path}: {kind} share their id: {named(twice)}. Each must have its own. {WAY_OUT}.")
+    return numbers
+
+
+def read_categories(path, content):
+    """Dict from the number of each category to its name."""
+    numbers_of(path, "categories", content["categories"], ("id", "name"))
+    return names_of(content["categories"])
+
+
+def names_of(categories):
+    """Dict from the number of each category of a list to its name."""
+    # Halves of a character, which JSON may have, no file can hold.
+    names = {each["id"]: str(each["name"]).encode(errors="replace").decode() for each in categories}
+    return {number: name or unnamed(number) for number, name in names.items()}
+
+
+def file_names(images):
+    """The file names of pictures, a list of texts, in the list of a file."""
+    names = [image["file_name"] for image in images]
+    # Written on Windows, where it stands between folders.
+    return [name.replace("\\", "/") for name in names] if all("\\" in name for name in names) else names
 
 
 def is_outermost(before, after):

@@ -140,7 +140,7 @@ def repeat(name):
 MISTAKES = {
     "no JSON": (
         lambda content: '{"images": [',
-        r"json is no whole JSON file: .* give another directory\.$",
+        r"json is no whole JSON file: .* give others\.$",
     ),
     "a list": (lambda content: "[1]", r"lacks a list of images, annotations, categories.*found: a list"),
     "no categories": (remove("categories"), r"lacks a list of categories\. .*found: images, annotations\."),
