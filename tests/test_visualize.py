@@ -330,6 +330,24 @@ def test_a_gallery_needs_a_map_and_a_title_for_each_image():
         visualize.gallery(np.zeros((2, 8, 8, 3)), np.zeros((2, 8, 8)), ["one"])
 
 
+def test_names_of_boxes_do_not_hide_better_ones_nor_their_picture():
+    image, none = np.ones((96, 128, 3)), np.zeros((0, 4))
+
+    def drawn(boxes, texts):
+        return detection_gallery([image], None, [(boxes, texts)], [none], [""])
+
+    twice = np.array([[30, 20, 60, 70], [32, 24, 60, 70]])
+    np.testing.assert_array_equal(drawn(twice, ["7 0.90", "8 0.80"]), drawn(twice, ["7 0.90", "9 0.70"]))
+    apart = np.array([[30, 20, 60, 70], [70, 24, 90, 70]])
+    assert (drawn(apart, ["7 0.90", "8 0.80"]) != drawn(apart, ["7 0.90", "9 0.70"])).any()
+    # No name lies on another, and yet all of them would cover a fourth of the picture.
+    places = np.array([[y, x, y + 4, x + 4] for y in range(2, 92, 15) for x in (2, 34, 66, 98)])
+    texts = [f"{number:02d} 0.9" for number in range(len(places))]
+    red = (np.abs(drawn(places, texts).astype(int) - [255, 97, 97]) < 12).all(-1)
+    bare = (np.abs(drawn(places, [""] * len(places)).astype(int) - [255, 97, 97]) < 12).all(-1)
+    assert 0.05 < (red.sum() - bare.sum()) / red.size < 0.15
+
+
 def test_names_of_boxes_do_not_leave_their_picture():
     image, boxes, maps = np.zeros((96, 128, 3)), np.array([[40, 110, 60, 126], [0, 2, 20, 30]]), [np.eye(8)]
 

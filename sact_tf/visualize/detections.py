@@ -12,6 +12,8 @@ _FOUND, _THERE = "#ff5050", "#40e060"
 _PANEL_WIDTHS, _PANEL_HEIGHTS = (3.0, 6.5), (1.0, 7.0)
 # Parts of a picture that a line of text takes of its height, and from which on a text would leave it on the right.
 _OF_A_LINE, _OF_A_WORD = 0.12, 0.7
+# Part of a picture that names of boxes may cover: those of the best boxes stay.
+_COVERED = 0.15
 
 
 @plain_text
@@ -44,6 +46,7 @@ def detection_figure(image, found, title="", ponder_map=None):
         drawn = show_panel(axes[1], np.asarray(ponder_map), limits)
         _frames(axes[1], found[0], "white")
         add_colour_bar(figure, drawn, axes[1:])
+    _leave_out(axes[:1])
     return render(figure)
 
 
@@ -66,6 +69,7 @@ def detection_gallery(images, maps, found, there, titles):
         axes = new_figure(2.0 * count, 2.6).subplots(1, count, squeeze=False)[0]
         for axis, *of_image in zip(axes, images, found, there, titles, strict=True):
             _show_boxes(axis, *of_image)
+        _leave_out(axes)
         return render(axes[0].figure)
     ratio = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
     figure = new_figure(2.0 * count, 0.7 + 2 * np.clip(2.05 * ratio, 0.9, 2.25))
@@ -80,6 +84,7 @@ def detection_gallery(images, maps, found, there, titles):
     bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.6, aspect=45)
     bar.set_label(LABEL, fontsize=12)
     bar.outline.set_visible(False)
+    _leave_out(axes[0])
     return render(figure)
 
 
@@ -118,6 +123,24 @@ def _texts(axis, found):
         above, left = ymin > _OF_A_LINE * height, xmin < _OF_A_WORD * width
         sides = {"va": "bottom" if above else "top", "ha": "left" if left else "right"}
         axis.text(xmin if left else xmax, ymin, printable(text), fontsize=7, color="white", bbox=box, **sides)
+
+
+def _leave_out(axes):
+    """Hides names that would lie on that of a better box, and those of further boxes once names cover enough."""
+    figure = axes[0].figure
+    # Where texts are is known once all is laid out.
+    figure.draw_without_rendering()
+    for axis in axes:
+        kept, left = [], _COVERED * axis.bbox.width * axis.bbox.height
+        for text in axis.texts:
+            extent = text.get_bbox_patch().get_window_extent()
+            area = extent.width * extent.height
+            # The best one is shown however small the picture.
+            if kept and (area > left or extent.count_overlaps(kept)):
+                text.set_visible(False)
+            else:
+                kept.append(extent)
+                left -= area
 
 
 def _frames(axis, boxes, colour, dashed=False):
