@@ -50,6 +50,16 @@ def check_inputs(inputs):
     return checked
 
 
+def refuse_no_images(inputs):
+    """The dict of `check_inputs`; ValueError for a batch without images, tf.errors.InvalidArgumentError in a graph."""
+    message, images = "A detector takes one image or more: a batch without any has no boxes.", inputs["images"]
+    if images.shape.rank and images.shape[0] == 0:
+        raise ValueError(f"{message} Received: `images` of the shape {tuple(images.shape)}")
+    shape = tf.shape(images)
+    with tf.control_dependencies([tf.debugging.Assert(shape[0] > 0, [f"{message} Received the shape:", shape])]):
+        return {**inputs, "images": tf.identity(images)}
+
+
 def _whole_pixels(name, size, most=None):
     """Sizes as int32, after a look at their values."""
     if not (size.dtype.is_integer or size.dtype.is_floating):

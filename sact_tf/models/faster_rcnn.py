@@ -15,7 +15,7 @@ from sact_tf.layers.parts import NORM_EPSILON, NORM_MOMENTUM, normalization
 from sact_tf.models import detection_flops, detection_losses
 from sact_tf.models.backbone import check_images
 from sact_tf.models.detection_fit import FitsBoxes
-from sact_tf.models.detection_inputs import check_inputs, in_original_pixels
+from sact_tf.models.detection_inputs import check_inputs, in_original_pixels, refuse_no_images
 from sact_tf.models.detection_parts import check_crops, dense, freeze_norms, proposal_convolution
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
 from sact_tf.models.finite import nan_unless
@@ -137,7 +137,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCh
 
     def call(self, inputs, training=None, regions=False):
         """See the class; with `regions` it returns what it does in training, computed as in inference."""
-        inputs = check_inputs(inputs)
+        inputs = refuse_no_images(check_inputs(inputs))
         check_images(inputs["images"], self.backbone.minimum_size)
         outputs = extract(self.backbone, inputs["images"], inputs["image_size"], training)
         finite = outputs.pop("finite")

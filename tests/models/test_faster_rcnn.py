@@ -10,6 +10,7 @@ import tensorflow as tf
 import sact_tf
 from sact_tf import checkpoints, flops
 from sact_tf.models import FasterRCNN, ImageNetBackbone
+from sact_tf.models.detection_inputs import refuse_no_images
 from sact_tf.models.detection_losses import mean_ponder_costs
 from sact_tf.models.extractor import extract, picture_of
 
@@ -296,11 +297,19 @@ def test_a_detector_starts_from_a_classifier_and_from_a_detector(tmp_path):
         ({"images": np.zeros((2, 64, 64, 3), "float32"), "image_size": np.full((1, 2), 64)}, "and 2 images"),
         (np.zeros((1, 30, 64, 3), "float32"), "at least 32 pixels"),
         (np.zeros((1, 64, 64, 3), "uint8"), "floating point"),
+        (np.zeros((0, 64, 64, 3), "float32"), "one image or more.*Received: `images` of the shape \\(0, 64, 64, 3\\)"),
     ],
 )
 def test_inputs_that_are_none_are_named(sact, inputs, message):
     with pytest.raises(ValueError, match=message):
         sact(inputs)
+
+
+def test_a_graph_names_a_batch_without_images_too():
+    refuse = tf.function(refuse_no_images, input_signature=[{"images": tf.TensorSpec((None, None, None, 3))}])
+    assert refuse({"images": tf.ones((1, 64, 64, 3))})["images"].shape[0] == 1
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one image or more: a batch without any has no boxes"):
+        refuse({"images": tf.zeros((0, 64, 64, 3))})
 
 
 @pytest.mark.slow
