@@ -85,14 +85,14 @@ def _places(path, photographs, listed):
     if strange := [photograph for photograph in photographs if not found[photograph]]:
         names = named(name["file_name"] for name in listed)
         raise ValueError(
-            f"{counted(len(strange), 'photograph')} of {len(photographs)} have no picture in {one_line(path)}: "
+            f"{one_line(path)} has no picture for {len(strange)} of {counted(len(photographs), 'photograph')}: "
             f"{named(strange)}. The path of each must end in the file_name of one; capital letters matter. Its "
             f"pictures are {names or 'none'}. Give other --images_pattern or --annotations."
         )
     if twice := [photograph for photograph in photographs if len(found[photograph]) > 1]:
         raise ValueError(
-            f"{one_line(path)}: {counted(len(twice), 'photograph')} have several pictures of their file_name: "
-            f"{named(twice)}. Each must have one; remove the others, or tell them apart by their folders."
+            f"{one_line(path)} has several pictures for {len(twice)} of {counted(len(photographs), 'photograph')}: "
+            f"{named(twice)}. Each must have one; remove the others, or tell them apart by folders in file_name."
         )
     found = {photograph: place for photograph, (place,) in found.items()}
     counts = collections.Counter(found.values())

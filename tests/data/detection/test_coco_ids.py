@@ -67,13 +67,13 @@ def test_categories_of_one_name_are_counted_as_in_training(look_up):
         (
             lambda content: None,
             {"photographs": ["photos/b.jpg", "photos/B.jpg", "photos/xb.jpg"]},
-            r"2 photographs of 3 have no picture in .*json: photos/B\.jpg, photos/xb\.jpg\. The path of each must "
+            r"json has no picture for 2 of 3 photographs: photos/B\.jpg, photos/xb\.jpg\. The path of each must "
             r"end in the file_name of one; .* pictures are a\.jpg, \./x/a\.jpg, b\.jpg\.",
         ),
         (
             lambda content: content["images"][1].update(file_name="b.jpg"),
             {"photographs": ["photos/b.jpg"]},
-            r"1 photograph have several pictures of their file_name: photos/b\.jpg\.",
+            r"json has several pictures for 1 of 1 photograph: photos/b\.jpg\.",
         ),
         (
             lambda content: None,
