@@ -21,6 +21,8 @@ from sact_tf.visualize import save_chart
 METRICS_FILE = "metrics.json"
 TIME_FILE = "training_time.json"
 FLOPS = "Total Flops/mean"
+# A run has the same metrics wherever it lies, and however its path is written.
+_PLACES = ("checkpoint_dir", "eval_dir")
 
 
 def score(dataset, metrics):
@@ -174,11 +176,9 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
     """
     evaluated, prefix = evaluation_of(config, directory, num_examples, image_size), checkpoint_prefix(directory)
     # Of the weights too: the run may have gone on since, or have been made anew.
-    asked = {**dataclasses.asdict(evaluated), "checkpoint": fingerprint(prefix)["sha256"]}
-    asked |= marks_of_data(open_data(evaluated))
-    asked = json.loads(json.dumps(asked))
+    asked = _settings(evaluated) | {"checkpoint": fingerprint(prefix)["sha256"]} | marks_of_data(open_data(evaluated))
     stored = read_json(path)
-    if stored.get("evaluation") == asked:
+    if {name: value for name, value in stored.get("evaluation", {}).items() if name not in _PLACES} == asked:
         log(f"Already evaluated: {path}")
         return stored["metrics"]
     metrics = evaluation.evaluate(evaluated, prefix, _teller(log))
@@ -190,9 +190,15 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
 
 def is_evaluated(config, directory, path, num_examples=None, image_size=None):
     """Whether a file has metrics of the run, maybe as it was at an earlier step; arguments as of `evaluate_once`."""
-    asked = json.loads(json.dumps(dataclasses.asdict(evaluation_of(config, directory, num_examples, image_size))))
+    asked = _settings(evaluation_of(config, directory, num_examples, image_size))
     stored = read_json(path).get("evaluation", {})
     return asked == {name: stored.get(name) for name in asked}
+
+
+def _settings(evaluated):
+    """What metrics depend on of an `EvaluationConfig`, as it is read from a file."""
+    settings = {name: value for name, value in dataclasses.asdict(evaluated).items() if name not in _PLACES}
+    return json.loads(json.dumps(settings))
 
 
 def evaluation_of(config, directory, num_examples=None, image_size=None, split_name=None):

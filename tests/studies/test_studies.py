@@ -305,7 +305,11 @@ def test_a_split_that_has_changed_is_evaluated_again(tmp_path, monkeypatch):
         write(colours)
         runs.evaluate_once(config, str(tmp_path), str(tmp_path / "metrics.json"), log=lines.append)
     assert len(evaluated) == 3
-    assert lines == [f"Already evaluated: {tmp_path}/metrics.json"] * 2
+    # In other words, and from a copy.
+    for directory in (f"{tmp_path}/", os.path.relpath(tmp_path), "a copy"):
+        runs.evaluate_once(config, directory, str(tmp_path / "metrics.json"), log=lines.append)
+    assert len(evaluated) == 3
+    assert lines == [f"Already evaluated: {tmp_path}/metrics.json"] * 5
 
 
 def test_a_run_of_a_study_that_trains_already_is_told_by_the_flag_of_the_study(tmp_path):
@@ -460,7 +464,7 @@ def test_resolution_refuses_a_size_that_is_none_before_it_evaluates_anything(tra
 
 
 def test_resolution_refuses_a_size_that_another_run_was_evaluated_at_there(traded, tmp_path):
-    (tmp_path / "0_113.json").write_text(json.dumps({"evaluation": {"checkpoint_dir": "another"}}))
+    (tmp_path / "0_113.json").write_text(json.dumps({"evaluation": {"model": "another"}}))
     with pytest.raises(ValueError, match=r"vanilla_1 cannot be evaluated at 113 x 113, .*--image_sizes: "):
         resolution.run([str(traded[0] / "vanilla_1")], [113], str(tmp_path), 4, log=pytest.fail)
 
