@@ -23,7 +23,7 @@ class CifarBackbone(Backbone):
     Args:
         units: three ints, residual units per block.
         model_type: one of `sact_tf.config.MODEL_TYPES`.
-        base_channels: int, channels of the stem and of the first block, doubled by each further block.
+        base_channels: even int, channels of the stem and of the first block, doubled by each further block.
         image_shape: `(height, width, 3)`; `None` stands for any height or width.
         weight_decay: float, L2 of all kernels in the release's halved convention.
         stem_stride: int, of the first convolution; 1 in the release. 2 suits images larger than CIFAR's.
@@ -53,6 +53,11 @@ class CifarBackbone(Backbone):
     ):
         check_depth(model_type, final_survival_probability, shortcuts)
         check_counts(base_channels=base_channels)
+        if base_channels % 2:
+            raise ValueError(
+                "`base_channels` must be even: where channels double, shortcuts get as many zero channels on either "
+                f"side. Received: base_channels={base_channels}"
+            )
         units = cifar_units(units)
         if stem_stride not in (1, 2, 4):
             raise ValueError(f"`stem_stride` must be 1, 2 or 4. Received: stem_stride={stem_stride!r}")
@@ -136,7 +141,7 @@ def cifar_resnet(
         model: units in every block ("5"), or in each of the three ("2_3_4"), as text or ints.
         model_type: "vanilla", "act", "act_early_stopping" or "sact"; see `sact_tf.AdaptiveBlock`.
         num_classes: int.
-        base_channels: int, channels of the first block.
+        base_channels: even int, channels of the first block.
         tau: float >= 0, weight of the ponder cost in the loss.
         image_shape: `(height, width, 3)`; `None` stands for any height or width, from 4 on (times `stem_stride`).
         weight_decay: float, L2 of all kernels in the release's halved convention.

@@ -156,6 +156,11 @@ def test_ragged_and_sparse_images_are_rejected_with_the_way_out(networks, make_i
             networks("cifar", "sact")(given)
 
 
+def test_odd_channels_of_a_cifar_network_are_rejected_by_the_name_of_the_argument():
+    with pytest.raises(ValueError, match=r"`base_channels` must be even: .* Received: base_channels=3"):
+        cifar(base_channels=3)
+
+
 def test_imagenet_networks_take_fixed_images_from_32_pixels_on():
     network = sact_tf.imagenet_resnet((1, 1, 1, 2), num_classes=3, base_channels=4, image_shape=(32, 40, 3))
     assert network(np.zeros((2, 32, 40, 3), np.float32))["logits"].shape == (2, 3)
