@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf.data import boxes, pictures, preprocessing
-from sact_tf.progress import reason_of
+from sact_tf.progress import counted, reason_of
 
 _MAX_MESSAGE = 160
 
@@ -44,8 +44,8 @@ def read_photograph(source, image_size=None, minimum_size=1, upright=True, marke
     if min(size) < minimum_size:
         enough = math.ceil(minimum_size * max(pixels.shape[:2]) / min(pixels.shape[:2]))
         raise BadPhotograph(
-            f"it would be {size[0]} pixels high and {size[1]} wide, and the network takes at least {minimum_size} each "
-            f"way. Enlarge it with --image_size={enough} or more"
+            f"it would be {counted(size[0], 'pixel')} high and {size[1]} wide, and the network takes at least "
+            f"{minimum_size} each way. Enlarge it with --image_size={enough} or more"
         )
     image = tf.image.convert_image_dtype(pixels, tf.float32)
     if image_size is not None:
@@ -73,8 +73,8 @@ def resize_for_detector(image, image_size, minimum_size=1):
         proportion = max(image.shape[:2]) / min(image.shape[:2])
         enough = math.ceil(minimum_size * proportion * boxes.MIN_SIDE / boxes.MAX_SIDE)
         raise BadPhotograph(
-            f"it would be {height} pixels high and {width} wide, and the network takes at least {minimum_size} each "
-            f"way. Enlarge it with --image_size={max(enough, minimum_size)} or more"
+            f"it would be {counted(height, 'pixel')} high and {width} wide, and the network takes at least "
+            f"{minimum_size} each way. Enlarge it with --image_size={max(enough, minimum_size)} or more"
         )
     return boxes.resize(image, tf.zeros((0, 4)), image_size, longest)[0].numpy()
 

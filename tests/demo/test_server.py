@@ -76,7 +76,7 @@ def bad_files(picture, file_of):
         "page": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is no picture in a format"),
         "too many pixels": (huge, "it has 6000 x 8000 pixels, and 40,000,000 are the most .* Make it smaller"),
         "far too many": (file_of(Image.new("1", (20000, 20000))), "it has far too many pixels, and 40,000,000 are"),
-        "strip": (file_of(Image.new("RGB", (200, 2))), "it would be 2 pixels high .* Enlarge it with a size of 400"),
+        "strip": (file_of(Image.new("RGB", (200, 1))), "it would be 1 pixel high .* Enlarge it with a size of 800"),
         "thin strip": (file_of(Image.new("RGB", (2, 600))), "600 pixels long .* edge of 1024 .* the 4 .* Cut a part"),
     }
 
