@@ -2,7 +2,8 @@
 
   python -m sact_tf.recalibrate --checkpoint_dir=runs/mine --output_dir=runs/mine_recalibrated
 
-What it is good for, and what it does: `sact_tf.training.statistics`.
+In training they are moving averages over the last steps, which in a short run are of other weights: then evaluation is
+far worse than training. Here each is measured anew, over batches of training data; nothing else changes.
 """
 
 from absl import flags

@@ -6,7 +6,7 @@
 
 Pictures may be of any format that Pillow reads, and lie at any depth below their class folder. They are stored upright.
 Classes are numbered by the sorted names of their folders; further splits take the numbers of the first, also where they
-lack some of its classes. `<dataset>_classes.txt` beside the data lists the names, see `class_names`.
+lack some of its classes. `<dataset>_classes.txt` beside the data lists the names.
 
 A file has its name only once it is whole: started again after a stop, the command makes what is missing, and makes
 again what holds pictures that have changed.
@@ -15,10 +15,10 @@ COCO and Pascal VOC, as they are downloaded, or data sets in their form, become 
 Detection API has them, with their categories in `label_map.pbtxt`. Fewer files are read then.
 
   python -m sact_tf.data.convert --from_folder=data/coco --dataset=coco --output_dir=data/coco_records --num_shards=100
-
-`class_folders` finds the pictures, `plan` says what a split holds and what of it is done, `writing` makes the files,
-`example_files` and `cifar_files` are their formats.
 """
+
+# `class_folders` finds the pictures, `plan` says what a split holds and what of it is done, `writing` makes the files,
+# `example_files` and `cifar_files` are their formats.
 
 import functools
 import numbers

@@ -3,9 +3,11 @@
   python -m sact_tf.studies.lesion --checkpoint_dir=runs/cluttered_digits/vanilla --run_dir=runs/lesion
 
 Deletes each unit alone, and some at random; lets units change places; measures how much gradient paths of each length
-carry. `lesions` says what is done, `measuring` does it, `record` keeps each result as soon as it is there, and
-`findings` says what it comes to. Several networks, `--checkpoint_dirs=a,b,c`, are drawn over each other.
+carry. Each result is kept as soon as it is there. Several networks, `--checkpoint_dirs=a,b,c`, are drawn over each
+other.
 """
+
+# `lesions` says what is done, `measuring` does it, `record` keeps it, and `findings` says what it comes to.
 
 import os
 

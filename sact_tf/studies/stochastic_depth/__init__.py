@@ -3,9 +3,11 @@
   python -m sact_tf.studies.stochastic_depth --run_dir=runs/stochastic_depth --models=1,2,3 --survival=0.5
 
 Trains plain networks of several depths in both ways, evaluates them on the same images, and times a training step of
-both in turns. `plan` says which networks, `step_times` times them, `report` says what it comes to. The paper's network
-has 110 layers and activates after adding; ours, which activates before, has 110 layers with 18 units a block.
+both in turns. The paper's network has 110 layers and activates after adding; ours, which activates before, has 110
+layers with 18 units a block.
 """
+
+# `plan` says which networks, `step_times` times them, `report` says what it comes to.
 
 import os
 
