@@ -126,12 +126,12 @@ def schedule_remarks(config, num_examples=None):
     late = [step for step in boundaries if step >= steps - 1]
     if schedule == "piecewise" and not boundaries:
         remarks.append(
-            "The learning rate is constant: --learning_rate_schedule=piecewise lowers it at "
+            "The learning rate never falls: --learning_rate_schedule=piecewise lowers it at "
             "--learning_rate_boundaries, and there are none. Give them, or another schedule if it is to fall."
         )
     elif schedule == "piecewise" and late:
         falls = len(boundaries) - len(late)
-        kept = f"falls at {falls} of {len(boundaries)} boundaries" if falls else "is constant"
+        kept = f"falls at {falls} of {len(boundaries)} boundaries" if falls else "never falls"
         remarks.append(
             f"The learning rate {kept}: each lowers it from the step after it on, counted from 0, and the last of the "
             f"run's {counted(steps, 'step')} (--max_number_of_steps) is {steps - 1}. Too late in "
@@ -139,7 +139,7 @@ def schedule_remarks(config, num_examples=None):
         )
     elif schedule == "exponential" and (every := _decay_steps(config, num_examples)) >= steps:
         remarks.append(
-            f"The learning rate is constant: it would fall every {every} steps (--num_epochs_per_decay="
+            f"The learning rate never falls: it would fall every {every} steps (--num_epochs_per_decay="
             f"{config.num_epochs_per_decay}), and the run has {steps} (--max_number_of_steps)."
         )
     for name, rising in (("warmup_steps", "learning rate"), ("tau_warmup_steps", "tau")):

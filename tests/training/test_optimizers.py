@@ -60,18 +60,23 @@ def test_momentum_outside_of_0_to_1_is_rejected(momentum):
 @pytest.mark.parametrize(
     ("settings", "remarks"),
     [
-        ({"learning_rate_schedule": "piecewise"}, ["constant: .* there are none"]),
+        ({"learning_rate_schedule": "piecewise"}, ["never falls: .* there are none"]),
         (
             {"learning_rate_schedule": "piecewise", "learning_rate_boundaries": (9, 40)},
-            [r"constant: .* 10 steps .* is 9. .*=9,40: 9,40\.$"],
+            [r"never falls: .* 10 steps .* is 9. .*=9,40: 9,40\.$"],
         ),
         (
             {"learning_rate_schedule": "piecewise", "learning_rate_boundaries": (8, 9)},
             [r"falls at 1 of .* 10 steps .* is 9. .*=8,9: 9\.$"],
         ),
         ({"learning_rate_schedule": "piecewise", "learning_rate_boundaries": (3, 8)}, []),
-        ({"learning_rate_schedule": "exponential", "num_epochs_per_decay": 2.0}, ["constant: .*10 steps .*=2.0"]),
+        ({"learning_rate_schedule": "exponential", "num_epochs_per_decay": 2.0}, ["never falls: .*10 steps .*=2.0"]),
         ({"learning_rate_schedule": "exponential", "num_epochs_per_decay": 1.8}, []),
+        # Nothing is called constant that rises.
+        (
+            {"learning_rate_schedule": "piecewise", "warmup_steps": 11},
+            ["never falls: .* there are none", "^The learning rate is still rising"],
+        ),
         ({"learning_rate_schedule": "constant", "warmup_steps": 10, "tau_warmup_steps": 10}, []),
         ({"warmup_steps": 11, "tau_warmup_steps": 12}, ["learning rate is still .*=11", "tau is still .*=12"]),
     ],
@@ -84,4 +89,4 @@ def test_a_schedule_that_the_run_is_too_short_for_is_named(settings, remarks):
     assert len(found) == len(remarks)
     assert all(re.search(remark, text) for remark, text in zip(remarks, found, strict=True))
     rates = {float(learning_rate_schedule(config, 5 * config.batch_size)(step)) for step in range(10)}
-    assert (len(rates) == 1) == any("constant" in text for text in found) or config.warmup_steps
+    assert (len(rates) == 1) == any("never falls" in text for text in found) or config.warmup_steps

@@ -339,7 +339,7 @@ def test_an_epoch_is_as_long_as_the_data_that_there_are(tmp_path, monkeypatch):
     said = []
     training.train(plain_config(**schedule, max_number_of_steps=2), str(tmp_path), log=said.append)
     assert float(made[0].optimizer.learning_rate) == pytest.approx(0.025)
-    assert [text for text in said if "constant: it would fall every 2 steps" in text and text.startswith("Note: ")]
+    assert [text for text in said if "never falls: it would fall every 2 steps" in text and text.startswith("Note: ")]
 
 
 def test_a_run_that_is_complete_trains_no_further(trained):
