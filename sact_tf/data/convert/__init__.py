@@ -37,7 +37,7 @@ from sact_tf.data.convert.writing import Contents, Conversion, Unreadable, alone
 from sact_tf.data.pictures import BadPicture
 from sact_tf.data.records import SHARD_NAME
 from sact_tf.data.whole_files import in_words
-from sact_tf.progress import named, one_line, print_line
+from sact_tf.progress import counted, named, one_line, print_line
 
 __all__ = ["FORMATS", "SPLITS", "convert", "list_examples", "main", "read_cifar", "read_jpeg"]
 
@@ -248,4 +248,4 @@ def main(argv, values=FLAGS):
     except KeyboardInterrupt:
         print("Stopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    print(f"{len(paths)} files: {paths[0]}{' ...' if len(paths) > 1 else ''}")
+    print(f"{counted(len(paths), 'file')}: {paths[0]}{' ...' if len(paths) > 1 else ''}")

@@ -167,6 +167,7 @@ def test_the_command_leaves_out_bad_pictures_and_prints_names_that_are_no_text(r
     assert status == 1 and "cup/caf\\xe9.jpg cannot be read as a picture" in errors
     status, output, _ = run_command(f"--from_folder={copy}", "--skip_bad=1")
     assert status == 0 and "Left out 1 of at most 1: " in output and "cup/caf\\xe9.jpg cannot be read" in output
+    assert output.endswith(f"\n1 file: {tmp_path}/data/train-00000-of-00001\n")
     assert imagenet.open_split(str(tmp_path / "data"), "train", 32).num_examples == 15
 
 
