@@ -219,8 +219,8 @@ def test_a_start_from_a_detector_of_other_anchors_and_crops_is_noted(runs, tmp_p
     assert [line for line in lines if start in line or "anchor" in line] == [
         begun,
         begun,
-        f"Note: {start} was trained with anchor_base_size=64.0 and crop_size=14, here they are 32.0 and 8. What it has "
-        "learned of proposals and crops is for those; give the same flags unless others are meant.",
+        f"Note: {start} was trained with anchor_base_size=64.0 (here 32.0) and crop_size=14 (here 8). Its "
+        "weights fit, but were learned for that; give the same flags unless others are meant.",
     ]
 
 

@@ -3,12 +3,14 @@
 import dataclasses
 import errno
 import os
+import types
 
 from absl import flags
 
 from sact_tf import config as configs
 from sact_tf.command_line.idle import refuse_idle_model_flags, refuse_idle_training_flags
 from sact_tf.data import pipeline
+from sact_tf.progress import print_line
 from sact_tf.training.latest import latest
 from sact_tf.training.strategies import make_strategy
 
@@ -175,7 +177,18 @@ def _run_and_defaults(checkpoint_dir=None):
         defaults["use_moving_average"] = run.moving_average_decay is not None
         if dataset == run.dataset:
             defaults["dataset_dir"] = run.dataset_dir
+        _tell_of_other_flags(run, checkpoint_dir, defaults)
     return dataset, {**defaults, "checkpoint_dir": checkpoint_dir}
+
+
+def _tell_of_other_flags(run, checkpoint_dir, defaults):
+    """Says so where flags ask for another network than the run's, which its weights fit all the same."""
+    asked = {field.name: _flag(field.name, defaults) for field in dataclasses.fields(configs.ModelConfig)}
+    for name, (there, here) in configs.beyond_weights(run, types.SimpleNamespace(**asked)).items():
+        print_line(
+            f"Note: {checkpoint_dir} was trained with {name}={there!r}. With --{name}={here!r} its weights are those "
+            "of another network; leave the flag out unless that is meant."
+        )
 
 
 def _check_same_task(directory, trained_on, dataset):

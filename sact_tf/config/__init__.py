@@ -42,12 +42,12 @@ from sact_tf.config.runs import (
     TrainingConfig,
     check_compiles,
     check_same,
-    compare_start,
     default_training_config,
     differences,
     read_config,
     what_is_trained,
 )
+from sact_tf.config.weights import beyond_weights, compare_start
 
 __all__ = [
     "CONFIG_FILE",
@@ -73,6 +73,7 @@ __all__ = [
     "SaliencyConfig",
     "SplitConfig",
     "TrainingConfig",
+    "beyond_weights",
     "check_compiles",
     "check_dataset",
     "check_depth",

@@ -29,8 +29,6 @@ _POSITIVE = (
     "clip_norm",
     "learning_rate_base_batch_size",
 )
-# What of a detector its weights are for, though their shapes don't tell.
-_OF_BOXES = ("anchor_base_size", "crop_max_pool", "crop_size")
 # Where the data lies and what is done about damage in it may change while a run is stopped.
 _NOT_PART_OF_A_RUN = ("dataset_dir", "skip_bad_records")
 
@@ -227,31 +225,6 @@ def differences(config, other):
     left_out = {*_NOT_PART_OF_A_RUN, *(idle_settings(config) & idle_settings(other))}
     differing = [name for name in left if left[name] != right[name] and name not in left_out]
     return [f"{name}: {left[name]!r}, {right[name]!r}" for name in differing]
-
-
-def compare_start(checkpoint, config, log):
-    """Says so if a detector that a run starts from has other anchors or crops: its weights fit in shape all the same.
-
-    Args:
-        checkpoint: directory of a run, or prefix of one of its checkpoints; anything else is passed over.
-        config: `TrainingConfig`.
-        log: called with a line of text.
-    """
-    try:
-        there = read_config(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint))
-    except (OSError, ValueError):
-        return
-    if {check_dataset(each.dataset)["task"] for each in (there, config)} != {"detection"}:
-        return
-    pairs = {name: [getattr(each.model, name) for each in (there, config)] for name in _OF_BOXES}
-    other = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
-    if other:
-        theirs = " and ".join(f"{name}={pair[0]!r}" for name, pair in other.items())
-        log(
-            f"Note: {checkpoint} was trained with {theirs}, here they are "
-            f"{' and '.join(repr(pair[1]) for pair in other.values())}. What it has learned of proposals and crops is "
-            "for those; give the same flags unless others are meant."
-        )
 
 
 def what_is_trained(config):

@@ -340,6 +340,23 @@ def test_data_that_a_run_noted_and_that_are_not_here_are_told_where_they_would_b
     assert export_config(monkeypatch, "--checkpoint_dir=../run", "--format=onnx").model == config.model
 
 
+def test_flags_that_make_another_network_of_a_runs_weights_are_told(monkeypatch, tmp_path, capsys):
+    config = training_config(monkeypatch, "--stem_stride=4", f"--train_log_dir={tmp_path}")
+    (tmp_path / "config.json").write_text(config.to_json())
+    evaluation = monkeypatch, command_line.define_evaluation_flags, command_line.evaluation_config
+    for flags, notes in (
+        ((), ""),
+        (("--stem_stride=4", "--tau=3"), ""),
+        (
+            ("--stem_stride=2",),
+            f"Note: {tmp_path} was trained with stem_stride=4. With --stem_stride=2 its weights are those of another "
+            "network; leave the flag out unless that is meant.\n",
+        ),
+    ):
+        config_of(*evaluation, f"--checkpoint_dir={tmp_path}", *flags)
+        assert capsys.readouterr().out == notes
+
+
 def first_run_as_a_command(run_script, eagerly, directory):
     returncode, output, errors = run_script(
         "-m", "sact_tf.studies.first_run", f"--run_dir={directory}", "--steps=2", "--num_examples=10"

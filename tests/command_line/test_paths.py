@@ -12,7 +12,7 @@ from sact_tf.command_line import paths
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = [ROOT / "train.py", ROOT / "eval.py", *sorted((ROOT / "sact_tf").rglob("*.py"))]
 # What a flag that is a path is called. `convert` stands in a room below the command line's, and expands by itself.
-PATH_NAME = re.compile(r"(^|_)(dirs?|directory|folder|path|paths|file|files|pattern|labels|prefix)$")
+PATH_NAME = re.compile(r"(^|_)(dirs?|directory|folder|path|paths|file|files|pattern|labels|annotations|prefix)$")
 OTHERS = {ROOT / "sact_tf" / "data" / "convert.py"}
 
 

@@ -171,6 +171,22 @@ def test_the_plain_network_of_a_report_has_the_weights_that_its_own_run_kept(tra
     assert showing._plain_config(config).use_moving_average
 
 
+def test_the_plain_network_of_a_report_is_computed_as_its_own_run_computes_it(trained):
+    """Weights do not tell whether residuals are scaled, nor how far apart positions are."""
+    directory = trained[0] / "of_its_own"
+    directory.mkdir()
+    config = evaluation_of(trained, report_dir=str(trained[0] / "never"), report_vanilla_dir=str(directory))
+    for setting, value in (("final_survival_probability", 0.5), ("stem_stride", 4), ("shortcuts", False)):
+        run = default_training_config("cluttered_digits", {"model": "2", setting: value})
+        (directory / "config.json").write_text(run.to_json())
+        if setting == "final_survival_probability":
+            assert showing._plain_config(config).model == dataclasses.replace(run.model, tau=config.model.tau)
+        else:
+            received = f"{setting}: {getattr(config.model, setting)}, {value}"
+            with pytest.raises(ValueError, match=f"^--report_vanilla_dir must be a run of .*Received: {received}"):
+                showing.check(config)
+
+
 def test_a_plain_run_without_a_report_and_seconds_that_nobody_can_wait_are_refused(trained):
     with pytest.raises(ValueError, match=r"Give --report_dir, or leave out .* report_vanilla_dir='runs/plain'"):
         evaluation_of(trained, report_vanilla_dir="runs/plain")
