@@ -53,7 +53,7 @@ def evaluates_once():
 def evaluation_config():
     """The `EvaluationConfig` that the flags ask for; what they leave out comes from the run, then from the data set."""
     dataset, defaults = _run_and_defaults()
-    eval_dir = FLAGS.eval_dir or os.path.join(_directory_of(defaults["checkpoint_dir"]), "eval")
+    eval_dir = FLAGS.eval_dir or os.path.join(configs.run_directory(defaults["checkpoint_dir"]), "eval")
     return _split_configuration(configs.EvaluationConfig, dataset, defaults, eval_dir=eval_dir)
 
 
@@ -116,7 +116,10 @@ def _photograph_configuration(kind):
 
 def _split_configuration(kind, dataset, defaults, **fixed):
     if _flag("dataset_dir", {}) is None:
-        directory, way_out = _directory_of(defaults["checkpoint_dir"]), "Give --dataset_dir where the data are now."
+        directory, way_out = (
+            configs.run_directory(defaults["checkpoint_dir"]),
+            "Give --dataset_dir where the data are now.",
+        )
         configs.check_noted_data(defaults.get("dataset_dir"), directory, way_out)
     return _configuration(kind, dataset, defaults, batch_size=_flag("eval_batch_size", defaults), **fixed)
 
@@ -164,7 +167,7 @@ def _run_and_defaults(checkpoint_dir=None):
     """The data set, and what flags that are not given stand for: what the run says, where the checkpoint is of one."""
     dataset, defaults = _dataset_and_defaults()
     checkpoint_dir = checkpoint_dir or FLAGS.checkpoint_dir or defaults["train_log_dir"]
-    directory = _directory_of(checkpoint_dir)
+    directory = configs.run_directory(checkpoint_dir)
     if os.path.isdir(directory) and not os.access(directory, os.X_OK):
         # It would seem to hold no run.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
@@ -219,11 +222,6 @@ def _dataset_and_defaults():
 def _dataset_flag():
     """The flag that names the data set of the network."""
     return FLAGS["trained_on" if "trained_on" in FLAGS else "dataset"]
-
-
-def _directory_of(checkpoint_dir):
-    """The directory itself, or the one that the prefix of a checkpoint is in."""
-    return checkpoint_dir if os.path.isdir(checkpoint_dir) else os.path.dirname(checkpoint_dir)
 
 
 def _flag(name, defaults):

@@ -45,6 +45,7 @@ from sact_tf.config.runs import (
     default_training_config,
     differences,
     read_config,
+    run_directory,
     what_is_trained,
 )
 from sact_tf.config.weights import beyond_weights, compare_start
@@ -91,5 +92,6 @@ __all__ = [
     "imagenet_units",
     "read_config",
     "refuse_detector",
+    "run_directory",
     "what_is_trained",
 ]

@@ -193,6 +193,11 @@ def default_training_config(dataset, model=None, **changes):
     return TrainingConfig(**fields)
 
 
+def run_directory(checkpoint):
+    """The directory of a run that a checkpoint is in: `checkpoint` itself, or where that prefix of its files lies."""
+    return checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
+
+
 def read_config(train_log_dir):
     """Returns the `TrainingConfig` of the run in a directory.
 

@@ -1,9 +1,7 @@
 """What weights do not tell of the network that they are for: settings that change what it computes, not its shapes."""
 
-import os
-
 from sact_tf.config.idle import idle_settings
-from sact_tf.config.runs import read_config
+from sact_tf.config.runs import read_config, run_directory
 
 _BEYOND_WEIGHTS = (
     "stem_stride",
@@ -39,7 +37,7 @@ def compare_start(checkpoint, config, log):
         log: called with a line of text.
     """
     try:
-        there = read_config(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint))
+        there = read_config(run_directory(checkpoint))
     except (OSError, ValueError):
         return
     idle = idle_settings(config)

@@ -8,7 +8,7 @@ import json
 import os
 import re
 
-from sact_tf.config import json_files
+from sact_tf.config import json_files, run_directory
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.progress import named, one_line
 
@@ -37,7 +37,7 @@ def read(checkpoint):
     Raises:
         ValueError: if the note is damaged.
     """
-    path = os.path.join(checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint), CLASSES_FILE)
+    path = os.path.join(run_directory(checkpoint), CLASSES_FILE)
     try:
         names = json_files.read_object(path)
         if not all(re.fullmatch(r"\d+", number) and isinstance(name, str) for number, name in names.items()):

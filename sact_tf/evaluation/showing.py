@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sact_tf import checkpoints, flops
-from sact_tf.config import CONFIG_FILE, beyond_weights, read_config
+from sact_tf.config import CONFIG_FILE, beyond_weights, read_config, run_directory
 from sact_tf.data import pipeline, trained_classes
 from sact_tf.evaluation import advice, inference, page
 from sact_tf.evaluation.measuring import evaluate, evaluate_model, prepare
@@ -128,16 +128,19 @@ def _plain(task, config, sizes, log):
 
 def _plain_config(config):
     """How the plain network beside a report is evaluated: on the same images, by the weights that its own run kept."""
-    directory, averages = config.report_vanilla_dir, config.use_moving_average
+    checkpoint = config.report_vanilla_dir
+    directory = run_directory(checkpoint)
     plain = dataclasses.replace(config.model, model_type="vanilla")
-    if os.path.exists(os.path.join(directory, CONFIG_FILE)):
+    if not os.path.exists(os.path.join(directory, CONFIG_FILE)):
+        averages = checkpoints.has_averages(checkpoint)
+    else:
         run = read_config(directory)
         averages = run.moving_average_decay is not None
         plain = dataclasses.replace(plain, final_survival_probability=run.model.final_survival_probability)
         if other := beyond_weights(run, plain):
             differing = "; ".join(f"{name}: {here!r}, {there!r}" for name, (there, here) in other.items())
             raise ValueError(f"Its weights fit, but are of a network that computes otherwise. Received: {differing}")
-    return dataclasses.replace(config, model=plain, checkpoint_dir=directory, use_moving_average=averages)
+    return dataclasses.replace(config, model=plain, checkpoint_dir=checkpoint, use_moving_average=averages)
 
 
 def _settings(config, checkpoint):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import html.parser
+import itertools
 import re
 
 import numpy as np
@@ -162,21 +163,25 @@ def test_a_plain_run_of_other_classes_is_refused_before_the_network_is_evaluated
 def test_the_plain_network_of_a_report_has_the_weights_that_its_own_run_kept(trained):
     directory = trained[0]
     report = {"report_dir": str(directory / "report")}
-    config = evaluation_of(trained, **report, report_vanilla_dir=str(directory / "plain"), use_moving_average=True)
-    assert not showing._plain_config(config).use_moving_average
+    # A run that kept no averages, and a checkpoint of the release, which says nothing of them.
+    for named in ("plain", "sact"):
+        config = evaluation_of(trained, **report, report_vanilla_dir=str(directory / named), use_moving_average=True)
+        assert not showing._plain_config(config).use_moving_average
     averaged = default_training_config("cluttered_digits", moving_average_decay=0.9)
     (directory / "averaged").mkdir()
     (directory / "averaged" / "config.json").write_text(averaged.to_json())
-    config = evaluation_of(trained, **report, report_vanilla_dir=str(directory / "averaged"))
-    assert showing._plain_config(config).use_moving_average
+    for named in ("averaged", "averaged/model.ckpt-2"):
+        config = evaluation_of(trained, **report, report_vanilla_dir=str(directory / named))
+        assert showing._plain_config(config).use_moving_average
 
 
 def test_the_plain_network_of_a_report_is_computed_as_its_own_run_computes_it(trained):
     """Weights do not tell whether residuals are scaled, nor how far apart positions are."""
     directory = trained[0] / "of_its_own"
     directory.mkdir()
-    config = evaluation_of(trained, report_dir=str(trained[0] / "never"), report_vanilla_dir=str(directory))
-    for setting, value in (("final_survival_probability", 0.5), ("stem_stride", 4), ("shortcuts", False)):
+    settings = (("final_survival_probability", 0.5), ("stem_stride", 4), ("shortcuts", False))
+    for (setting, value), named in itertools.product(settings, (directory, directory / "model.ckpt-2")):
+        config = evaluation_of(trained, report_dir=str(trained[0] / "never"), report_vanilla_dir=str(named))
         run = default_training_config("cluttered_digits", {"model": "2", setting: value})
         (directory / "config.json").write_text(run.to_json())
         if setting == "final_survival_probability":
