@@ -21,8 +21,8 @@ from sact_tf.visualize import save_chart
 METRICS_FILE = "metrics.json"
 TIME_FILE = "training_time.json"
 FLOPS = "Total Flops/mean"
-# A run has the same metrics wherever it lies, and however its path is written.
-_PLACES = ("checkpoint_dir", "eval_dir")
+# A run has the same metrics wherever it and its data lie, and however their paths are written.
+_PLACES = ("checkpoint_dir", "eval_dir", "dataset_dir")
 
 
 def score(dataset, metrics):

@@ -14,12 +14,13 @@ from PIL import Image
 
 from sact_tf import depth, training
 from sact_tf.config import SplitConfig, default_training_config
+from sact_tf.data.sources import RecordSource
 from sact_tf.layers import unit_rules
 from sact_tf.studies import lesion
 from sact_tf.studies.lesion import checks, findings, gradient, lesions
 from sact_tf.studies.lesion.measuring import Countdown
 from sact_tf.studies.lesion.outcomes import Estimate, Outcome, over_draws, path_rows_of
-from sact_tf.studies.lesion.record import Measured, Record
+from sact_tf.studies.lesion.record import Measured, Record, identity_of
 from sact_tf.studies.lesioned import LesionedNetwork
 from sact_tf.visualize import lesion_charts
 
@@ -340,6 +341,17 @@ def test_other_images_are_another_record(studied, split_of, tmp_path, change):
     (other,) = set(tmp_path.glob("*.jsonl")) - {tmp_path / path.name}
     identity = json.loads(other.read_text().splitlines()[0])["identity"]
     assert {name: identity[name] for name in change} == change
+
+
+def test_data_are_known_by_their_records_wherever_they_lie(split_of):
+    first, copied = (split_of("vanilla", dataset_dir=directory) for directory in ("data", "copy"))
+
+    def source(*records):
+        return RecordSource(len(records), records.__getitem__, decode=None, locate=None)
+
+    of = identity_of(first, source(b"cat", b"dog"))
+    assert identity_of(copied, source(b"cat", b"dog")) == of
+    assert identity_of(first, source(b"cat", b"cow")) != of
 
 
 def test_a_record_gives_back_what_it_was_given(tmp_path):

@@ -529,6 +529,14 @@ def test_results_of_other_images_are_not_taken(studied, trained, decided, unit_f
     assert sum(line.startswith("== ") for line in lines) == 2
 
 
+def test_results_stay_those_of_data_that_moved(trained, monkeypatch):
+    asked = inputs.check(trained["sact"], trained["vanilla"], None, 1, 4, 4, 0)
+    monkeypatch.setattr(lesion_resnet.runs, "open_data", lambda config: None)
+    monkeypatch.setattr(lesion_resnet, "marks_of_data", lambda *sources: {"data": "same"})
+    moved = dataclasses.replace(asked, adaptive=dataclasses.replace(asked.adaptive, dataset_dir="copy"))
+    assert lesion_resnet._all_depends_on(moved) == lesion_resnet._all_depends_on(asked)
+
+
 def test_results_of_another_checkpoint_are_not_taken(trained, tmp_path):
     prefixes = [f"{trained['vanilla']}/model.ckpt-3", f"{tmp_path}/vanilla/model.ckpt-3"]
     shutil.copytree(trained["vanilla"], tmp_path / "vanilla")

@@ -306,8 +306,10 @@ def test_a_split_that_has_changed_is_evaluated_again(tmp_path, monkeypatch):
         runs.evaluate_once(config, str(tmp_path), str(tmp_path / "metrics.json"), log=lines.append)
     assert len(evaluated) == 3
     # In other words, and from a copy.
+    data = shutil.copytree(tmp_path, tmp_path / "copy")
     for directory in (f"{tmp_path}/", os.path.relpath(tmp_path), "a copy"):
-        runs.evaluate_once(config, directory, str(tmp_path / "metrics.json"), log=lines.append)
+        moved = dataclasses.replace(config, dataset_dir=os.path.relpath(data))
+        runs.evaluate_once(moved, directory, str(tmp_path / "metrics.json"), log=lines.append)
     assert len(evaluated) == 3
     assert lines == [f"Already evaluated: {tmp_path}/metrics.json"] * 5
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from sact_tf import checkpoints
-from sact_tf.studies import runs
 from sact_tf.studies.store import fingerprint, marks_of_data
 
 
@@ -97,8 +96,8 @@ class Record:
 def identity_of(config, source):
     """What the results of a `SplitConfig` depend on, as a dict for `Record`.
 
-    The checkpoint is known by its index, which has a checksum of every variable: a copy of it is the same, and one that
-    was trained further is not.
+    The checkpoint is known by its index, which has a checksum of every variable, and data by their records: a copy of
+    them is the same, and what was trained further or changed is not.
 
     Args:
         config: `SplitConfig`.
@@ -106,11 +105,10 @@ def identity_of(config, source):
     """
     checkpoint = fingerprint(checkpoints.checkpoint_prefix(config.checkpoint_dir))
     fields = dataclasses.asdict(config)
-    for name in ("checkpoint_dir", "batch_size"):
+    for name in ("checkpoint_dir", "dataset_dir", "batch_size"):
         fields.pop(name)
-    directory = runs.place_of_data(config)
     known = {"checkpoint": checkpoint["sha256"], "step": checkpoint["step"]}
-    return {**fields, "dataset_dir": directory, "num_examples": source.num_examples, **known, **marks_of_data(source)}
+    return {**fields, "num_examples": source.num_examples, **known, **marks_of_data(source)}
 
 
 def _last_byte(file):

@@ -98,7 +98,6 @@ def _all_depends_on(inputs):
         "adaptive": fingerprint(inputs.adaptive_prefix),
         "vanilla": fingerprint(inputs.plain_prefix),
         "dataset": inputs.adaptive.dataset,
-        "dataset_dirs": [inputs.adaptive.dataset_dir, inputs.plain.dataset_dir],
         "num_examples": inputs.num_examples,
         "train_examples": inputs.train_examples,
     }
