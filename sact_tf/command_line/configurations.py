@@ -116,11 +116,8 @@ def _photograph_configuration(kind):
 
 def _split_configuration(kind, dataset, defaults, **fixed):
     if _flag("dataset_dir", {}) is None:
-        directory, way_out = (
-            configs.run_directory(defaults["checkpoint_dir"]),
-            "Give --dataset_dir where the data are now.",
-        )
-        configs.check_noted_data(defaults.get("dataset_dir"), directory, way_out)
+        directory = configs.run_directory(defaults["checkpoint_dir"])
+        configs.check_noted_data(defaults.get("dataset_dir"), directory, "Give --dataset_dir where the data are now.")
     return _configuration(kind, dataset, defaults, batch_size=_flag("eval_batch_size", defaults), **fixed)
 
 
