@@ -20,7 +20,8 @@ def _mark(path):
     """Bytes that checkpoints share only if one is a copy, checksums if they are there; None without a checkpoint."""
     named = os.path.join(path, "checkpoint")
     if not os.path.isfile(named):
-        return _bytes_of(f"{path}.index")
+        # One of its files may be named in the place of the prefix that they share.
+        return _bytes_of(re.sub(r"\.(index|meta|data-00000-of-00001)$", "", path) + ".index")
     text = _bytes_of(named)
     latest = re.search(rb'^model_checkpoint_path: "([^"]+)"', text)
     # Times of saving alone are not enough: a list that was lost and made anew has none.

@@ -111,10 +111,18 @@ def test_two_runs_whose_lists_of_checkpoints_say_the_same_are_not_the_same_start
         (tmp_path / name / "model.ckpt-3.index").write_text(checksums)
     settings = {
         name: config.default_training_config("cluttered_digits", finetune_path=str(tmp_path / name))
-        for name in ("a", "b", "copy_of_a")
+        for name in (
+            "a",
+            "b",
+            "copy_of_a",
+            "a/model.ckpt-3",
+            "a/model.ckpt-3.index",
+            "a/model.ckpt-3.data-00000-of-00001",
+        )
     }
     (tmp_path / config.CONFIG_FILE).write_text(settings["a"].to_json())
-    config.check_same(str(tmp_path), settings["copy_of_a"], "")
+    for name in set(settings) - {"b"}:
+        config.check_same(str(tmp_path), settings[name], "")
     with pytest.raises(ValueError, match=r"finetune_path: '.*/a', '.*/b'"):
         config.check_same(str(tmp_path), settings["b"], "")
 
