@@ -108,7 +108,7 @@ def _check_output_dir(config, names):
 
 def _summary(found, shape, min_score):
     sure = int(np.sum(found.scores >= min_score))
-    boxes = "1 box" if sure == 1 else f"{sure} boxes"
+    boxes = counted(sure, "box")
     return (
         f"{shape[0]} x {shape[1]}: {boxes} of score {min_score:g} or more; {found.flops:,} FLOPs of the extractor, "
         f"{found.flops / found.most_flops:.1%} of all units everywhere"

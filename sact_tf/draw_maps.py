@@ -16,7 +16,7 @@ from absl import flags
 from sact_tf import command_line, visualize
 from sact_tf.command_line.photographs import write_png
 from sact_tf.data.map_files import damage_named
-from sact_tf.progress import print_line
+from sact_tf.progress import counted, print_line
 
 FLAGS = flags.FLAGS
 PERCENTILES = (0.1, 99.9)
@@ -70,7 +70,7 @@ def draw_maps(input_file, output_dir, num_images=None, overwrite=False, log=prin
         titles = [f"{number}: {means[number]:.2f}" for number in chosen]
     write_png(os.path.join(output_dir, EXTREMES), visualize.gallery(pictures, chosen_maps, titles, limits=(low, high)))
     write_png(os.path.join(output_dir, COLOUR_BAR), visualize.colour_bar(low, high))
-    log(f"{len(means)} images, mean ponder cost {min(means):.2f} to {max(means):.2f}: {output_dir}")
+    log(f"{counted(len(means), 'image')}, mean ponder cost {min(means):.2f} to {max(means):.2f}: {output_dir}")
     return low, high
 
 

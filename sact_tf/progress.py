@@ -53,8 +53,9 @@ def reason_of(message):
 
 
 def counted(number, noun):
-    """A number of things as text: "1 step", "2 steps"; the noun is one whose plural ends in s."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """A number of things as text: "1 step", "2 steps", "2 boxes"; the noun is one whose plural ends in s."""
+    ending = "" if number == 1 else "es" if noun.endswith(("s", "x", "ch")) else "s"
+    return f"{number} {noun}{ending}"
 
 
 class Timer:

@@ -191,7 +191,7 @@ def test_damaged_images_are_left_out_up_to_a_number(config, model, tmp_path, mon
         export_maps.export_maps(dataclasses.replace(config, skip_bad_records=1), lambda text: None)
     lines = []
     assert export_maps.export_maps(dataclasses.replace(config, skip_bad_records=2), lines.append) == 9
-    assert lines[0] == "Going on from image 8" and "11/11 images, 2 damaged ones left out" in lines
+    assert lines[0] == "Going on from image 8" and "11/11 images, 2 damaged left out" in lines
     with h5py.File(tmp_path / "maps.h5", "r") as file:
         whole = np.delete(images, [2, 9], axis=0) / np.float32(127.5) - 1
         np.testing.assert_allclose(file["images"][:], whole, atol=1e-6)

@@ -24,6 +24,10 @@ NAMES = {
 
 def test_one_thing_is_told_in_the_singular():
     assert [counted(number, "step") for number in (0, 1, 2)] == ["0 steps", "1 step", "2 steps"]
+    assert [counted(number, noun) for number in (1, 2) for noun in ("box", "class", "batch")] == [
+        *("1 box", "1 class", "1 batch"),
+        *("2 boxes", "2 classes", "2 batches"),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["formula", "command", "not UTF-8"])

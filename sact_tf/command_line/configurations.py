@@ -10,7 +10,7 @@ from absl import flags
 from sact_tf import config as configs
 from sact_tf.command_line.idle import refuse_idle_model_flags, refuse_idle_training_flags
 from sact_tf.data import pipeline
-from sact_tf.progress import print_line
+from sact_tf.progress import counted, print_line
 from sact_tf.training.latest import latest
 from sact_tf.training.strategies import make_strategy
 
@@ -141,7 +141,7 @@ def _own_classes(dataset, defaults):
         run = configs.read_config(directory)
         if found and found > run.model.num_classes and dataset == run.dataset:
             raise ValueError(
-                f"{dataset_dir} holds {found} classes, and the run in {directory} was begun with "
+                f"{dataset_dir} holds {counted(found, 'class')}, and the run in {directory} was begun with "
                 f"{run.model.num_classes}. Give the --dataset_dir that it was begun with, or another --train_log_dir, "
                 "with --finetune_path and --finetune_skip_logits to start from its weights."
             )

@@ -11,7 +11,7 @@ from sact_tf.data import cifar10, class_names, cluttered_digits, detection, imag
 from sact_tf.data.damage import plain_error
 from sact_tf.data.detection import coco, voc
 from sact_tf.data.sources import Source
-from sact_tf.progress import named
+from sact_tf.progress import counted, named
 
 # Data sets on disk, each with a function `open_split`.
 _ON_DISK = {"imagenet": imagenet, "cifar10": cifar10, "coco": coco, "voc": voc}
@@ -84,7 +84,7 @@ def check_classes(source, config, log=None):
         )
     if log and categories and found < num_classes:
         log(
-            f"Note: the data have {found} classes, the network {num_classes}. Class 1 is taken for "
+            f"Note: the data have {counted(found, 'class')}, the network {num_classes}. Class 1 is taken for "
             f"{categories.names[0]!r} and so on: if it was trained on other classes, the figures mean nothing."
         )
 

@@ -90,7 +90,7 @@ def evaluate_model(task, model, source, batch_size, log=None, skip_bad_records=0
     if not done:
         raise ValueError("All images were damaged and left out; there is nothing to measure.")
     if log and done < source.num_examples:
-        log(f"evaluated {done}/{source.num_examples} images, {source.num_examples - done} damaged ones left out")
+        log(f"evaluated {done}/{source.num_examples} images, {source.num_examples - done} damaged left out")
     metrics = _metrics(task, model, {name: _as_floats(each.result()) for name, each in moments.items()})
     return metrics if collected is None else {**collected.metrics(), **metrics}
 

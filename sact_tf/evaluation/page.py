@@ -11,7 +11,7 @@ import textwrap
 import numpy as np
 
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import printable
+from sact_tf.progress import counted, printable
 from sact_tf.tasks.sections import Chart, Picture
 from sact_tf.visualize import charts, gallery
 
@@ -128,7 +128,8 @@ def _summary(task, metrics, plain, num_images):
         for name, score, flops in rows
     ]
     note = html.escape(getattr(task, "FLOPS_NOTE", ""))
-    text = f'<p class="note">{num_images} images. FLOPs: a multiplication and an addition are two. {note}</p>\n'
+    images = counted(num_images, "image")
+    text = f'<p class="note">{images}. FLOPs: a multiplication and an addition are two. {note}</p>\n'
     return text + _table(("network", score_name, "mean FLOPs", "of the plain network"), cells)
 
 

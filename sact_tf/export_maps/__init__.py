@@ -16,7 +16,7 @@ from sact_tf.data import pipeline
 from sact_tf.data.map_files import damage_named
 from sact_tf.evaluation import inference
 from sact_tf.export_maps import parts
-from sact_tf.progress import print_line
+from sact_tf.progress import counted, print_line
 from sact_tf.tasks import task_of
 from sact_tf.version import __version__
 
@@ -61,7 +61,7 @@ def export_maps(config, log=print_line, strategy=None):
         model = inference.load_model(dataclasses.replace(config, checkpoint_dir=prefix), strategy=strategy)
         _write_parts(config, source, model, directory, log, strategy)
         num_images = _join(path, directory, list(model.blocks), description)
-    log(f"{num_images} images, {os.path.getsize(path) / 1e6:.1f} MB: {config.export_path}")
+    log(f"{counted(num_images, 'image')}, {os.path.getsize(path) / 1e6:.1f} MB: {config.export_path}")
     return num_images
 
 
@@ -145,7 +145,7 @@ def _write_parts(config, source, model, directory, log, strategy=None):
         _sync(temporary)
         os.replace(temporary, os.path.join(directory, f"{first:09d}-{last:09d}-{done}.h5"))
         first = last
-        log(f"{first}/{source.num_examples} images" + (f", {skipped} damaged ones left out" if skipped else ""))
+        log(f"{first}/{source.num_examples} images" + (f", {skipped} damaged left out" if skipped else ""))
 
 
 def _values(model, predict, images):

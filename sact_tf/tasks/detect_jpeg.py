@@ -5,6 +5,7 @@ import tensorflow as tf
 from sact_tf.data import boxes, class_names, pipeline, trained_classes
 from sact_tf.data.padding import bucketed, pad_images
 from sact_tf.models.detection_inputs import in_original_pixels
+from sact_tf.progress import counted
 from sact_tf.tasks.served_files import costs, decode, label_table
 
 # A multiple of the extractor's strides: each position of a map stands for as many pixels as any other.
@@ -129,7 +130,7 @@ def known_labels(num_classes, dataset, dataset_dir, log=None, checkpoint=None):
     except (OSError, ValueError) as error:
         categories, reason = None, str(error)
     if categories is not None and len(categories) != num_classes:
-        reason = f"{dataset} has {len(categories)} classes where it lies now, and the network {num_classes}"
+        reason = f"{dataset} has {counted(len(categories), 'class')} where it lies now, and the network {num_classes}"
     if reason is not None:
         log(f"Labels: none, {reason}. Give --labels for names")
         return None

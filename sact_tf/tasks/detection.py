@@ -10,6 +10,7 @@ from sact_tf.detection.anchors import SCALES, grid_anchors
 from sact_tf.detection.geometry import inside
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
+from sact_tf.progress import counted
 from sact_tf.tasks.detect_jpeg import SERVED_INPUTS, facts, known_labels, served_inputs, signatures
 from sact_tf.tasks.found_boxes import SURE, Detections, Findings, is_sure, marks_of
 from sact_tf.tasks.label_files import begins_with_background, check_named, read_lines
@@ -107,11 +108,11 @@ def read_labels(path, num_classes, dataset, log=None):
     if len(lines) != num_classes or background:
         raise ValueError(
             f"The labels must be one line a class, {num_classes} in all, from class 1 on, without the background. "
-            f"Received: {len(lines)} lines{', the first of them the background,' * background} in {path}"
+            f"Received: {counted(len(lines), 'line')}{', the first of them the background,' * background} in {path}"
         )
     check_named(lines, path)
     if log:
-        log(f"Labels: {len(lines)} lines, the first of them class 1")
+        log(f"Labels: {counted(len(lines), 'line')}, the first of them class 1")
     return lines
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from pycocotools import mask
 
 from sact_tf.detection import scoring
+from sact_tf.progress import counted
 from sact_tf.tasks.sections import Chart, Picture, Table
 from sact_tf.visualize.detections import detection_gallery, precision_recall
 
@@ -188,8 +189,8 @@ class Findings(Detections):
         )
         _, missed, false = self.counts.sum(axis=0)
         caption = (
-            f"{missed} boxes were missed (green), and {false} that were found with a score of {SURE} or more are not "
-            f"there (red), or not of that class. The first images with some, by their ids: "
+            f"Missed (green): {counted(missed, 'box')}. Found with a score of {SURE} or more and not there, or not of "
+            f"that class (red): {counted(false, 'box')}. The first images with some, by their ids: "
             f"{', '.join(map(str, numbers))}."
         )
         return Picture("Boxes that were missed, and false ones", picture, caption)

@@ -3,6 +3,7 @@
 import os
 
 from sact_tf.data.class_names import BACKGROUND, escaped, is_background
+from sact_tf.progress import counted
 
 
 def read_labels(path, num_classes, dataset, log=None):
@@ -38,8 +39,8 @@ def read_labels(path, num_classes, dataset, log=None):
         unnamed = num_classes - first - len(lines)
         # Where it is called otherwise, the list may be one without background, of a network with a class more.
         background = f"; class 0 is called {escaped(labels[0])}" if dataset == "imagenet" else ""
-        rest = f"; the last {unnamed} classes have no name" if unnamed else ""
-        log(f"Labels: {len(lines)} lines, the first of them class {first}{background}{rest}")
+        rest = f"; without a name at the end: {counted(unnamed, 'class')}" if unnamed else ""
+        log(f"Labels: {counted(len(lines), 'line')}, the first of them class {first}{background}{rest}")
     return labels
 
 
@@ -80,4 +81,4 @@ def _wrong_number(path, lines, num_classes, first, converted):
         accepted = f"at most {num_classes - 1} as sact_tf.data.convert lists them, without the background, class 0"
     elif first:
         accepted += f", or {num_classes - 1}, without the background that is class 0 of ImageNet"
-    return f"The labels must be one line a class, {accepted}. Received: {len(lines)} lines in {path}"
+    return f"The labels must be one line a class, {accepted}. Received: {counted(len(lines), 'line')} in {path}"

@@ -18,7 +18,7 @@ from sact_tf.data import pipeline, trained_records
 from sact_tf.data.whole_directories import resolve, whole_directory
 from sact_tf.data.whole_files import write_atomically
 from sact_tf.layers.freezing import parts_of
-from sact_tf.progress import Timer, duration, print_line
+from sact_tf.progress import Timer, counted, duration, print_line
 from sact_tf.tasks import inputs_of
 from sact_tf.training import notes
 from sact_tf.training.determinism import compute_deterministically
@@ -201,4 +201,5 @@ def _measure(trainer, batches, num_batches, log):
             log(f"{number}/{num_batches} batches, {duration(left)} left")
     for variable, total in zip(statistics, sums, strict=True):
         variable.assign((total / num_batches).astype(variable.dtype))
-    log(f"{len(norms)} normalizations over {num_batches} batches of {trainer.config.batch_size} images")
+    size = counted(trainer.config.batch_size, "image")
+    log(f"{counted(len(norms), 'normalization')} over {counted(num_batches, 'batch')} of {size}")

@@ -98,7 +98,7 @@ def test_points_outside_are_counted_and_left_out_and_so_are_pictures_without_any
     assert (found.outside, found.total, found.without) == (4, 5, ["below/b$1$.png", "c.png"])
     assert not found.observers_known
     assert "4 of 5 fixations lie outside of their pictures and are left out." in lines
-    assert any(line.startswith("2 pictures without fixations are left out: below/b$1$.png, c.png") for line in lines)
+    assert any(line.startswith("Left out: 2 pictures without fixations: below/b$1$.png, c.png") for line in lines)
 
 
 @pytest.mark.parametrize(("stored", "written"), [("e\u0301", "\u00e9"), ("\u00e9", "e\u0301")])

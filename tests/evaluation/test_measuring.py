@@ -128,7 +128,7 @@ def test_images_that_are_left_out_as_damaged_are_said_and_some_have_to_be_left(i
     with eagerly():
         if count:
             evaluation.evaluate_model(classification, model, damaged, 2, lines.append)
-            assert lines == ["evaluated 3/5 images, 2 damaged ones left out"]
+            assert lines == ["evaluated 3/5 images, 2 damaged left out"]
         else:
             with pytest.raises(ValueError, match=r"^All images were damaged and left out"):
                 evaluation.evaluate_model(classification, model, damaged, 2, lines.append)

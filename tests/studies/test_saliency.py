@@ -149,7 +149,7 @@ def test_files_have_every_picture_and_what_was_chosen_for_it_on_the_other_half(s
     assert [halves[name] for name in SHOWN] == ["first", "first", "second", "first", "second", "second"]
     text = (directory / "saliency.txt").read_text()
     assert (
-        "6 of 6 pictures with 72 fixations; left out are 1 fixations that lie outside" in text
+        "6 of 6 pictures with 72 fixations; left out: 1 fixation outside and 0 pictures" in text
         and "mean units by block: block_1" in text
     )
     assert lines.count("pictures scored 6/6") == lines.count("maps of pictures 6/6") == 1

@@ -90,7 +90,8 @@ def test_findings_count_mistakes_by_class_and_show_the_first_without_padding(mon
     assert found[0][1] == ["4 0.75"] and found[1][1] == []
     np.testing.assert_array_equal(there[1], [[50, 50, 70, 90]])
     assert titles == ["1 missed, 1 false", "1 missed, 0 false"]
-    assert picture.caption.startswith("2 boxes were missed (green), and 1 that") and "ids: 7, 9." in picture.caption
+    assert picture.caption.startswith("Missed (green): 2 boxes. Found with")
+    assert ": 1 box. The first" in picture.caption and "ids: 7, 9." in picture.caption
 
 
 def test_boxes_around_many_objects_are_none_that_could_be_missed(monkeypatch):

@@ -36,7 +36,7 @@ def test_the_background_of_imagenet_may_be_left_out(read):
 def test_the_list_of_a_conversion_may_have_fewer_classes_than_the_network(read):
     labels, said = read(b"cat\ndog\n", 5, name="imagenet_classes.txt")
     assert labels == ["background", "cat", "dog", "class 3", "class 4"]
-    assert said.endswith("; the last 2 classes have no name")
+    assert said.endswith("; without a name at the end: 2 classes")
     assert read(b"cat\n", 2, "cifar10", "cifar10_classes.txt")[0] == ["cat", "class 1"]
     with pytest.raises(ValueError, match=r"5 in all, from class 0 on, or 4, without the background.* 2 lines in"):
         read(b"cat\ndog\n", 5)

@@ -174,7 +174,7 @@ def _shuffled_parts(examples, names):
     if len(examples) < len(names):
         shards = SHARD_NAME.fullmatch(os.path.basename(names[0]))
         advice = "Give a lower --num_shards" if shards else "Give --to=tfrecord, a single file, or more pictures"
-        raise ValueError(f"{len(examples)} pictures cannot fill {len(names)} files. {advice}.")
+        raise ValueError(f"{counted(len(examples), 'picture')} cannot fill {len(names)} files. {advice}.")
     random.Random(plan.SHUFFLE_SEED).shuffle(examples)
     return {name: examples[number :: len(names)] for number, name in enumerate(names)}
 

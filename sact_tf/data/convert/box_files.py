@@ -21,7 +21,7 @@ from sact_tf.data.detection.record_files import LABEL_MAP
 from sact_tf.data.directories import nothing_found
 from sact_tf.data.records import SHARD_NAME, BadRecord, frame
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import one_line, reason_of
+from sact_tf.progress import counted, one_line, reason_of
 
 DATASETS = {"coco": coco, "voc": voc}
 MAX_MESSAGE = 200
@@ -41,7 +41,7 @@ def convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, 
     annotations, categories = found
     if len(annotations.paths) < num_shards:
         raise ValueError(
-            f"{len(annotations.paths)} pictures cannot fill {num_shards} files. Give a lower --num_shards."
+            f"{counted(len(annotations.paths), 'picture')} cannot fill {num_shards} files. Give a lower --num_shards."
         )
     order = list(range(len(annotations.paths)))
     random.Random(SHUFFLE_SEED).shuffle(order)

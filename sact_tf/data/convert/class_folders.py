@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sact_tf.data import pictures
 from sact_tf.data.class_names import composed
-from sact_tf.progress import Timer, one_line
+from sact_tf.progress import Timer, counted, one_line
 
 SECONDS_BETWEEN_MESSAGES = 2
 # What systems and programs leave behind besides names that start with a dot, in small letters.
@@ -40,8 +40,7 @@ class Folder(NamedTuple):
         """One line: how many pictures and classes, and what was left out."""
         number = sum(map(len, self.pictures.values()))
         left_out = [f"{reason} {self._listed(paths)}" for reason, paths in sorted(self.left_out.items())]
-        classes = f"{len(self.pictures)} class{'' if len(self.pictures) == 1 else 'es'}"
-        pictures = f"{number} picture{'' if number == 1 else 's'}"
+        pictures, classes = counted(number, "picture"), counted(len(self.pictures), "class")
         return f"{pictures} of {classes}. Left out: {'; '.join(left_out) or 'nothing'}"
 
     @property
@@ -130,7 +129,7 @@ class _Reader:
             elif entry.name.lower().endswith(pictures.ENDINGS) or pictures.is_picture(entry.path):
                 self.found += 1
                 if self.log and self.timer.is_due():
-                    self.log(f"{self.found} pictures found so far")
+                    self.log(f"{counted(self.found, 'picture')} found so far")
                 yield entry.path
             else:
                 self.leave_out(HEIC if pictures.is_heic(entry.path) else NO_PICTURE, entry)

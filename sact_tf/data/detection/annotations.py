@@ -20,7 +20,7 @@ from sact_tf.data.detection import record_forms
 from sact_tf.data.padding import BUCKET
 from sact_tf.data.records import BadRecord
 from sact_tf.data.sources import RecordSource
-from sact_tf.progress import named, one_line
+from sact_tf.progress import counted, named, one_line
 
 JPEG_QUALITY = 95
 # What TensorFlow decodes, and of which formats only some; pictures of other kinds are read by Pillow.
@@ -81,14 +81,14 @@ def checked(annotations, log=None):
     strange = ~np.isfinite(annotations.boxes).all(axis=1)
     if strange.any():
         raise ValueError(
-            f"{annotations.origin}: {strange.sum()} boxes have sides that are no finite numbers, of the pictures "
+            f"{annotations.origin}: {counted(strange.sum(), 'box')} with sides that are no finite numbers, in "
             f"{named([pictures_of[place] for place in np.flatnonzero(strange)])}. A box is four finite numbers, in "
             "pixels. Correct or remove them."
         )
     if not len(annotations.boxes):
         raise ValueError(
-            f"{annotations.origin} has {len(annotations.paths)} pictures and no box at all, so there is nothing to "
-            "find. Give a split whose objects are marked."
+            f"{annotations.origin} has {counted(len(annotations.paths), 'picture')} and no box at all, so there is "
+            "nothing to find. Give a split whose objects are marked."
         )
     clipped = boxes_in_pixels.clip(annotations.boxes[:, None], annotations.sizes[annotations.owners]).numpy()[:, 0]
     keep = np.asarray(boxes_in_pixels.have_area(clipped))

@@ -31,7 +31,7 @@ from sact_tf.data.detection.coco_json import (
     read_json,
 )
 from sact_tf.data.directories import folders_of_split, nothing_found
-from sact_tf.progress import named
+from sact_tf.progress import counted, named
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/coco"
 # Annotations among the pictures of their split.
@@ -124,7 +124,8 @@ def read_split(directory, path, log=None):
     own = read_categories(path, content)
     categories = _merged({path: own, **others})
     if log:
-        log(f"Reading {path}: {len(images)} pictures, {len(boxes)} boxes, {len(categories)} classes")
+        parts = counted(len(images), "picture"), counted(len(boxes), "box"), counted(len(categories), "class")
+        log(f"Reading {path}: {', '.join(parts)}")
     numbers = numbers_of(path, "images", images, ("id", "file_name", "height", "width"))
     numbers_of(path, "annotations", boxes, ("bbox", "image_id", "category_id"))
     check_boxes(path, boxes, own)

@@ -5,7 +5,7 @@ import re
 
 from sact_tf.data.class_names import is_background
 from sact_tf.data.detection import unnamed
-from sact_tf.progress import named
+from sact_tf.progress import counted, named
 
 # What an entry of the lists may be called by.
 KINDS_OF_ID = (int, float, str)
@@ -124,8 +124,8 @@ def check_boxes(path, boxes, names):
     count = sum(box["category_id"] == 0 for box in boxes)
     if count and is_background(names.get(0, "")):
         raise ValueError(
-            f"{path}: {count} boxes are of category 0, {names[0]!r}, which stands for what is no object, and is no "
-            "class. Give it another name or number if it is one, or remove them."
+            f"{path}: {counted(count, 'box')} of category 0, {names[0]!r}, which stands for what is no object, and is "
+            "no class. Give it another name or number if it is one, or remove them."
         )
 
 

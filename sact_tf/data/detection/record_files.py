@@ -18,7 +18,7 @@ from sact_tf.data.padding import BUCKET
 from sact_tf.data.records import RecordFiles, cache_directory, find_shards, fingerprint, has_shards
 from sact_tf.data.sources import RecordSource
 from sact_tf.data.whole_files import write_atomically
-from sact_tf.progress import Timer, named
+from sact_tf.progress import Timer, counted, named
 
 LABEL_MAP = "label_map.pbtxt"
 TFDS_LABELS = "objects-label.labels.txt"
@@ -133,8 +133,8 @@ def _check(directory, split, facts, categories):
     name = f"{directory}, {split}"
     if facts["strange_boxes"]:
         raise ValueError(
-            f"{name}: {facts['strange_boxes']} boxes have sides that are no finite numbers. A box is four finite "
-            "numbers, shares of height and width. Make the records again without them."
+            f"{name}: {counted(facts['strange_boxes'], 'box')} with sides that are no finite numbers. A box is four "
+            "finite numbers, shares of height and width. Make the records again without them."
         )
     if facts["pixel_boxes"] > facts["num_boxes"] / 2:
         raise ValueError(
@@ -149,8 +149,8 @@ def _check(directory, split, facts, categories):
         )
     if not facts["to_find"]:
         raise ValueError(
-            f"{name}: all boxes of the {facts['num_records']} records are marked as crowds, or as difficult, which "
-            "need not be found, so there is nothing to find. Take the marks away, or give a split with other boxes."
+            f"{name}: all boxes of {counted(facts['num_records'], 'record')} are marked as crowds, or as difficult, "
+            "which need not be found, so there is nothing to find. Take the marks away, or give a split with others."
         )
     unknown = [label for label in facts["labels"] if categories and label not in categories.numbers]
     if categories is None and facts["largest_label"] > _MOST_CLASSES:
@@ -187,13 +187,13 @@ def _facts(files, form, log):
         except OSError:
             pass  # It is counted again, then.
     if log and facts["flat_boxes"]:
-        log(f"{facts['flat_boxes']} boxes are left out, they have no area in their pictures")
+        log(f"Left out: {counted(facts['flat_boxes'], 'box')} without an area in the picture")
     return facts
 
 
 def _scan(files, form, log):
-    counted = ("num_boxes", "max_boxes", "to_find", "strange_boxes", "flat_boxes", "pixel_boxes")
-    facts = {"num_records": len(files), **dict.fromkeys(counted, 0)}
+    numbers = ("num_boxes", "max_boxes", "to_find", "strange_boxes", "flat_boxes", "pixel_boxes")
+    facts = {"num_records": len(files), **dict.fromkeys(numbers, 0)}
     labels, timer = set(), Timer(SECONDS_BETWEEN_MESSAGES)
     for number in range(len(files)):
         if log and timer.is_due():

@@ -20,7 +20,7 @@ from sact_tf.data.detection import Categories, areas, record_files
 from sact_tf.data.detection.annotations import Annotations, check_files, checked, source_of
 from sact_tf.data.detection.voc_xml import name_of, objects_of, read_all, size_of
 from sact_tf.data.directories import folders_of_split, nothing_found
-from sact_tf.progress import named
+from sact_tf.progress import counted, named
 
 DEFAULT_DIRECTORY = "~/tensorflow/data/voc"
 # Behind a name, in lists that are of one class: there, not there, or hard to tell. A name may have spaces.
@@ -118,7 +118,7 @@ def _read_folder(folder, trees, log):
     others = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(pictures.ENDINGS)]
     others = [name for name in others if not {name, os.path.splitext(name)[0]} & annotated]
     if log and others:
-        log(f"{len(others)} pictures without an XML file are left out: {named(others)}")
+        log(f"Left out: {counted(len(others), 'picture')} without an XML file: {named(others)}")
     return _annotations(_Folders(folder, folder, folder), [*own], own, _categories(*trees.values()), log)
 
 
@@ -133,8 +133,8 @@ class _Folders(NamedTuple):
 def _annotations(folders, names, trees, categories, log):
     """`Annotations` of these pictures, checked, and `Categories`."""
     if log:
-        listed = ", ".join(categories.names[:20])
-        log(f"Reading {folders.origin}: {len(names)} pictures, {len(categories)} classes: {listed}")
+        listed = f"{counted(len(categories), 'class')}: {', '.join(categories.names[:20])}"
+        log(f"Reading {folders.origin}: {counted(len(names), 'picture')}, {listed}")
         warn_of_capitals(categories.names, log)
     paths = _picture_paths(folders.pictures, folders.origin, names, trees)
     found = [objects_of(_annotation_path(folders.annotations, name), trees[name]) for name in names]
@@ -172,8 +172,8 @@ def _check_without_folders(path, names):
     foldered = [name for name in names if "/" in name or "\\" in name]
     if foldered:
         raise ValueError(
-            f"{path} names {len(foldered)} pictures with their folders: {named(foldered)}. Give the name alone, as "
-            "0001 for Annotations/0001.xml; what lies deeper is not read."
+            f"{path} names {counted(len(foldered), 'picture')} with folders: {named(foldered)}. Give the name alone, "
+            "as 0001 for Annotations/0001.xml; what lies deeper is not read."
         )
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sact_tf.data import pictures
-from sact_tf.progress import Timer, one_line
+from sact_tf.progress import Timer, counted, one_line
 
 # Names of an error's list.
 _LISTED = 5
@@ -185,4 +185,4 @@ def _report(images, without, outside, swapped, total, log):
     if outside > _SUSPICIOUS * total and swapped < outside / 2:
         log(f"Warning: with x and y swapped it would be {swapped} of them. {cause}")
     if without:
-        log(f"{len(without)} pictures without fixations are left out: {listed(without)}")
+        log(f"Left out: {counted(len(without), 'picture')} without fixations: {listed(without)}")

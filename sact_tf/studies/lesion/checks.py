@@ -4,6 +4,7 @@ import os
 
 from sact_tf import config as configs
 from sact_tf.data import pipeline
+from sact_tf.progress import counted
 from sact_tf.studies import runs
 from sact_tf.studies.lesion.lesions import exchangeable, pairs_of
 
@@ -66,9 +67,9 @@ def check_data(split_configs):
             known = configs.check_dataset(config.dataset)["num_classes"]
         if known is not None and known != config.model.num_classes:
             raise ValueError(
-                f"The network of {config.checkpoint_dir} has {config.model.num_classes} classes, and {config.dataset} "
-                f"{f'in {config.dataset_dir} ' if config.dataset_dir else ''}has {known}. Give the --dataset and "
-                "--dataset_dir that it was trained on."
+                f"The network of {config.checkpoint_dir} has {counted(config.model.num_classes, 'class')}, and "
+                f"{config.dataset} {f'in {config.dataset_dir} ' if config.dataset_dir else ''}has {known}. Give "
+                "the --dataset and --dataset_dir that it was trained on."
             )
         for name in _SHARED:
             mine, theirs = getattr(config, name), getattr(first, name)

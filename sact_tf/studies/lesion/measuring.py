@@ -2,7 +2,7 @@
 
 import time
 
-from sact_tf.progress import Timer, duration
+from sact_tf.progress import Timer, counted, duration
 from sact_tf.studies.lesion import gradient
 from sact_tf.studies.lesion.lesions import apply, changing_shape, whole
 from sact_tf.studies.lesion.outcomes import Outcome
@@ -75,8 +75,8 @@ class Session:
         found = sum(self.record.get(lesion.name) is not None for lesion in self.lesions)
         found += sum(self.record.get(self._path_name(*pair)) is not None for pair in self.paths)
         log(
-            f"== {self.label}: {len(self.lesions)} lesions and {len(self.paths)} gradients, of which {found} are "
-            f"measured already ({self.record.path})"
+            f"== {self.label}: {counted(len(self.lesions), 'lesion')} and {counted(len(self.paths), 'gradient')}, of "
+            f"which {found} are measured already ({self.record.path})"
         )
         timer, pairs = Timer(10), []
         for number, lesion in enumerate(self.lesions, 1):
@@ -126,7 +126,8 @@ class Session:
                 traced = functions.traces > traces
                 countdown.add(path_work(self.network, self.images), None if traced else time.monotonic() - began)
                 if traced or number == len(self.paths) or timer.is_due():
-                    log(f"{self.label} gradient {number}/{len(self.paths)}: {length} units{countdown.text()}")
+                    units = counted(length, "unit")
+                    log(f"{self.label} gradient {number}/{len(self.paths)}: {units}{countdown.text()}")
             found.setdefault(length, []).append(stored["gradient"])
         return found
 

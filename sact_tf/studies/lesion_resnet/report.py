@@ -1,5 +1,6 @@
 """Rows, a table and a paragraph of what was measured."""
 
+from sact_tf.progress import counted
 from sact_tf.studies import pairs
 from sact_tf.studies.lesion_resnet.measuring import ABOVE, BELOW, FINE_TUNED, MATCHED, OWN, PLAIN, WHOLE
 from sact_tf.visualize.lesion_resnet_chart import NETWORKS
@@ -100,10 +101,10 @@ def paragraph(rows, adaptive, score, left_out=()):
         if (kind, OWN) in matched:
             maps = "maps" if name == "SACT" else "depths"
             sentences.append(_moved(matched[kind, OWN], words.format(maps=maps), name))
-    for weights, words in ((PLAIN, "as it is"), (FINE_TUNED, "after {steps} steps of fine-tuning")):
+    for weights, words in ((PLAIN, "as it is"), (FINE_TUNED, "after {steps} of fine-tuning")):
         row = max((row for row in matched.values() if row["weights"] == weights), key=_score, default=None)
         if row:
-            sentences.append(_best(row, words.format(steps=row["fine_tune_steps"])))
+            sentences.append(_best(row, words.format(steps=counted(row["fine_tune_steps"], "step"))))
     if left_out:
         sentences.append(f"{name} decides once an image, so it has no positions: {', '.join(left_out)} are left out.")
     return " ".join(sentences)

@@ -6,6 +6,7 @@ import numpy as np
 
 from sact_tf import saliency
 from sact_tf.command_line.photographs import usable
+from sact_tf.progress import counted
 from sact_tf.studies import pairs, runs
 from sact_tf.studies.saliency.pictures import CHOICE_SIZE, HALVES
 from sact_tf.studies.saliency.scoring import OBSERVER, PRIOR, SHUFFLED, SHUFFLED_KIND, WITH_PRIOR
@@ -112,8 +113,8 @@ def paragraphs(data, scores, choices, spent):
     """
     total = data.total - data.outside
     texts = [
-        f"{len(scores)} of {len(data.images)} pictures with {total} fixations; left out are {data.outside} fixations "
-        f"that lie outside and {len(data.without)} pictures without any."
+        f"{len(scores)} of {len(data.images)} pictures with {total} fixations; left out: "
+        f"{counted(data.outside, 'fixation')} outside and {counted(len(data.without), 'picture')} without any."
     ]
     for kind in choices[HALVES[0]]:
         chosen = [

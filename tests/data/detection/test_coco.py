@@ -159,7 +159,7 @@ MISTAKES = {
     "text as crowd": (change_box(iscrowd="0"), r"iscrowd of annotations\[0\] must be 0 or 1, a number. Received: '0'"),
     "three numbers": (change_box(bbox=[1, 2, 3]), r"annotations\[0\] must be four numbers, left, .*: \[1, 2, 3\]"),
     "text": (change_box(bbox=["1", 2, 3, 4]), "must be four numbers"),
-    "NaN": (change_box(bbox=[1, float("nan"), 3, 4]), "1 boxes have sides that are no finite numbers, .* 7. A box is"),
+    "NaN": (change_box(bbox=[1, float("nan"), 3, 4]), "1 box with sides that are no finite numbers, .* 7. A box is"),
     "no bbox": (lambda content: content["annotations"][1].pop("bbox") and None, r"annotations\[1\] has no bbox"),
     "no height": (lambda content: content["images"][2].pop("height") and None, r"images\[2\] has no height, which"),
     "text as size": (
@@ -168,7 +168,7 @@ MISTAKES = {
     ),
     "size of 20 digits": (lambda content: content["images"][2].update(width=10**20), r"from 1 to 2147483647.*10000"),
     "size of 400 digits": (lambda content: content["images"][2].update(width=10**400), r"must be ints.*32, inf"),
-    "side of 400 digits": (change_box(bbox=[1, 10**400, 3, 4]), "1 boxes have sides that are no finite numbers"),
+    "side of 400 digits": (change_box(bbox=[1, 10**400, 3, 4]), "1 box with sides that are no finite numbers"),
     "number of 20 digits": (
         lambda content: content["categories"][2].update(id=10**20),
         r"from 0 to 2\^63 - 1.*: 10000",

@@ -66,7 +66,7 @@ def test_a_background_of_number_0_is_no_class(coco_directory):
     assert coco.num_classes_of(str(coco_directory)) == 3
     content["annotations"][0]["category_id"] = 0
     path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r": 1 boxes are of category 0, '_background_', .* Give it another name"):
+    with pytest.raises(ValueError, match=r": 1 box of category 0, '_background_', .* Give it another name"):
         coco.find_split(str(coco_directory), "train")
 
 

@@ -124,20 +124,20 @@ def test_boxes_without_area_are_counted_and_left_out(write):
     lines = []
     flat = record([BOXES[0], (0.5, 0.2, 0.5, 0.4), (0.1, 1.2, 0.3, 1.4)], [3, 3, 90])
     source = coco.open_split(write([flat, WHOLE[2]], LABELS), "train", 60, lines.append)
-    assert lines[-1] == "2 boxes are left out, they have no area in their pictures"
+    assert lines[-1] == "Left out: 2 boxes without an area in the picture"
     assert source.read([0])["classes"].numpy().tolist() == [[1]]
 
 
 MISTAKES = {
-    "NaN": ([record([(0.1, float("nan"), 0.5, 0.6)], [3])], LABELS, "1 boxes have sides that are no finite numbers"),
+    "NaN": ([record([(0.1, float("nan"), 0.5, 0.6)], [3])], LABELS, "1 box with sides that are no finite numbers"),
     "no box": ([record(), record()], LABELS, "none of the 2 records has a box with an area"),
     "pixels": (
         [record([(0, 0, 20, 25), (3, 4, 9, 9), BOXES[0]], [3, 3, 90])],
         LABELS,
         "2 of 3 boxes .* more than 2, as if",
     ),
-    "crowds": ([record(BOXES, [3, 90], crowd=[1, 1]), record()], LABELS, "all boxes of the 2 records .* to find"),
-    "difficult": ([record(BOXES[:1], [3], difficult=[1])], LABELS, "all boxes of the 1 records .* as difficult"),
+    "crowds": ([record(BOXES, [3, 90], crowd=[1, 1]), record()], LABELS, "all boxes of 2 records .* to find"),
+    "difficult": ([record(BOXES[:1], [3], difficult=[1])], LABELS, "all boxes of 1 record .* as difficult"),
     "unknown": ([record(BOXES, [3, 4])], LABELS, r"labels 4 are numbers of no category\. Labels count from 1"),
     "background": ([record(BOXES, [0, 1])], None, "labels 0 are numbers of no category"),
     "id twice": (

@@ -184,10 +184,10 @@ MISTAKES = {
     "folders": (
         "ImageSets/Main/train.txt",
         "./000005\nJPEGImages/empty.jpg\nc:\\JPEGImages\\2007_000027.jpg\n",
-        r"train\.txt names 3 pictures with their folders: \./000005, JPEGImages/empty\.jpg, .*Give the name alone",
+        r"train\.txt names 3 pictures with folders: \./000005, JPEGImages/empty\.jpg, .*Give the name alone",
     ),
     "no picture": ("ImageSets/Main/train.txt", "\n", r"train\.txt lists no picture"),
-    "no box": ("ImageSets/Main/train.txt", "empty\n", "has 1 pictures and no box at all"),
+    "no box": ("ImageSets/Main/train.txt", "empty\n", "has 1 picture and no box at all"),
 }
 
 
@@ -230,7 +230,7 @@ def test_annotations_may_lie_among_the_pictures_as_roboflow_exports_them(directo
     index, categories = voc.find_split(str(mine), "train", lines.append)
     assert index.paths == [str(mine / "train" / f"{name}.jpg") for name in ("000005", "empty")]
     assert categories.names == ("cat", "sheep", "tram") and voc.categories_of(str(mine)) == categories
-    assert lines[0] == "1 pictures without an XML file are left out: unmarked.PNG"
+    assert lines[0] == "Left out: 1 picture without an XML file: unmarked.PNG"
     assert voc.open_split(str(mine), "val", 60).read([0])["classes"].numpy().tolist() == [[2]]
     with pytest.raises(FileNotFoundError, match="Splits that are there: train, valid;"):
         voc.open_split(str(mine), "test", 60)
