@@ -214,11 +214,17 @@ def write_pictures(model, batch, outputs):
         return
     images = (batch["image"] + 1.0) / 2.0
     found = rescale(outputs["boxes"], batch["original_size"], batch["image_size"])
-    found = tf.where(is_sure(outputs["scores"])[..., None], found, 0.0)
-    size = tf.cast(tf.tile(tf.shape(images)[1:3], [2]), tf.float32)
-    images = tf.image.draw_bounding_boxes(images, batch["boxes"] / size, [[0.0, 1.0, 0.0]])
-    images = tf.image.draw_bounding_boxes(images, found / size, [[1.0, 0.0, 0.0]])
+    images = _with_boxes(images, batch["boxes"], tf.convert_to_tensor(batch["classes"]) > 0, [0.0, 1.0, 0.0])
+    images = _with_boxes(images, found, is_sure(outputs["scores"]), [1.0, 0.0, 0.0])
     tf.summary.image("Boxes", images, max_outputs=len(images))
+
+
+def _with_boxes(images, boxes, drawn, colour):
+    """Images with those of their boxes, in pixels, that are `drawn`, bool `(batch, boxes)`."""
+    boxes = boxes / tf.cast(tf.tile(tf.shape(images)[1:3], [2]), tf.float32)
+    # One by one: in a batch all have as many, and a row of zeros is drawn as a point in the corner.
+    pairs = zip(images, [each[real] for each, real in zip(boxes, drawn, strict=True)], strict=True)
+    return tf.concat([tf.image.draw_bounding_boxes(image[None], each[None], [colour]) for image, each in pairs], 0)
 
 
 def _inside_boxes(batch, size):
