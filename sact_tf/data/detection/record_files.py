@@ -4,6 +4,7 @@ Files are `<split>-00000-of-NNNNN`, or have the names that the API's own scripts
 beside them says which numbers are classes, and what these are called. COCO may be as TensorFlow Datasets prepares it.
 """
 
+import collections
 import json
 import os
 
@@ -54,7 +55,9 @@ def open_records(directory, dataset, split, image_size, log=None):
     files = RecordFiles(paths, log=log)
     facts = _facts(files, form, log)
     categories = label_map(directory)
-    _check(directory, split, facts, categories)
+    _check(directory, split, facts, form, categories)
+    if log and categories:
+        _note_texts(facts["texts"], categories, log)
     if log and categories and (shared := sorted({n for n in categories.names if categories.names.count(n) > 1})):
         log(f"In the label map several ids have one name, and each is a class of its own: {named(shared)}")
     if categories is None:
@@ -128,7 +131,7 @@ def _tfds_categories(directory):
     return Categories(tuple(range(len(names))), tuple(name or unnamed(number) for number, name in enumerate(names)))
 
 
-def _check(directory, split, facts, categories):
+def _check(directory, split, facts, form, categories):
     """Raises ValueError for what no record can be excused for."""
     name = f"{directory}, {split}"
     if facts["strange_boxes"]:
@@ -141,6 +144,16 @@ def _check(directory, split, facts, categories):
             f"{name}: {facts['pixel_boxes']} of {facts['num_boxes']} boxes have sides of more than {_OUTSIDE}, as if "
             "they were in pixels. In records they are shares of height and width. Make the records again, each side "
             "divided by that of its picture."
+        )
+    if facts["unlabelled"] and not facts["labels"]:
+        raise ValueError(
+            f"{name}: {counted(facts['unlabelled'], 'record')} with boxes and no {form.label}, the numbers that "
+            "are read; class/text alone is not. Make the records again with both: labels are ids of the label map."
+        )
+    if facts["uneven"] and not facts["max_boxes"]:
+        raise ValueError(
+            f"{name}: {facts['uneven']} of {facts['num_records']} records have not as many ymin, xmin, ymax and xmax, "
+            f"and no other has a box. Each box has all of {', '.join(record_forms.SIDES)}. Make the records again."
         )
     if not facts["max_boxes"]:
         raise ValueError(
@@ -171,9 +184,11 @@ def _facts(files, form, log):
 
     Returns:
         dict of ints `num_records`, `num_boxes`, `max_boxes`, `to_find` (boxes that are no crowds), `strange_boxes`,
-        `flat_boxes`, `pixel_boxes`, `largest_label`, and the sorted list `labels`.
+        `flat_boxes`, `pixel_boxes`, `largest_label`, `uneven` (records with other numbers of some sides) and
+        `unlabelled` (records with boxes alone), and the lists `labels`, sorted, and `texts`, of a label, a text beside
+        it, and of how many boxes.
     """
-    path = os.path.join(cache_directory(), f"{fingerprint(files.paths)}.boxes_3.json")
+    path = os.path.join(cache_directory(), f"{fingerprint(files.paths)}.boxes_4.json")
     try:
         with open(path, encoding="utf-8") as file:
             facts = json.load(file)
@@ -193,16 +208,21 @@ def _facts(files, form, log):
 
 def _scan(files, form, log):
     numbers = ("num_boxes", "max_boxes", "to_find", "strange_boxes", "flat_boxes", "pixel_boxes")
+    numbers += ("uneven", "unlabelled")
     facts = {"num_records": len(files), **dict.fromkeys(numbers, 0)}
-    labels, timer = set(), Timer(SECONDS_BETWEEN_MESSAGES)
+    labels, texts, timer = set(), collections.Counter(), Timer(SECONDS_BETWEEN_MESSAGES)
     for number in range(len(files)):
         if log and timer.is_due():
             log(f"Counted the boxes of {number}/{len(files)} records")
         try:
             features = tf.train.Example.FromString(files.read(number)).features.feature
-            boxes = form.boxes_of(features)
         # A damaged record is told when it is read as an example, with its place.
         except (ValueError, DecodeError):
+            continue
+        try:
+            boxes = form.boxes_of(features)
+        except ValueError:
+            facts["uneven"] += 1
             continue
         strange, keep = ~np.isfinite(boxes).all(axis=1), boxes_in_pixels.have_area(np.clip(boxes, 0, 1))
         facts["max_boxes"] = max(facts["max_boxes"], int(keep.sum()))
@@ -211,8 +231,25 @@ def _scan(files, form, log):
         facts["to_find"] += int((keep & ~_crowds(features, form, len(boxes))).sum())
         facts["strange_boxes"] += int(strange.sum())
         facts["flat_boxes"] += int((~keep & ~strange).sum())
-        labels.update(features[form.label].int64_list.value)
-    return {**facts, "largest_label": max(labels, default=0), "labels": sorted(labels)}
+        own = features[form.label].int64_list.value
+        facts["unlabelled"] += bool(len(boxes) and not own)
+        labels.update(own)
+        texts.update(zip(own, features[record_forms.TEXT].bytes_list.value, strict=False))
+    told = [[label, text.decode(errors="replace"), count] for (label, text), count in texts.items()]
+    return {**facts, "texts": told, "largest_label": max(labels, default=0), "labels": sorted(labels)}
+
+
+def _note_texts(texts, categories, log):
+    """Says so if texts beside labels are not the names of these, which the API's own trainer would go by."""
+    names = dict(zip(categories.numbers, categories.names, strict=True))
+    others = [each for each in texts if each[1] != names[each[0]]]
+    if others:
+        label, text, _ = others[0]
+        boxes = counted(sum(count for *_, count in others), "box")
+        log(
+            f"Note: {boxes} with another {record_forms.TEXT} than the name of the class/label in "
+            f"the label map, the first {text!r} for {label}, {names[label]!r}. The label counts."
+        )
 
 
 def _crowds(features, form, count):

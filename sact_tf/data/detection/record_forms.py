@@ -13,6 +13,8 @@ from sact_tf.data import boxes as boxes_in_pixels
 from sact_tf.data import detection, preprocessing
 
 IMAGE, SOURCE_ID, LABEL = "image/encoded", "image/source_id", "image/object/class/label"
+# Beside the label, for people.
+TEXT = "image/object/class/text"
 CROWD, AREA = "image/object/is_crowd", "image/object/area"
 # What the API's own script for Pascal VOC writes, and no crowd.
 DIFFICULT = "image/object/difficult"
@@ -223,7 +225,7 @@ def make_record(encoded, source_id, size, boxes, labels, crowd, area, names):
         "image/width": _ints([size[1]]),
         **{side: _floats(shares[:, number]) for number, side in enumerate(SIDES)},
         LABEL: _ints(labels),
-        "image/object/class/text": _bytes([name.encode() for name in names]),
+        TEXT: _bytes([name.encode() for name in names]),
         CROWD: _ints(crowd),
         AREA: _floats(area),
     }

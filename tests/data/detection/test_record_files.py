@@ -19,9 +19,10 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("SACT_TF_CACHE", str(tmp_path / "cache"))
 
 
-def record(boxes=(), labels=(), crowd=None, area=None, source_id="7", encoded=JPEG, difficult=None):
+def record(boxes=(), labels=(), crowd=None, area=None, source_id="7", encoded=JPEG, difficult=None, texts=()):
     """A record as the scripts of the TF Object Detection API write it: what is None is not in it."""
     features = {"image/encoded": [encoded], "image/source_id": [source_id.encode()], "image/object/class/label": labels}
+    features["image/object/class/text"] = [text.encode() for text in texts]
     for number, side in enumerate(record_forms.SIDES):
         features[side] = [float(box[number]) for box in boxes if number < len(box)]
     for name, values in (("is_crowd", crowd), ("area", area), ("difficult", difficult)):
@@ -128,7 +129,22 @@ def test_boxes_without_area_are_counted_and_left_out(write):
     assert source.read([0])["classes"].numpy().tolist() == [[1]]
 
 
+def test_texts_that_are_not_their_labels_names_are_told(write):
+    lines = []
+    contents = [record(BOXES, [3, 90], texts=["car", "brush"]), record(BOXES, [3, 90], texts=["brush", "fork"])]
+    source = coco.open_split(write(contents, LABELS), "train", 60, lines.append)
+    assert source.read([1])["classes"].numpy().tolist() == [[1, 2]]
+    assert lines[-1].startswith("Note: 2 boxes with another image/object/class/text than the name of the class/label")
+    assert "the first 'brush' for 3, 'car'" in lines[-1] and len(lines) == 2
+
+
 MISTAKES = {
+    "uneven": ([record([BOXES[0], (0.1, 0.2, 0.3)], [3, 90]), record()], LABELS, "1 of 2 records .* many ymin, xmin"),
+    "texts alone": (
+        [record(BOXES, texts=["car", "brush"])],
+        LABELS,
+        "1 record .* boxes and no image/object/class/label.*Make the records again",
+    ),
     "NaN": ([record([(0.1, float("nan"), 0.5, 0.6)], [3])], LABELS, "1 box with sides that are no finite numbers"),
     "no box": ([record(), record()], LABELS, "none of the 2 records has a box with an area"),
     "pixels": (
