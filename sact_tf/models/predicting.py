@@ -10,9 +10,20 @@ class PredictsWithoutFeatures:
         """As in Keras; the features of the blocks, under the blocks' names, come with `features=True` alone.
 
         Keras collects the outputs for all images in memory, and features are most of them by far.
+
+        Raises:
+            ValueError: if there is no image.
         """
         self._select_predicted(features)
-        return super().predict(*args, **kwargs)
+        try:
+            return super().predict(*args, **kwargs)
+        # Of Keras, which has no outputs to put together then.
+        except UnboundLocalError as error:
+            if "batch_outputs" not in str(error):
+                raise
+            raise ValueError(
+                "`predict` takes one image or more: there was no batch with any. Look whether the images were found."
+            ) from error
 
     def predict_on_batch(self, x, features=False):
         """As in Keras; `features` as in `predict`."""

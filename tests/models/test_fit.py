@@ -307,6 +307,8 @@ def test_predict_leaves_the_features_out_unless_asked(frozen, images):
     assert set(model.predict_on_batch(images)) == set(predicted)
     assert set(model.predict_on_batch(images, features=True)) == set(outputs)
     assert set(model.blocks) <= set(model.backbone.predict(images, verbose=0))
+    with pytest.raises(ValueError, match=r"`predict` takes one image or more: there was no batch with any"):
+        model.predict(images[:0], verbose=0)
 
 
 def test_label_smoothing_is_checked_where_it_is_set(frozen):
