@@ -140,21 +140,31 @@ def _edges(flops):
     return np.linspace(low, high, FLOPS_BINS + 1) if high > low else np.array([low - 1, low - 0.5, low + 0.5, low + 1])
 
 
+def millions(flops):
+    """FLOPs of images in millions as texts, with as few digits after the point as tell all that differ apart."""
+    for digits in range(1, 7):
+        texts = [f"{value / 1e6:.{digits}f}" for value in flops]
+        if len({*texts}) == len({*flops}):
+            break
+    return texts
+
+
 def _images(title, entries, task):
+    flops = millions([each["flops"] for each in entries])
     if entries[0]["map"] is None:
         headings = ("image", "what it was", "FLOPs, millions")
-        rows = [(each["index"], each["caption"], f"{each['flops'] / 1e6:.1f}") for each in entries]
+        rows = [(each["index"], each["caption"], text) for each, text in zip(entries, flops, strict=True)]
         return f"<h2>{title}</h2>\n" + _table(headings, rows)
     picture, caption = (task.gallery if hasattr(task, "gallery") else _gallery)(entries)
-    numbers = ", ".join(str(each["index"]) for each in entries)
-    millions = ", ".join(f"{each['flops'] / 1e6:.1f}" for each in entries)
-    caption = f"Above their ponder maps. {caption} Numbers in the split: {numbers}. FLOPs, millions: {millions}."
+    numbers, flops = ", ".join(str(each["index"]) for each in entries), ", ".join(flops)
+    caption = f"Above their ponder maps. {caption} Numbers in the split: {numbers}. FLOPs, millions: {flops}."
     return f"<h2>{title}</h2>\n<figure>{_png(picture, title)}<figcaption>{caption}</figcaption></figure>\n"
 
 
 def _gallery(entries):
     captions = [textwrap.fill(each["caption"], _TITLE_WIDTH, max_lines=4, placeholder=" ...") for each in entries]
-    titles = [f"{text}\n{each['flops'] / 1e6:.1f} M" for text, each in zip(captions, entries, strict=True)]
+    flops = millions([each["flops"] for each in entries])
+    titles = [f"{text}\n{each} M" for text, each in zip(captions, flops, strict=True)]
     picture = gallery([each["image"] for each in entries], [each["map"] for each in entries], titles)
     return picture, "What they were, and FLOPs."
 

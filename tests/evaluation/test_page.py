@@ -105,6 +105,12 @@ def test_every_number_of_the_report_is_the_one_that_was_printed(reported):
     assert plain[3] == "100.0 %"
 
 
+def test_flops_of_images_have_digits_enough_to_differ():
+    assert report_page.millions([1_812_300, 1_812_900, 1_812_300]) == ["1.812", "1.813", "1.812"]
+    assert report_page.millions([56_300_000, 56_310_000, 57_000_000]) == ["56.30", "56.31", "57.00"]
+    assert report_page.millions([56_312_345] * 2) == ["56.3"] * 2
+
+
 @pytest.mark.usefixtures("without_graphs")
 def test_report_compares_with_the_plain_network(reported, trained):
     directory, model_config = trained
