@@ -208,8 +208,7 @@ def _facts(files, form, log):
 
 def _scan(files, form, log):
     numbers = ("num_boxes", "max_boxes", "to_find", "strange_boxes", "flat_boxes", "pixel_boxes")
-    numbers += ("uneven", "unlabelled")
-    facts = {"num_records": len(files), **dict.fromkeys(numbers, 0)}
+    facts = {"num_records": len(files), **dict.fromkeys((*numbers, "uneven", "unlabelled"), 0)}
     labels, texts, timer = set(), collections.Counter(), Timer(SECONDS_BETWEEN_MESSAGES)
     for number in range(len(files)):
         if log and timer.is_due():
