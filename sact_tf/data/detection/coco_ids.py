@@ -129,7 +129,10 @@ def _categories(path, names, labels, log):
             "--labels too, or remove what is too many."
         )
     if others := [name for name in ids if name not in counts]:
-        log(f"Note: the network has no class for {len(others)} categories of {one_line(path)}: {named(others)}")
+        log(
+            f"Note: the network has no class for {len(others)} of {len(names)} categories in {one_line(path)}: "
+            f"{named(others)}"
+        )
     # Classes of one name are in the order of their numbers, as training on such a file has them.
     ids = {label: iter(sorted(ids[label], key=lambda number: (isinstance(number, str), number))) for label in counts}
     return [next(ids[label]) for label in labels]

@@ -36,7 +36,7 @@ def test_photographs_have_the_ids_of_their_file_names_and_classes_those_of_their
     assert ids.images == {"photos/b.jpg": 7, "photos/x/a.jpg": "t"}
     assert ids.sizes == {"photos/b.jpg": (7, 8), "photos/x/a.jpg": (5, 6)}
     assert ids.categories == [90, 3]
-    assert len(lines) == 2 and "no class for 1 categories of " in lines[0] and lines[0].endswith(": dog")
+    assert len(lines) == 2 and "no class for 1 of 3 categories in " in lines[0] and lines[0].endswith(": dog")
     assert lines[1].startswith("Note: 1 picture of 3 in ") and "counts the objects on them as missed" in lines[1]
 
 
