@@ -23,7 +23,7 @@ from sact_tf.sparse import rows as row_sets
 from sact_tf.sparse.branches import GlobalBranch, SpatialBranch, make_spatial_branches, mean_of
 from sact_tf.sparse.description import describe
 from sact_tf.sparse.folding import Basic
-from sact_tf.sparse.rows import Grid
+from sact_tf.sparse.grid import Grid
 from sact_tf.sparse.tensors import length, stitch
 from sact_tf.sparse.units import make_unit
 

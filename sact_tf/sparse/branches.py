@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import TAPS
-from sact_tf.sparse.rows import area_of
+from sact_tf.sparse.grid import area_of
 from sact_tf.sparse.tensors import constant
 
 

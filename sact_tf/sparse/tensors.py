@@ -7,9 +7,12 @@ are the same thing.
 import numpy as np
 import tensorflow as tf
 
+from sact_tf.layers.conditions import as_one_node
 from sact_tf.layers.parts import LEAKY_RELU_SLOPE
 from sact_tf.processor import uses_onednn
 
+# Of what is computed in parts: about so many bytes, which a processor's cache holds. 2 to 8 MB are alike.
+PART_BYTES = 4 * 2**20
 # In about so many pieces maps are put together, for the threads to share.
 PIECES = 16
 
@@ -75,6 +78,39 @@ def length(values):
     """How many there are along the first axis: int32 scalar, of values of a known rank."""
     # An operation instead of the five of `tf.shape(values)[0]`: they are traced, and looked at, hundreds of times.
     return tf.unstack(tf.shape(values))[0]
+
+
+def in_parts(function, rows, between, results):
+    """`function(rows)`, by so many rows at a time that what it makes on the way stays in the processor's cache.
+
+    In one piece, wide rows of large maps are written to memory and read again, and memory of some sizes the system
+    takes back and hands out anew in every call, which takes longer than to compute them.
+
+    Args:
+        function: of some of the rows, to `(those rows, results)`.
+        rows: `(rows, ...)`.
+        between: int, how many floats it makes of each row on the way.
+        results: int, how many floats it makes of each row in the end.
+
+    Returns:
+        `(rows, results)`.
+    """
+    count, most = length(rows), PART_BYTES // (between * tf.float32.size)
+
+    def all_parts():
+        number = 1 + count // most
+        each = (count + number - 1) // number
+
+        def next_part(index, parts):
+            return index + 1, parts.write(index, function(rows[index * each : (index + 1) * each]))
+
+        parts = tf.TensorArray(tf.float32, number, element_shape=(None, results), infer_shape=False)
+        # Two at a time: one of them computes while the other waits, and only two are in memory.
+        _, parts = tf.while_loop(lambda index, _: index < number, next_part, (0, parts), parallel_iterations=2)
+        return parts.concat()
+
+    # Small maps have one part: not even what a loop is made of is to be passed by there.
+    return tf.cond(count >= most, as_one_node(all_parts), lambda: function(rows))
 
 
 def leaky_relu(features):

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import Bottleneck
-from sact_tf.sparse.rows import convolve, in_parts
-from sact_tf.sparse.tensors import Clipping, Kernel, constant, leaky_relu, twice_leaky_relu
+from sact_tf.sparse.rows import convolve
+from sact_tf.sparse.tensors import Clipping, Kernel, constant, in_parts, leaky_relu, twice_leaky_relu
 
 
 def make_unit(folded, index, on_rows=False):

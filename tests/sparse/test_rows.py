@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 
 from sact_tf.sparse import rows as row_sets
-from sact_tf.sparse.rows import Grid, gather_neighbours
+from sact_tf.sparse import tensors
+from sact_tf.sparse.grid import Grid
+from sact_tf.sparse.rows import gather_neighbours
 from sact_tf.sparse.tensors import Kernel, stitch
 
 HEIGHT, WIDTH = 3, 4
@@ -146,7 +148,7 @@ def test_a_change_is_added_to_the_own_rows_alone(active, border):
 @pytest.mark.parametrize("count", [0, 1, 5, 6, 11])
 def test_rows_computed_in_parts_are_those_computed_at_once(monkeypatch, count):
     # Three floats between of four bytes each: five rows to a part.
-    monkeypatch.setattr(row_sets, "PART_BYTES", 60)
+    monkeypatch.setattr(tensors, "PART_BYTES", 60)
     parts = []
 
     def double(part):
@@ -155,7 +157,7 @@ def test_rows_computed_in_parts_are_those_computed_at_once(monkeypatch, count):
 
     @tf.function(input_signature=[tf.TensorSpec((None, 1))])
     def run(rows):
-        return row_sets.in_parts(double, rows, between=3, results=2)
+        return tensors.in_parts(double, rows, between=3, results=2)
 
     rows = np.arange(float(count), dtype="float32").reshape(-1, 1)
     np.testing.assert_array_equal(run(rows), np.tile(rows, 2))
@@ -163,7 +165,7 @@ def test_rows_computed_in_parts_are_those_computed_at_once(monkeypatch, count):
 
 
 def test_convolution_of_rows_is_that_of_the_map(monkeypatch):
-    monkeypatch.setattr(row_sets, "PART_BYTES", 4 * 9 * 5)
+    monkeypatch.setattr(tensors, "PART_BYTES", 4 * 9 * 5)
     rows, grid = start(border=1, batch=2)
     kernel = Kernel((np.arange(18.0).reshape(3, 3, 1, 2), [1.0, 2.0]))
     on_map = kernel.on_map(grid.to_map(rows.features))
