@@ -98,10 +98,11 @@ class SpatialRunner:
         self.branches = make_spatial_branches(description)
         self.epsilon = description.epsilon
         self.reach = max(unit.reach for unit in self.units)
+        self.narrow = min(unit.narrow for unit in self.units[1:])
 
     def __call__(self, features, picture):
         features, source = self.units[0].with_source(features, picture)
-        grid = Grid(features, self.reach, _after(self.units[0], picture))
+        grid = Grid(features, self.reach, _after(self.units[0], picture), self.narrow)
         columns, pooled = self.branches.start(features, source, grid)
         rows = row_sets.start(features, columns, grid)
         # Border and padding have halted from the start.

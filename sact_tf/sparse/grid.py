@@ -15,24 +15,28 @@ class Grid:
         features: `(batch, height, width, channels)`, the maps.
         border: int, width of the border in positions.
         picture: bool `(batch, height, width, 1)`, False where maps are padded; `None` without padding.
+        narrow: int, how many channels the block's 3x3 convolutions read, by which `tiles` decides; 0 for no tiles.
 
     Attributes:
         batch, height, width: int32 scalars.
-        picture: as given.
+        picture, narrow: as given.
         area: float32 scalar or `(batch, 1)`, how many positions of an image are not padding, at least 1.
         size: int32 scalar, how many positions there are, borders included.
         inside: int32 `(batch * height * width,)`, numbers of the positions that are not border.
         is_picture: bool `(size,)`, what is neither border nor padding.
+        tile_offsets: int32 `(16,)`, what to add to a position's number for the places that a tile reads.
     """
 
-    def __init__(self, features, border, picture=None):
+    def __init__(self, features, border, picture=None, narrow=0):
         self.batch, self.height, self.width, _ = tf.unstack(tf.shape(features))
         self.border = border
+        self.narrow = narrow
         self._row_length = self.width + 2 * border
         self._map_length = (self.height + 2 * border) * self._row_length
         self.size = self.batch * self._map_length
         self._sizes = tf.stack([self.batch, self.height, self.width])
         self._offsets = [None, *map(self._offsets_within, range(1, border + 1))]
+        self.tile_offsets = self._offsets_of(tf.range(-1, 3))
         maps = tf.range(self.batch)[:, None, None] * self._map_length
         rows = (tf.range(self.height)[:, None] + border) * self._row_length
         self.inside = tf.reshape(maps + rows + tf.range(self.width) + border, (-1,))
@@ -42,7 +46,9 @@ class Grid:
         self.is_picture = self.spread(of_picture) > 0
 
     def _offsets_within(self, distance):
-        steps = tf.range(-distance, distance + 1)
+        return self._offsets_of(tf.range(-distance, distance + 1))
+
+    def _offsets_of(self, steps):
         return tf.reshape(steps[:, None] * self._row_length + steps, (-1,))
 
     def around(self, numbers, distance=1):
@@ -70,6 +76,16 @@ class Grid:
     def to_map(self, rows):
         """Rows of all positions as `(batch, height, width, channels)`."""
         return tf.reshape(rows, (self.batch, self.height, self.width, rows.shape[-1]))
+
+    def number_of(self, image, y, x):
+        """The number of a position, given its image and where it is in that."""
+        return image * self._map_length + (y + self.border) * self._row_length + x + self.border
+
+    def places_of(self, numbers):
+        """`(image, y, x)` of positions: the inverse of `number_of`."""
+        within = numbers % self._map_length
+        y, x = within // self._row_length - self.border, within % self._row_length - self.border
+        return self.image_of(numbers), y, x
 
     def image_of(self, numbers):
         """Which image of the batch each position is in, int32."""

@@ -35,6 +35,7 @@ import tensorflow as tf
 
 from sact_tf.sparse.folding import TAPS
 from sact_tf.sparse.tensors import in_parts, length
+from sact_tf.sparse.tiles import Tiles
 
 # Rows of zeros before the others, where a table is looked up: row 0 is what a convolution reads outside of the image.
 _NOTHING = 1
@@ -59,6 +60,7 @@ class Rows(NamedTuple):
             away; else of no row.
         below: int32 `(2, 2)`, what `tf.pad` takes for zeros below `own` rows until there are as many as `rows`.
         complete: bool scalar: nothing has been taken away yet, the rows are whole maps.
+        tiles: `Tiles` of the own rows.
     """
 
     features: tf.Tensor
@@ -71,6 +73,7 @@ class Rows(NamedTuple):
     ring_table: tf.Tensor
     below: tf.Tensor
     complete: tf.Tensor
+    tiles: Tiles
 
     def add(self, rows, change):
         """`rows` with `change`, `(own, channels)`, added to the own ones."""
@@ -125,10 +128,15 @@ def start(features, columns, grid):
         `Rows`, `complete`.
     """
     rows = tf.reshape(features, (-1, features.shape[-1]))
-    table = _table(grid, grid.spread(tf.range(_NOTHING, length(grid.inside) + _NOTHING)), grid.inside)
+    row_of = grid.spread(tf.range(_NOTHING, length(grid.inside) + _NOTHING))
+    table = _table(grid, row_of, grid.inside)
+    # Padding has rows here, which tiles must not read.
+    tiles = Tiles.of(grid, grid.inside, tf.where(grid.is_picture, row_of, 0), whole=True)
     none_below = tf.zeros((2, 2), tf.int32)
     images = grid.image_of(grid.inside)
-    return Rows(rows, columns, grid.inside, rows, grid.inside, images, table, table[:0], none_below, tf.constant(True))
+    return Rows(
+        rows, columns, grid.inside, rows, grid.inside, images, table, table[:0], none_below, tf.constant(True), tiles
+    )
 
 
 def _table(grid, row_of, numbers):
@@ -177,6 +185,7 @@ def compact(rows, active, grid):
         ring_table,
         _BELOW * (length(numbers) - length(own_numbers)),
         tf.constant(False),
+        Tiles.of(grid, own_numbers, row_of),
     )
     return left, tf.gather(rows.own_numbers, halted), tf.gather(rows.output, halted)
 

@@ -12,6 +12,7 @@ from sact_tf.layers.residual_units import mask_residual
 from sact_tf.sparse.folding import Bottleneck
 from sact_tf.sparse.rows import convolve
 from sact_tf.sparse.tensors import Clipping, Kernel, constant, in_parts, leaky_relu, twice_leaky_relu
+from sact_tf.sparse.tiles import TiledKernel
 
 
 def make_unit(folded, index, on_rows=False):
@@ -32,6 +33,7 @@ class BottleneckTensors:
 
     Attributes:
         reach: int, how many positions away a position's residual depends on the features: the border of the `Grid`.
+        narrow: int, how many channels the 3x3 convolution reads; 0 for units that are not computed by tiles.
     """
 
     reach = 1
@@ -41,9 +43,11 @@ class BottleneckTensors:
         self.clip = Clipping(folded.clip)
         self.reduce = Kernel(folded.reduce, tf.nn.relu, always)
         self.middle = Kernel(folded.middle, tf.nn.relu, always)
-        self.joint = self.shortcut = self.expand = None
+        self.narrow = folded.middle.kernel.shape[2]
+        self.joint = self.shortcut = self.expand = self.tiled = None
         if on_rows:
             self._masked_expand = constant(folded.through(np.eye(folded.expand.kernel.shape[-1])))
+            self.tiled = TiledKernel.of(folded.middle, tf.nn.relu)
         elif folded.joint is not None:
             self.joint = Kernel(folded.joint, always=always)
         else:
@@ -102,19 +106,27 @@ class BottleneckTensors:
         def gathered():
             return convolve(self.middle, reduced, rows.table)
 
+        def one_by_one():
+            return tf.cond(rows.complete, everywhere, gathered)
+
+        def by_tiles():
+            return self.tiled.on_rows(reduced, rows.tiles)
+
+        narrow = one_by_one() if self.tiled is None else tf.cond(rows.tiles.worth, by_tiles, one_by_one)
         # One channel more, 1 where a position is active, carries the last bias. It is not one of the 3x3 convolution:
         # a product of 65 channels takes a fifth longer than one of 64. Where a position has halted, that may overflow,
         # and infinity * 0 is NaN.
-        narrow = tf.math.multiply_no_nan(tf.cond(rows.complete, everywhere, gathered), active)
+        narrow = tf.math.multiply_no_nan(narrow, active)
         narrow = tf.concat([narrow, active], 1)
         return tf.matmul(narrow, self._masked_expand), narrow
 
 
 class BasicTensors:
-    """Normalization, leaky ReLU and two 3x3 convolutions; see `folding.Basic`. `reach` as of `BottleneckTensors`."""
+    """Normalization, leaky ReLU and two 3x3 convolutions; see `folding.Basic`. Attributes as `BottleneckTensors`."""
 
     # The second convolution reads the ring, for which the first one reads one position further.
     reach = 2
+    narrow = 0
 
     def __init__(self, folded):
         self.has_shortcut = folded.has_shortcut

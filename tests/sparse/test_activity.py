@@ -4,6 +4,7 @@ Channel 0 of the features carries the wanted number of units through the block: 
 reads hardly anything else.
 """
 
+import contextlib
 import functools
 import random
 from unittest import mock
@@ -15,6 +16,7 @@ import pytest
 from sact_tf import sparse
 from sact_tf.layers import AdaptiveBlock, BasicUnit, BottleneckUnit, make_halting_branches
 from sact_tf.sparse import blocks as engine_blocks
+from sact_tf.sparse import tiles
 
 UNITS, CHANNELS = 3, 12
 HEIGHT, WIDTH = 6, 7
@@ -25,6 +27,7 @@ LOGIT, EPSILON = 1.6, 0.2
 bottleneck, basic = functools.partial(BottleneckUnit, CHANNELS, 5), functools.partial(BasicUnit, CHANNELS)
 BLOCKS = {
     "bottleneck": ([bottleneck] * UNITS, None),
+    "bottleneck, by tiles": ([bottleneck] * UNITS, None),
     "bottleneck, activated branches": ([bottleneck] * UNITS, "relu"),
     "basic, activated branches": ([basic] * UNITS, "leaky_relu"),
     "basic, whole maps": ([basic] * UNITS, "leaky_relu"),
@@ -125,9 +128,15 @@ def engines(blocks):
 
 
 def compile_engine(model, kind):
-    # So few channels would always be computed everywhere.
-    with mock.patch.object(engine_blocks, "NARROW", CHANNELS + 1 if kind == "basic, whole maps" else 0):
-        return sparse.compile(model)
+    # So few channels would always be computed everywhere, and so few positions one by one.
+    by_tiles = contextlib.nullcontext()
+    if kind == "bottleneck, by tiles":
+        by_tiles = mock.patch.multiple(tiles, ROWS_FROM=1, MAPS_FROM=1, FEWEST=1)
+    narrow = CHANNELS + 1 if kind == "basic, whole maps" else 0
+    with by_tiles, mock.patch.object(engine_blocks, "NARROW", narrow):
+        engine = sparse.compile(model)
+        engine(features_for(MAPS["random"], np.random.default_rng(0)))  # made while these hold
+    return engine
 
 
 def features_for(units, generator):
@@ -138,7 +147,9 @@ def features_for(units, generator):
 
 
 # Every map for the units and branches of our networks; for other mixtures those that take most ways through the engine.
-CASES = [(kind, name) for kind in ("bottleneck", "basic, activated branches") for name in MAPS] + [
+CASES = [
+    (kind, name) for kind in ("bottleneck", "bottleneck, by tiles", "basic, activated branches") for name in MAPS
+] + [
     (kind, name)
     for kind in ("bottleneck, activated branches", "basic among bottlenecks")
     for name in ("random", "checkerboard that halts midway", "a few halt, too few to be taken away")
