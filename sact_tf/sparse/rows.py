@@ -131,7 +131,7 @@ def start(features, columns, grid):
     row_of = grid.spread(tf.range(_NOTHING, length(grid.inside) + _NOTHING))
     table = _table(grid, row_of, grid.inside)
     # Padding has rows here, which tiles must not read.
-    tiles = Tiles.of(grid, grid.inside, tf.where(grid.is_picture, row_of, 0), whole=True)
+    tiles = Tiles.of(grid, grid.inside, tf.where(grid.is_picture, row_of, 0))
     none_below = tf.zeros((2, 2), tf.int32)
     images = grid.image_of(grid.inside)
     return Rows(

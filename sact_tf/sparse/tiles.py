@@ -20,8 +20,8 @@ _ENTER = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 _LEAVE = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 PLACES, POSITIONS = 16, 4
-# Measured, see benchmarks/README.md. The sums pay from so many channels on, for rows and for whole maps, ...
-ROWS_FROM, MAPS_FROM = 128, 256
+# Measured, see benchmarks/README.md: the sums pay from so many channels on, ...
+WIDE = 256
 # ... and from so many positions on, since 16 kernels take longer to read than nine.
 FEWEST = 192
 
@@ -45,16 +45,15 @@ class Tiles(NamedTuple):
         return cls(tf.zeros((0, PLACES), tf.int32), tf.zeros((0,), tf.int32), tf.constant(False))
 
     @classmethod
-    def of(cls, grid, numbers, row_of, whole=False):
+    def of(cls, grid, numbers, row_of):
         """Those of some positions; none where rows one by one take less time.
 
         Args:
             grid: `Grid`.
             numbers: int32 `(own,)`, the positions.
             row_of: int32 `(size,)`, the row of each position of the grid, counted from 1; 0 where there is none.
-            whole: bool, whether they are whole maps, which a convolution may compute as they are.
         """
-        if grid.narrow < (MAPS_FROM if whole else ROWS_FROM):
+        if grid.narrow < WIDE:
             return cls.none()
         return cls(*tf.cond(length(numbers) >= FEWEST, lambda: _find(grid, numbers, row_of), cls.none))
 
@@ -94,7 +93,7 @@ class TiledKernel:
     @classmethod
     def of(cls, linear, activation):
         """The same, or `None` where it has too few channels for tiles."""
-        return cls(linear, activation) if linear[0].shape[2] >= ROWS_FROM else None
+        return cls(linear, activation) if linear[0].shape[2] >= WIDE else None
 
     def on_rows(self, rows, tiles):
         """Rows `(rows, in_channels)` to `(own, out_channels)`."""

@@ -131,7 +131,7 @@ def compile_engine(model, kind):
     # So few channels would always be computed everywhere, and so few positions one by one.
     by_tiles = contextlib.nullcontext()
     if kind == "bottleneck, by tiles":
-        by_tiles = mock.patch.multiple(tiles, ROWS_FROM=1, MAPS_FROM=1, FEWEST=1)
+        by_tiles = mock.patch.multiple(tiles, WIDE=1, FEWEST=1)
     narrow = CHANNELS + 1 if kind == "basic, whole maps" else 0
     with by_tiles, mock.patch.object(engine_blocks, "NARROW", narrow):
         engine = sparse.compile(model)

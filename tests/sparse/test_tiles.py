@@ -16,7 +16,7 @@ READ, WRITTEN = 3, 2
 @pytest.fixture(autouse=True)
 def always(monkeypatch):
     """Tiles wherever there is a row."""
-    for name in ("ROWS_FROM", "MAPS_FROM", "FEWEST"):
+    for name in ("WIDE", "FEWEST"):
         monkeypatch.setattr(tiles, name, 1)
 
 
@@ -99,6 +99,6 @@ def test_tiles_are_for_many_positions_that_lie_beside_each_other(monkeypatch):
     assert not of(0, 2, 18).worth, "three tiles of one position each"
     monkeypatch.setattr(tiles, "FEWEST", 4)
     assert not of(0, 1, 8).worth and of(0, 1, 8).table.shape == (0, 16)
-    monkeypatch.setattr(tiles, "ROWS_FROM", READ + 1)
+    monkeypatch.setattr(tiles, "WIDE", READ + 1)
     assert not of(*range(64)).worth, "too few channels"
     assert TiledKernel.of((np.zeros((3, 3, READ, 1)), np.zeros(1)), tf.nn.relu) is None
