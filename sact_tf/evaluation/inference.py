@@ -11,7 +11,7 @@ _IMAGES = tf.TensorSpec((None, None, None, 3), tf.float32)
 
 
 def load_model(config, image_size=None, strategy=None):
-    """The model of a checkpoint.
+    """The model of a checkpoint, which is looked for once: a run may save its next one while this reads.
 
     Args:
         config: `CheckpointConfig`.
@@ -21,11 +21,12 @@ def load_model(config, image_size=None, strategy=None):
     Raises:
         FileNotFoundError, ValueError: as `sact_tf.load_release_checkpoint`.
     """
+    prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
     with strategy.scope() if strategy else contextlib.nullcontext():
         model = task_of(config.dataset).build_model(config.model, image_size)
-    checkpoints.load(model, config.checkpoint_dir)
+    checkpoints.load(model, prefix)
     if config.use_moving_average:
-        checkpoints.load_averages(model, config.checkpoint_dir)
+        checkpoints.load_averages(model, prefix)
     return model
 
 

@@ -56,8 +56,8 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
         `(metrics, remarks)`: dict, and the sentences of `advice`.
 
     Raises:
-        NotShown: if they were computed and cannot be written.
-        FileNotFoundError, ValueError: as `evaluate`, also of the plain network's run.
+        NotShown: if they were computed and cannot be written, or the plain network's run is not there any more.
+        FileNotFoundError, ValueError: as `evaluate`.
     """
     task, model, source = prepare(config, checkpoint, log, strategy)
     names = class_names_of(task, source, config)
@@ -75,7 +75,11 @@ def evaluate_and_show(config, checkpoint, log, strategy=None):
         remarks = advice.about_depth(model) + advice.remarks(model, results, np.mean(seen.most_flops))
     if config.report_dir:
         title = f"{config.model.model_type} {config.model.network} {config.model.model} on {config.dataset}"
-        plain, settings = _plain(task, config, seen.sizes, log), _settings(config, checkpoint)
+        try:
+            plain = _plain(task, config, seen.sizes, log)
+        except (OSError, ValueError) as error:
+            raise NotShown(f"There is no report, as the plain network was not evaluated. {error}", results) from error
+        settings = _settings(config, checkpoint)
         with _written(config.report_dir, "report_dir", results):
             path = page.write(config.report_dir, title, task, results, plain, seen, settings, remarks)
         log(f"Report: {path}")
@@ -121,9 +125,22 @@ def _plain(task, config, sizes, log):
     counted = flops.count(network, {"image_size": np.array(sizes, np.int32)})["flops"]
     metrics = None
     if config.report_vanilla_dir:
-        log(f"Evaluating the plain network: {config.report_vanilla_dir}")
-        metrics = evaluate(_plain_config(config), config.report_vanilla_dir, log)
+        metrics = _plain_metrics(config, log)
     return {"flops": float(np.mean(counted)), "metrics": metrics}
+
+
+def _plain_metrics(config, log):
+    """The evaluation of the plain network's latest checkpoint, or of the next one where training removed it."""
+    plain, prefix = _plain_config(config), None
+    while True:
+        last, prefix = prefix, checkpoints.checkpoint_prefix(config.report_vanilla_dir)
+        log(f"Evaluating the plain network: {prefix}")
+        try:
+            return evaluate(plain, prefix, log)
+        except (FileNotFoundError, ValueError):
+            if prefix == last or checkpoints.is_whole(prefix):
+                raise
+            log(f"{prefix} was removed before it was read. Going on with the next one.")
 
 
 def _plain_config(config):

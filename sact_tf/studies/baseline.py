@@ -54,13 +54,12 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     runs.evaluation_of(adaptive, checkpoint_dir, num_examples)
     runs.check_data(adaptive, checkpoint_dir)
     # It may be on its way still, or have been stopped.
-    done = checkpoints.global_step(checkpoints.checkpoint_prefix(checkpoint_dir))
+    prefix = checkpoints.checkpoint_prefix(checkpoint_dir)
+    done = checkpoints.global_step(prefix)
     adaptive = dataclasses.replace(adaptive, max_number_of_steps=done)
     command_line.make_directory(run_dir, "run_dir")
     path = os.path.join(run_dir, "baseline")
-    metrics = runs.evaluate_once(
-        adaptive, checkpoint_dir, os.path.join(run_dir, "adaptive.json"), num_examples, log=log
-    )
+    metrics = runs.evaluate_once(adaptive, prefix, os.path.join(run_dir, "adaptive.json"), num_examples, log=log)
     units = mean_units(metrics)
     depth = "_".join(str(max(1, round(mean))) for mean in units)
     log(f"Mean units per block: {', '.join(f'{mean:.2f}' for mean in units)}; plain network: {depth}")

@@ -1,11 +1,12 @@
 """A trained network and its images, measured again and again with fewer of its units: by one traced function."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from sact_tf import depth, flops
+from sact_tf import checkpoints, depth, flops
 from sact_tf.data import pipeline
 from sact_tf.evaluation import measuring
 
@@ -42,8 +43,10 @@ class LesionedNetwork:
     """
 
     def __init__(self, config, log=None):
-        self.config = config
-        self.task, self.model, self.source = measuring.prepare(config, config.checkpoint_dir, log)
+        # One checkpoint for all: a run that still trains has a later one soon.
+        prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
+        self.config = dataclasses.replace(config, checkpoint_dir=prefix)
+        self.task, self.model, self.source = measuring.prepare(config, prefix, log)
         if self.source.num_examples < 2:
             raise ValueError(
                 f"Errors are over images, of which a study needs two at least, and {config.split_name} has "

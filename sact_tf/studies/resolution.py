@@ -46,6 +46,8 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
     """
     trained = [configs.read_config(directory) for directory in checkpoint_dirs]
     _check(checkpoint_dirs, trained, image_sizes or [])
+    # One checkpoint for all sizes: a run that still trains has a later one soon. One that has just begun has none.
+    prefixes = [checkpoints.checkpoint_prefix(directory) for directory in checkpoint_dirs]
     if not image_sizes:
         image_sizes = [round(trained[0].image_size * share) for share in (0.75, 1.0, 1.25, 1.5)]
     for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
@@ -54,10 +56,10 @@ def run(checkpoint_dirs, image_sizes, run_dir, num_examples=None, log=print_line
         _check_sizes(directory, config, left)
     command_line.make_directory(run_dir, "run_dir")
     rows, path = [], os.path.join(run_dir, "resolution")
-    for number, (directory, config) in enumerate(zip(checkpoint_dirs, trained, strict=True)):
+    for number, (directory, config, prefix) in enumerate(zip(checkpoint_dirs, trained, prefixes, strict=True)):
         for size in image_sizes:
             log(f"== {directory} at {size} x {size}")
-            metrics = runs.evaluate_once(config, directory, _stored(run_dir, number, size), num_examples, size, log)
+            metrics = runs.evaluate_once(config, prefix, _stored(run_dir, number, size), num_examples, size, log)
             rows.append(_row(directory, config, size, metrics))
             if collapsed(config.model.units, _units(metrics)):
                 log(
@@ -99,11 +101,9 @@ def _stored(run_dir, number, size):
 
 
 def _check(checkpoint_dirs, trained, image_sizes):
-    """Raises unless each run has its data and a checkpoint, all have one score, and nothing is named twice."""
+    """Raises unless each run has its data, all have one score, and nothing is named twice."""
     for directory, config in zip(checkpoint_dirs, trained, strict=True):
         runs.check_data(config, directory)
-        # A run that has just begun has none yet.
-        checkpoints.checkpoint_prefix(directory)
     _check_scores(checkpoint_dirs, trained)
     _check_once("checkpoint_dirs", checkpoint_dirs, [os.path.realpath(directory) for directory in checkpoint_dirs])
     _check_once("image_sizes", image_sizes, image_sizes)

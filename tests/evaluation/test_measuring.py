@@ -11,6 +11,7 @@ from sact_tf import cifar_resnet, evaluation, flops, losses, visualize
 from sact_tf.config import EvaluationConfig, ModelConfig
 from sact_tf.data import pipeline
 from sact_tf.data.pipeline import Source
+from sact_tf.evaluation import inference
 from sact_tf.evaluation.record import Record
 from sact_tf.tasks import classification
 
@@ -140,6 +141,19 @@ def test_a_vanilla_network_has_flops_without_deviation_and_no_ponder_cost(images
     assert metrics["Total Flops/std"] == 0
     assert "eval/Recall@5" in metrics
     assert not any("ponder" in name.lower() or "num_units" in name for name in metrics)
+
+
+def test_weights_and_averages_are_of_one_checkpoint_of_a_run_that_still_trains(tmp_path, monkeypatch):
+    loaded, found = [], iter(["model.ckpt-3", "model.ckpt-4"])
+    monkeypatch.setattr(inference.checkpoints, "checkpoint_prefix", lambda path: next(found))
+    for name in ("load", "load_averages"):
+        monkeypatch.setattr(inference.checkpoints, name, lambda model, path: loaded.append(path))
+    model = ModelConfig(network="cifar", model="1", num_classes=2, base_channels=4)
+    fields = {"split_name": "test", "num_examples": 1, "batch_size": 1, "eval_dir": "eval", "use_moving_average": True}
+    inference.load_model(
+        EvaluationConfig(model=model, dataset="cifar10", image_size=32, checkpoint_dir=str(tmp_path), **fields)
+    )
+    assert loaded == ["model.ckpt-3"] * 2
 
 
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import html.parser
 import itertools
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -196,6 +197,57 @@ def test_the_plain_network_of_a_report_is_computed_as_its_own_run_computes_it(tr
             received = f"{setting}: {getattr(config.model, setting)}, {value}"
             with pytest.raises(ValueError, match=f"^--report_vanilla_dir must be a run of .*Received: {received}"):
                 showing.check(config)
+
+
+def test_the_plain_network_of_a_report_may_be_training_still(trained, tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text((trained[0] / "plain" / "config.json").read_text())
+    lines, asked = [], []
+
+    def save(step):
+        for ending in ("index", "data-00000-of-00001"):
+            (tmp_path / f"model.ckpt-{step}.{ending}").touch()
+        (tmp_path / "checkpoint").write_text(f'model_checkpoint_path: "model.ckpt-{step}"')
+
+    def evaluate(config, checkpoint, log):
+        asked.append(checkpoint)
+        if checkpoint.endswith("-3"):
+            save(5)
+            (tmp_path / "model.ckpt-3.index").unlink()
+            raise FileNotFoundError("gone")
+        if len(asked) >= 4:
+            raise ValueError("damaged")
+        return {"eval/Accuracy": 0.5}
+
+    monkeypatch.setattr(showing, "evaluate", evaluate)
+    config = evaluation_of(trained, report_dir="report", report_vanilla_dir=str(tmp_path))
+    save(3)
+    assert showing._plain_metrics(config, lines.append) == {"eval/Accuracy": 0.5}
+    assert lines == [
+        f"Evaluating the plain network: {tmp_path}/model.ckpt-3",
+        f"{tmp_path}/model.ckpt-3 was removed before it was read. Going on with the next one.",
+        f"Evaluating the plain network: {tmp_path}/model.ckpt-5",
+    ]
+    # One that is there whole, or whose data are gone with nothing after it, is no reason to go on.
+    assert showing._plain_metrics(config, lines.append)
+    (tmp_path / "model.ckpt-5.data-00000-of-00001").unlink()
+    with pytest.raises(ValueError, match="damaged"):
+        asked.append(showing._plain_metrics(config, lines.append))
+
+
+@pytest.mark.usefixtures("without_graphs")
+def test_a_plain_run_that_is_gone_in_the_end_does_not_cost_the_figures(trained, tmp_path):
+    plain = shutil.copytree(trained[0] / "plain", tmp_path / "plain")
+    report = {"report_dir": str(tmp_path / "report"), "report_vanilla_dir": str(plain)}
+    lines = []
+
+    def say(text):
+        lines.append(text)
+        if text.startswith("evaluated"):
+            shutil.rmtree(plain)
+
+    with pytest.raises(OSError, match=r"^There is no report, as .* was not evaluated\. No checkpoint at .*plain\."):
+        evaluation.evaluate_run(evaluation_of(trained, num_examples=2, **report), say)
+    assert any(line.startswith("eval/Accuracy[") for line in lines) and not (tmp_path / "report").exists()
 
 
 def test_a_plain_run_without_a_report_and_seconds_that_nobody_can_wait_are_refused(trained):

@@ -95,6 +95,10 @@ def record_of(directory):
     return path
 
 
+def test_a_study_of_a_run_that_still_trains_names_the_checkpoint_that_it_has(network, trained):
+    assert network.config.checkpoint_dir == str(trained("vanilla") / "model.ckpt-1")
+
+
 def test_each_unit_is_deleted_once_in_the_order_in_which_they_run():
     made = lesions.each_unit(UNITS)
     assert [each.name for each in made] == [

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from sact_tf import checkpoints
 from sact_tf.checkpoints.names import named_variables
 from sact_tf.config import default_training_config, read_config
 from sact_tf.studies import baseline, first_detection, first_run, lesion_resnet, resolution, runs, tradeoff, words
@@ -442,6 +443,37 @@ def test_resolution_evaluates_at_every_size(traded, tmp_path):
         means = [float(mean) for mean in row["units"].split()]
         assert len(means) == (0 if row["model_type"] == "vanilla" else 3) and all(mean >= 1 for mean in means)
     assert_figures(tmp_path / "resolution")
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_run_that_still_trains_is_studied_at_one_checkpoint(tmp_path, monkeypatch):
+    directory, found = tmp_path / "run", []
+    config = default_training_config("cluttered_digits", {"model_type": "sact"})
+    directory.mkdir()
+    (directory / "config.json").write_text(config.to_json())
+
+    def save(step):
+        (directory / f"model.ckpt-{step}.index").touch()
+        (directory / "checkpoint").write_text(f'model_checkpoint_path: "model.ckpt-{step}"')
+
+    def evaluate_once(config, where, *arguments, **named):
+        found.append(checkpoints.checkpoint_prefix(where))
+        save(4)
+        if len(found) == 3:
+            raise KeyboardInterrupt
+        return {"eval/Accuracy": 0.5, runs.FLOPS: 1e6}
+
+    monkeypatch.setattr(runs, "evaluate_once", evaluate_once)
+    monkeypatch.setattr(resolution, "_check_sizes", lambda *_: None)
+    save(3)
+    with pytest.raises(KeyboardInterrupt):
+        resolution.run([str(directory)], [48, 64, 80], str(tmp_path / "study"), log=lambda line: None)
+    assert found == [str(directory / "model.ckpt-3")] * 3
+    monkeypatch.setattr(baseline.checkpoints, "global_step", lambda prefix: save(5) or 4)
+    found[:] = ["", ""]
+    with pytest.raises(KeyboardInterrupt):
+        baseline.run(str(directory), str(tmp_path / "study"), log=lambda line: None)
+    assert found[2] == str(directory / "model.ckpt-4")
 
 
 def test_resolution_misses_a_checkpoint_before_it_evaluates_anything(traded, tmp_path):

@@ -31,8 +31,10 @@ class NetworkMaps:
     """
 
     def __init__(self, config, run_dir):
-        self.config = config
-        checkpoint = fingerprint(checkpoints.checkpoint_prefix(config.checkpoint_dir))
+        # One checkpoint for all: a run that still trains has a later one soon.
+        prefix = checkpoints.checkpoint_prefix(config.checkpoint_dir)
+        self.config = dataclasses.replace(config, checkpoint_dir=prefix)
+        checkpoint = fingerprint(prefix)
         fields = {name: value for name, value in dataclasses.asdict(config).items() if name != "checkpoint_dir"}
         self.identity = {**fields, "checkpoint": checkpoint["sha256"], "step": checkpoint["step"]}
         self.directory = os.path.join(run_dir, f"maps_{Store(run_dir, self.identity).digest()}")
