@@ -173,5 +173,7 @@ def _start(trainer, prefix, config, names, log):
                 f"python -m sact_tf.export --format=release --checkpoint_dir={path} --output_dir=..., and start there."
             )
         configs.compare_start(path, config, log)
+        if text := statistics.remark_of_start(config, trainer.model):
+            log(f"Note: {text}")
         if same_classes:
             trained_classes.compare_start(path, names, log)

@@ -127,6 +127,35 @@ def remark(config, model, steps):
     )
 
 
+def remark_of_start(config, model):
+    """That a run takes over statistics of one that was short, a sentence; None if not, or where nothing says so.
+
+    Args:
+        config: `TrainingConfig` with a `finetune_path`.
+        model: Keras model of the run.
+    """
+    try:
+        there = configs.read_config(configs.run_directory(config.finetune_path))
+    except (OSError, ValueError):
+        return None
+    # What one that itself started elsewhere had before is not known here.
+    if there.finetune_path:
+        return None
+    steps = checkpoints.global_step(config.finetune_path)
+    shares = [
+        each.momentum ** (steps + config.max_number_of_steps * each.trainable) for each in _all_normalizations(model)
+    ]
+    share = max(shares, default=0.0)
+    if share < _FORGOTTEN:
+        return None
+    anew = "" if _leaves_units_out(there) else ", or python -m sact_tf.recalibrate and a start from what it writes"
+    return (
+        f"{config.finetune_path} was trained for {counted(steps, 'step')}, and this run goes on from its statistics of "
+        "batch normalization, moving averages. Unless they were measured anew, they are still those of that run's "
+        f"beginning to {share:.0%} when this one ends, and evaluation takes them. More steps there help{anew}."
+    )
+
+
 def _halting_branches(model):
     return [branch for block in model.blocks.values() for branch in block.halting_branches]
 
@@ -138,8 +167,12 @@ def _leaves_units_out(config):
 
 def _normalizations(*models):
     """Those whose statistics move in training."""
+    return [each for each in _all_normalizations(*models) if each.trainable]
+
+
+def _all_normalizations(*models):
     layers = {id(part): part for model in models for _, part, _ in parts_of(model)}.values()
-    return [each for each in layers if isinstance(each, keras.layers.BatchNormalization) and each.trainable]
+    return [each for each in layers if isinstance(each, keras.layers.BatchNormalization)]
 
 
 def _check(config, output_dir):

@@ -104,12 +104,25 @@ def test_a_run_is_told_until_its_statistics_have_forgotten_the_beginning(run, tm
 def test_of_a_start_from_a_network_those_of_the_halting_branches_begin_afresh(run, tmp_path):
     tuned = dataclasses.replace(CONFIG, finetune_path=run)
     training.train(tuned, str(tmp_path), log=(lines := []).append)
+    # Two steps there, and two here.
+    assert any("was trained for 2 steps" in line and f"beginning to {0.9**4:.0%} when" in line for line in lines)
     assert "statistics of the halting branches, moving averages, are still those of the beginning to 81%" in lines[-1]
     model = network(checkpoints.checkpoint_prefix(run))
     assert statistics.remark(tuned, model, 29) is None
     model.trainable = False
     assert statistics.remark(tuned, model, 1) is None
     assert statistics.remark(tuned, build_model(PLAIN, 40), 1) is None
+    # Frozen ones stay as they came.
+    assert f"beginning to {0.9**2:.0%} when" in statistics.remark_of_start(tuned, model)
+    model.trainable = True
+    long = dataclasses.replace(tuned, max_number_of_steps=27)
+    assert statistics.remark_of_start(long, model) is None
+    assert statistics.remark_of_start(dataclasses.replace(long, max_number_of_steps=26), model)
+    # What a network had where it started itself, or one of the release, is not known.
+    (released := tmp_path / "release").mkdir()
+    checkpoints.save_release_checkpoint(model, released, 2)
+    for path in (str(tmp_path), str(released)):
+        assert statistics.remark_of_start(dataclasses.replace(tuned, finetune_path=path), model) is None
 
 
 def test_a_run_goes_on_from_what_was_written(run, tmp_path):
