@@ -27,21 +27,32 @@ def parse(text):
         ValueError: if two items of other names share their id, or one has a number that no label can be.
     """
     found = {}
+    for number, fields in _items(text):
+        name = fields.get("display_name") or fields.get("name") or unnamed(number)
+        if number > _LARGEST:
+            raise ValueError(f"id {number} is more than 2^63 - 1")
+        # Its number is kept for it, and it is no class.
+        if number == 0 and is_background(name):
+            continue
+        if found.setdefault(number, name) != name:
+            raise ValueError(f"id {number} is both {found[number]!r} and {name!r}")
+    numbers = tuple(sorted(found))
+    return Categories(numbers, tuple(found[number] for number in numbers)) if numbers else None
+
+
+def keys(text):
+    """Set of pairs of a number and a `name` that records may have for it, where people see its `display_name`."""
+    return {(number, fields.get("name")) for number, fields in _items(text)}
+
+
+def _items(text):
+    """Yields the number of each item of a label map, and a dict of the fields that it has."""
     for pattern in (_COMMENT, _INNER):
         text = pattern.sub(lambda match: match[1] or " ", text)
     for item in _ITEM.findall(text):
         fields = {name: number or _ESCAPE.sub(_unescaped, text[1:-1]) for name, number, text in _FIELD.findall(item)}
         if fields.get("id", "").isdigit():
-            name = fields.get("display_name") or fields.get("name") or unnamed(int(fields["id"]))
-            if int(fields["id"]) > _LARGEST:
-                raise ValueError(f"id {fields['id']} is more than 2^63 - 1")
-            # Its number is kept for it, and it is no class.
-            if int(fields["id"]) == 0 and is_background(name):
-                continue
-            if found.setdefault(int(fields["id"]), name) != name:
-                raise ValueError(f"id {fields['id']} is both {found[int(fields['id'])]!r} and {name!r}")
-    numbers = tuple(sorted(found))
-    return Categories(numbers, tuple(found[number] for number in numbers)) if numbers else None
+            yield int(fields["id"]), fields
 
 
 def _unescaped(match):

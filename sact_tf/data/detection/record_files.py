@@ -57,7 +57,7 @@ def open_records(directory, dataset, split, image_size, log=None):
     categories = label_map(directory)
     _check(directory, split, facts, form, categories)
     if log and categories:
-        _note_texts(facts["texts"], categories, log)
+        _note_texts(facts["texts"], categories, directory, log)
     if log and categories and (shared := sorted({n for n in categories.names if categories.names.count(n) > 1})):
         log(f"In the label map several ids have one name, and each is a class of its own: {named(shared)}")
     if categories is None:
@@ -76,16 +76,9 @@ def label_map(directory):
     Raises:
         ValueError: if there are several, or one that cannot be read.
     """
-    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
-    names = [name for name in names if name.endswith(".pbtxt")]
-    names = [LABEL_MAP] if LABEL_MAP in names else names
-    if not names:
+    path, text = _label_map_file(directory)
+    if path is None:
         return _tfds_categories(directory)
-    if len(names) > 1:
-        raise ValueError(f"{directory} holds several label maps: {', '.join(names)}. Call the right one {LABEL_MAP}.")
-    path = os.path.join(directory, names[0])
-    with open(path, encoding="utf-8", errors="replace") as file:
-        text = file.read()
     try:
         categories = label_maps.parse(text)
     except ValueError as error:
@@ -96,6 +89,20 @@ def label_map(directory):
             "API that the records were made with."
         )
     return categories
+
+
+def _label_map_file(directory):
+    """Path and text of the label map in a directory; None and an empty text without one."""
+    names = sorted(os.listdir(directory)) if os.path.isdir(directory) else []
+    names = [name for name in names if name.endswith(".pbtxt")]
+    names = [LABEL_MAP] if LABEL_MAP in names else names
+    if not names:
+        return None, ""
+    if len(names) > 1:
+        raise ValueError(f"{directory} holds several label maps: {', '.join(names)}. Call the right one {LABEL_MAP}.")
+    path = os.path.join(directory, names[0])
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return path, file.read()
 
 
 def _paths(directory, dataset, split):
@@ -238,10 +245,11 @@ def _scan(files, form, log):
     return {**facts, "texts": told, "largest_label": max(labels, default=0), "labels": sorted(labels)}
 
 
-def _note_texts(texts, categories, log):
+def _note_texts(texts, categories, directory, log):
     """Says so if texts beside labels are not the names of these, which the API's own trainer would go by."""
     names = dict(zip(categories.numbers, categories.names, strict=True))
-    others = [each for each in texts if each[1] != names[each[0]]]
+    keys = label_maps.keys(_label_map_file(directory)[1])
+    others = [each for each in texts if each[1] != names[each[0]] and tuple(each[:2]) not in keys]
     if others:
         label, text, _ = others[0]
         boxes = counted(sum(count for *_, count in others), "box")

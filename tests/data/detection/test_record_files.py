@@ -131,7 +131,11 @@ def test_boxes_without_area_are_counted_and_left_out(write):
 
 def test_texts_that_are_not_their_labels_names_are_told(write):
     lines = []
-    contents = [record(BOXES, [3, 90], texts=["car", "brush"]), record(BOXES, [3, 90], texts=["brush", "fork"])]
+    # The API's own trainer goes by the `name` of an item, and people by its `display_name`.
+    right = [record(BOXES, [3, 90], texts=[text, "brush"]) for text in ("car", "/m/car")]
+    coco.open_split(write(right, LABELS), "train", 60, lines.append)
+    assert len(lines) == 1 and "another" not in lines.pop()
+    contents = [right[0], record(BOXES, [3, 90], texts=["brush", "fork"])]
     source = coco.open_split(write(contents, LABELS), "train", 60, lines.append)
     assert source.read([1])["classes"].numpy().tolist() == [[1, 2]]
     assert lines[-1].startswith("Note: 2 boxes with another image/object/class/text than the name of the class/label")
