@@ -148,6 +148,12 @@ def test_full_disk_is_noticed_before_hdf5_would_die_of_it(config, tmp_path, monk
         export_maps.export_maps(config, lambda text: None)
     assert os.listdir(tmp_path) == [".maps.h5.parts"]
     monkeypatch.setattr(export_maps.shutil, "disk_usage", lambda path: usage._replace(free=10**9))
+    # Of another size of a file, with which the second batch would be too large.
+    largest = iter([2 * 10**6, 2 * 10**6, 10**6])
+    with monkeypatch.context() as limited:
+        limited.setattr(export_maps.resource, "getrlimit", lambda limit: (next(largest), -1))
+        with pytest.raises(OSError, match="File too large"):
+            export_maps.export_maps(config, lambda text: None)
     assert export_maps.export_maps(config, lambda text: None) == 13
     assert os.listdir(tmp_path) == ["maps.h5"]
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import shutil
 
 import h5py
@@ -138,7 +139,7 @@ def _write_parts(config, source, model, directory, log, strategy=None):
             done = 0
             for batch in batches:
                 values = _values(model, predict, batch["image"])
-                _check_space(directory, sum(value.nbytes for value in values.values()))
+                _check_space(directory, sum(value.nbytes for value in values.values()), os.path.getsize(temporary))
                 done += _append(file, values)
                 file.flush()
         skipped += last - first - done
@@ -214,13 +215,17 @@ def _data_sets(file):
     return names
 
 
-def _check_space(directory, num_bytes):
-    """Raises OSError if the disk has no space for a number of bytes, with what HDF5 needs besides.
+def _check_space(directory, num_bytes, written=0):
+    """Raises OSError if the disk has no space for a number of bytes more in a file, with what HDF5 needs besides.
 
-    HDF5 itself notices a full disk so late that the process dies of it when the file is closed.
+    So it is where no file may be as large (`ulimit -f`). HDF5 itself notices either so late that the process dies of it
+    when the file is closed.
     """
-    if shutil.disk_usage(directory).free < num_bytes + num_bytes // 20 + _SPARE_BYTES:
+    needed, (largest, _) = num_bytes + num_bytes // 20 + _SPARE_BYTES, resource.getrlimit(resource.RLIMIT_FSIZE)
+    if shutil.disk_usage(directory).free < needed:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if largest != resource.RLIM_INFINITY and largest < written + needed:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
 
 
 def _sync(path):
