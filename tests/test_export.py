@@ -569,6 +569,19 @@ def test_what_a_killed_export_left_is_removed_and_what_a_running_one_writes_is_n
     assert names_in(tmp_path) == [".another.dead.tmp", ".out.alive.tmp", "out"]
 
 
+def test_a_directory_that_another_command_takes_for_a_leftover_at_once_is_made_anew(tmp_path, monkeypatch):
+    lock, taken = whole_directories._lock, []
+
+    def lock_too_late(directory):
+        if not taken:
+            taken.append(os.rmdir(directory))
+        return lock(directory)
+
+    monkeypatch.setattr(whole_directories, "_lock", lock_too_late)
+    write_export(tmp_path / "out", "model.onnx")
+    assert taken and names_in(tmp_path) == ["out"]
+
+
 def test_a_name_may_be_as_long_as_the_system_allows(tmp_path):
     name = "ü" * 127
     for overwrite in (False, True):

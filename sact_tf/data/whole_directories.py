@@ -88,10 +88,11 @@ def _make_temporary(parent, name):
         # Not `tempfile.mkdtemp`, whose directories only their owner may read: a server often is another user.
         temporary = os.path.join(parent, f".{name}.{uuid.uuid4().hex}.tmp")
         os.mkdir(temporary)
-        lock = _lock(temporary)
         # Another process may have taken it for a leftover before it was marked.
-        if lock is not None and os.path.isdir(temporary):
-            return temporary, lock
+        with contextlib.suppress(FileNotFoundError):
+            lock = _lock(temporary)
+            if lock is not None and os.path.isdir(temporary):
+                return temporary, lock
 
 
 def _lock(directory):
