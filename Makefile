@@ -18,11 +18,11 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@touch $@
 
 train: venv
-	$(BIN)/python -m sact_tf.studies.first_run --run_dir=$(RUN_DIR)
+	$(BIN)/python -m sact_tf.studies.first_run --run_dir="$(RUN_DIR)"
 
 # The same two steps for object detection.
 detect: venv
-	$(BIN)/python -m sact_tf.studies.first_detection --run_dir=$(DETECT_DIR)
+	$(BIN)/python -m sact_tf.studies.first_detection --run_dir="$(DETECT_DIR)"
 
 test: venv
 	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist=loadfile

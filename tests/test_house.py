@@ -133,3 +133,8 @@ def test_the_table_says_what_every_room_imports_from():
 def test_make_clean_leaves_what_was_trained():
     (recipe,) = re.findall(r"^clean:\n\t(rm .*)", (PACKAGE.parent / "Makefile").read_text(), flags=re.MULTILINE)
     assert "$(VENV)" in recipe and "runs" not in recipe and "DIR" not in recipe
+
+
+def test_directories_that_are_given_to_make_may_have_spaces():
+    recipes = (PACKAGE.parent / "Makefile").read_text()
+    assert re.findall(r"--run_dir=(.+)", recipes) == ['"$(RUN_DIR)"', '"$(DETECT_DIR)"']

@@ -13,8 +13,9 @@ from sact_tf.progress import print_line
 def evaluate_run(config, log=print_line, strategy=None):
     """Evaluates the latest checkpoint of a run and prints its metrics; then, unless told to do it once, each new one.
 
-    Waits for a checkpoint where there is none yet, returns after the run's last step or on an interrupt (Ctrl-C). A
-    checkpoint that training removes before it is read is left out, and the next one waited for.
+    Waits for a checkpoint where there is none yet, returns after the run's last step or on an interrupt (Ctrl-C), which
+    a single evaluation passes on. A checkpoint that training removes before it is read is left out, and the next one
+    waited for.
 
     Args:
         config: `EvaluationConfig`.
@@ -46,6 +47,9 @@ def evaluate_run(config, log=print_line, strategy=None):
             for text in remarks:
                 log(f"Note: {text}")
     except KeyboardInterrupt:
+        # What comes behind a single evaluation would take its figures to be there.
+        if not _follows(config):
+            raise
         log("Stopped.")
     return results
 

@@ -89,6 +89,12 @@ def test_an_evaluation_of_one_checkpoint_ends_with_the_error_where_it_was_remove
         follow(FileNotFoundError("No checkpoint"), "index", evaluate_once=True)
 
 
+def test_an_interrupt_ends_the_following_of_a_run_and_fails_a_single_evaluation(tmp_path, follow):
+    assert follow(KeyboardInterrupt())[1][-1] == "Stopped."
+    with pytest.raises(KeyboardInterrupt):
+        follow(KeyboardInterrupt(), checkpoint_dir=f"{tmp_path}/model.ckpt-2")
+
+
 @pytest.mark.parametrize("name", ["eval_dir", "report_dir"])
 def test_a_directory_that_cannot_be_written_is_named_before_anything_is_computed(follow, tmp_path, name):
     (tmp_path / "file").touch()
