@@ -154,6 +154,11 @@ def _sentence(error):
         return in_words(error)
     if not isinstance(error, UnicodeEncodeError):
         return error
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        return (
+            f"TensorFlow takes paths for UTF-8, and Python here for {encoding}, which has no {one_line(error.object)}. "
+            "Set PYTHONUTF8=1, or LC_ALL=C.UTF-8."
+        )
     return (
         f"TensorFlow reads and writes only files whose paths are UTF-8, and this one is not: {one_line(error.object)}. "
         "Rename the directory, or give another one."

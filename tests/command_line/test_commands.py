@@ -129,6 +129,14 @@ def test_ctrl_c_stops_a_command_whatever_tensorflow_makes_of_it(monkeypatch, cap
         assert raised.value.code == 130 and capsys.readouterr().err.endswith("Stopped.\n")
 
 
+def test_a_path_that_tensorflow_does_not_take_is_told_with_what_to_change(monkeypatch):
+    error = UnicodeEncodeError("utf-8", "runs/\udce9", 5, 6, "surrogates not allowed")
+    assert "UTF-8, and this one is not: runs/" in command_line._sentence(error)
+    # As with LC_ALL=C and PYTHONUTF8=0.
+    monkeypatch.setattr(command_line.sys, "getfilesystemencoding", lambda: "ascii")
+    assert re.search(r"UTF-8, and Python here for ascii, .*runs/.* Set PYTHONUTF8=1", command_line._sentence(error))
+
+
 def test_a_full_disk_ends_a_study_in_a_sentence_with_its_directory(monkeypatch, capsys):
     def full():
         raise OSError(28, "No space left on device")
