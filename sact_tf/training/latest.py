@@ -101,11 +101,12 @@ def restore(checkpoint, prefix):
     """
     try:
         checkpoint.restore(prefix).assert_consumed()
-    except (tf.errors.OpError, IndexError, AssertionError) as error:
+    except (tf.errors.OpError, IndexError, AssertionError, ValueError) as error:
         raise ValueError(
-            f"The run cannot go on from {prefix}: the files are cut short or damaged, or another version of sact_tf "
-            f"wrote them. Bring them back from a copy, or remove {prefix}.* and start again with the same command, "
-            f"which goes on from the checkpoint before. TensorFlow says: {' '.join(str(error).split())[:300]}"
+            f"The run cannot go on from {prefix}: the files are cut short or damaged, another version of sact_tf wrote "
+            "them, or they are of another network than the run's. Bring them back from a copy, or remove "
+            f"{prefix}.* and start again with the same command, which goes on from the checkpoint before. TensorFlow "
+            f"says: {' '.join(str(error).split())[:300]}"
         ) from error
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from sact_tf import checkpoints, config, training
-from sact_tf.training.latest import latest, name_latest
+from sact_tf.training.latest import latest, name_latest, restore
 
 
 def run_config(**changes):
@@ -100,6 +100,12 @@ def test_a_damaged_checkpoint_is_named_with_a_way_out_that_works(damaged, ending
         path.unlink()
     result, lines = go_on(damaged)
     assert "Going on from step 1" in lines[1] and result["step"] == 2
+
+
+def test_a_checkpoint_of_another_network_than_the_runs_is_no_riddle_of_tensorflows(tmp_path):
+    prefix = tf.train.Checkpoint(kernel=tf.Variable([1.0, 2.0])).write(str(tmp_path / "model.ckpt-2"))
+    with pytest.raises(ValueError, match=r"cannot go on from .*model\.ckpt-2: .* of another network than the run's\."):
+        restore(tf.train.Checkpoint(kernel=tf.Variable([1.0, 2.0, 3.0])), prefix)
 
 
 def test_a_list_of_what_is_gone_ends_in_a_sentence(damaged):
