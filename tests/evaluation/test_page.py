@@ -238,7 +238,7 @@ def test_the_plain_network_of_a_report_may_be_training_still(trained, tmp_path, 
 def test_a_plain_run_that_is_gone_in_the_end_does_not_cost_the_figures(trained, tmp_path):
     plain = shutil.copytree(trained[0] / "plain", tmp_path / "plain")
     report = {"report_dir": str(tmp_path / "report"), "report_vanilla_dir": str(plain)}
-    lines = []
+    report["eval_dir"], lines = str(tmp_path / "eval"), []
 
     def say(text):
         lines.append(text)
