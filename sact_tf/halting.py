@@ -3,6 +3,20 @@
 One recurrence serves both methods: ACT (Graves, arXiv 1603.08983) takes one decision per image,
 SACT (Figurnov et al., CVPR 2017) one per spatial position. Every shape below is that of the decisions:
 `(batch, 1, 1, 1)` for ACT and `(batch, height, width, 1)` for SACT.
+
+A block has L residual units. Unit l returns features `x_l` and, but for the last, a halting probability `h_l`:
+
+    num_units     N = the first l with h_1 + ... + h_l >= 1 - EPSILON; L if there is none
+    remainder     R = 1 - (h_1 + ... + h_{N-1})
+    distribution  p_l = h_l for l < N,  p_N = R,  p_l = 0 for l > N: it sums to one
+    output        p_1 x_1 + ... + p_L x_L
+    ponder cost   N + R, more than N and at most N + 1
+
+N is a constant to the gradient, R is not: the ponder cost has the gradient -1 for each `h_l` with l < N, and 0 for the
+others. An example, of L = 5: h = .01, .50, .60, .70 has N = 3, R = .49, p = .01, .50, .49, 0, 0 and ponder cost 3.49.
+
+`advance` takes one unit of this, since a unit may only run once it is known where the ones before it have halted;
+`run` takes all units of a block at once, where their probabilities are known already.
 """
 
 import numbers
