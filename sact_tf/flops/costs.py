@@ -10,6 +10,7 @@ from keras import ops
 
 from sact_tf.layers import BasicUnit, BottleneckUnit, SpatialHaltingBranch
 from sact_tf.layers.checks import ints_of, known_values
+from sact_tf.layers.parts import positions_within
 
 # Of maps whose size is not known: a prime and another, so that strides can be told from what is cut off.
 _A_SIZE = (61, 60)
@@ -144,16 +145,10 @@ class _Positions:
         active = ops.cast(self.active, "float32")
         if dilated:
             active = ops.max_pool(active[..., None], 3, 1, padding="same", data_format="channels_last")[..., 0]
-            active = self._without_padding(active)
+            if self.sizes is not None:
+                picture = positions_within(self.sizes, *ops.shape(active)[1:])
+                active = ops.where(picture, active, ops.zeros((), active.dtype))
         return ops.sum(ops.cast(active, "int64"), axis=(1, 2))
-
-    def _without_padding(self, active):
-        if self.sizes is None:
-            return active
-        rows, columns = (ops.arange(size, dtype="int32") for size in ops.shape(active)[1:])
-        sizes = ops.cast(self.sizes, rows.dtype)
-        picture = ops.logical_and(rows[:, None] < sizes[:, 0, None, None], columns < sizes[:, 1, None, None])
-        return ops.where(picture, active, ops.zeros((), active.dtype))
 
     def images(self):
         """1 where the unit runs at all for an image under ACT or without halting, 0 where it does not."""

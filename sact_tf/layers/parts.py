@@ -70,6 +70,21 @@ def normalization(momentum, epsilon, dtype, name):
     return keras.layers.BatchNormalization(momentum=momentum, epsilon=epsilon, dtype=dtype, name=name)
 
 
+def positions_within(sizes, height, width):
+    """Which positions of padded maps belong to their pictures, which are at the top left: `(batch, height, width)`.
+
+    Args:
+        sizes: int32 `(batch, 2)`, height and width of each picture, in positions.
+        height, width: those of the maps; ints or int32 scalars.
+
+    Returns:
+        bool tensor.
+    """
+    rows, columns = (ops.arange(size, dtype="int32") for size in (height, width))
+    sizes = ops.cast(sizes, "int32")[:, None, None]
+    return ops.logical_and(rows[:, None] < sizes[..., 0], columns < sizes[..., 1])
+
+
 def mask_of(picture, stride=1):
     """What batch normalization takes as `mask`, bool `(batch, height, width)`, of a `picture` or `None`.
 

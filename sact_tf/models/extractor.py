@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from sact_tf.detection.anchors import STRIDE
+from sact_tf.layers.parts import positions_within
 from sact_tf.layers.residual_units import mask_residual
 from sact_tf.models.finite import blank_unless_finite
 
@@ -41,9 +42,7 @@ def picture_of(features, image_size, stride):
     Returns:
         bool `(batch, height, width, 1)`.
     """
-    sizes = map_size(image_size, stride)[:, None, None]
-    rows, columns = (tf.range(tf.shape(features)[axis]) for axis in (1, 2))
-    inside = tf.logical_and(rows[:, None] < sizes[..., 0], columns < sizes[..., 1])
+    inside = positions_within(map_size(image_size, stride), *tf.unstack(tf.shape(features)[1:3]))
     return tf.ensure_shape(inside[..., None], (*features.shape[:3], 1))
 
 

@@ -8,6 +8,7 @@ from sact_tf.data import class_names, pipeline
 from sact_tf.data.boxes import longest_side, rescale
 from sact_tf.detection.anchors import SCALES, grid_anchors
 from sact_tf.detection.geometry import inside
+from sact_tf.layers.parts import positions_within
 from sact_tf.models.extractor import STRIDE
 from sact_tf.models.faster_rcnn import faster_rcnn
 from sact_tf.progress import counted
@@ -151,7 +152,7 @@ def measure(model, batch, outputs):
         size = tf.unstack(-(-tf.shape(batch["image"])[1:3] // STRIDE) * STRIDE)
         cost = visualize.ponder_map(outputs, size)
         inside = _inside_boxes(batch, size)
-        picture = _picture(batch["image_size"], size)
+        picture = positions_within(batch["image_size"], *size)
         values["inside box"] = tf.boolean_mask(cost, inside & picture)
         values["outside box"] = tf.boolean_mask(cost, ~inside & picture)
     return values
@@ -233,8 +234,3 @@ def _inside_boxes(batch, size):
     ymin, xmin, ymax, xmax = (side[..., None] for side in tf.unstack(batch["boxes"], axis=-1))
     of_rows, of_columns = (rows >= ymin) & (rows < ymax), (columns >= xmin) & (columns < xmax)
     return tf.reduce_any(of_rows[..., None] & of_columns[..., None, :], axis=1)
-
-
-def _picture(image_size, size):
-    rows, columns = (tf.range(side) for side in size)
-    return (rows[:, None] < image_size[:, 0, None, None]) & (columns < image_size[:, 1, None, None])
