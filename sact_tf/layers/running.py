@@ -20,7 +20,7 @@ def without_halting(block, features, training, rule=None, picture=None):
     scales = block.residual_scales(training)
     for index in range(len(block.units)):
         features = _features_after(block, index, features, training, rule or NO_RULE, None, scales[index], picture)
-        picture = _after_unit(block, index, picture)
+        picture = picture_after(block.units[index], picture)
     return {"features": features}
 
 
@@ -39,7 +39,7 @@ def under_distribution(block, features, training, rule, picture=None):
     output = 0.0
     for index in range(len(block.units)):
         features = _features_after(block, index, features, training, rule, picture=picture)
-        picture = _after_unit(block, index, picture)
+        picture = picture_after(block.units[index], picture)
         weight = distribution[..., index]
         weight = weight[..., None] if spatial else weight[:, None, None, None]
         check_fits("halting_distribution", weight, features.shape, block.name)
@@ -64,7 +64,7 @@ def adaptively(block, features, training, rule=None, picture=None):
     """The average of the units' outputs under the halting distribution that the block's branches decide on."""
     rule = rule or NO_RULE
     features = _features_after(block, 0, features, training, rule, picture=picture)
-    picture = _after_unit(block, 0, picture)
+    picture = picture_after(block.units[0], picture)
     state = halting.initial_state(_decisions(block, features), picture if block.model_type == "sact" else None)
     state, weight = _halt(block, 0, features, state, kept_of(rule, 0), training, picture)
     output, weights = _weigh(features, weight), [weight]
@@ -156,9 +156,9 @@ def _can_be_of(size, wanted):
     return size in (1, wanted) or (size is None and wanted != 1)
 
 
-def _after_unit(block, index, picture):
+def picture_after(unit, picture):
     """A `picture` at the size of a unit's output."""
-    stride = getattr(block.units[index], "stride", 1)
+    stride = getattr(unit, "stride", 1)
     return picture if picture is None or stride == 1 else picture[:, ::stride, ::stride]
 
 

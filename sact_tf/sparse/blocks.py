@@ -17,7 +17,7 @@ into account in the `HaltingState`.
 import tensorflow as tf
 
 from sact_tf import halting
-from sact_tf.layers.running import given_picture
+from sact_tf.layers.running import given_picture, picture_after
 from sact_tf.layers.unit_rules import rule_of
 from sact_tf.sparse import rows as row_sets
 from sact_tf.sparse.branches import GlobalBranch, SpatialBranch, make_spatial_branches, mean_of
@@ -82,7 +82,7 @@ class VanillaRunner:
     def __call__(self, features, picture):
         for unit in self.units:
             features = unit.on_map(features, picture)
-            picture = _after(unit, picture)
+            picture = picture_after(unit, picture)
         return {"features": features}
 
 
@@ -102,7 +102,7 @@ class SpatialRunner:
 
     def __call__(self, features, picture):
         features, source = self.units[0].with_source(features, picture)
-        grid = Grid(features, self.reach, _after(self.units[0], picture), self.narrow)
+        grid = Grid(features, self.reach, picture_after(self.units[0], picture), self.narrow)
         columns, pooled = self.branches.start(features, source, grid)
         rows = row_sets.start(features, columns, grid)
         # Border and padding have halted from the start.
@@ -187,7 +187,7 @@ class MaskedRunner:
     def __call__(self, features, picture):
         # Of several units it is None: `BasicUnit` takes none.
         features = self.units[0].on_map(features, picture)
-        inside = None if picture is None else _after(self.units[0], picture)[..., 0]
+        inside = None if picture is None else picture_after(self.units[0], picture)[..., 0]
         state, weight = self._halt(0, features, halting.initial_state(tf.shape(features)[:3], inside))
         output, weights = features, [weight]
         for index in range(1, len(self.units)):
@@ -236,7 +236,7 @@ class ImageRunner:
 
     def __call__(self, features, picture):
         features = self.units[0].on_map(features, picture)
-        picture = _after(self.units[0], picture)
+        picture = picture_after(self.units[0], picture)
         batch = length(features)
         images = tf.range(batch)
         state, weight = self._halt(0, features, images, halting.initial_state((batch,)), picture)
@@ -285,11 +285,6 @@ class ImageRunner:
             return features, output, images, state, tf.zeros_like(state.ponder_cost), (images[:0], output[:0])
 
         return tf.cond(tf.reduce_any(stays), run, skip)
-
-
-def _after(unit, picture):
-    """A `picture` at the size of what the unit returns."""
-    return picture if picture is None or unit.stride == 1 else picture[:, :: unit.stride, :: unit.stride]
 
 
 def _of_images(picture, images):
