@@ -1,4 +1,14 @@
-"""Layers: residual units, halting branches, and the block that joins them."""
+"""Layers: residual units, halting branches, and the block that joins them.
+
+Four words say "where". They are bool tensors, or `None` for everywhere:
+
+- `picture`: where a map is not padding. Images of unequal sizes, a detector's, are padded to be one batch; what is not
+  padding is the picture. A block is given it in its call, and hands it to its units and branches.
+- `active`: where a position has not halted, or under ACT an image; see `sact_tf.halting`.
+- `kept`: where a policy of `sact_tf.depth` lets a unit run; see `unit_rules`.
+- `residual_mask`, `mask` for short: where a unit adds its residual to what it was given, being active (of SACT; ACT
+  has no mask) and kept.
+"""
 
 from sact_tf.layers.adaptive_block import AdaptiveBlock
 from sact_tf.layers.finding import find_blocks
