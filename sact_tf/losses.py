@@ -1,4 +1,12 @@
-"""The terms of the training loss, functions of labels and outputs, and a weight of the ponder cost that can be set."""
+"""The terms of the training loss, functions of labels and outputs, and a weight of the ponder cost that can be set.
+
+The loss of classification is
+
+    cross entropy  +  tau * (sum over blocks of the mean ponder cost)  +  weight_decay * (sum of squared kernels) / 2
+
+which are `cross_entropy`, `ponder_loss` and `regularization_loss`. A detector has the losses of its boxes in the place
+of the first, see `sact_tf.detection.losses`.
+"""
 
 import numbers
 

@@ -1,7 +1,19 @@
 """FLOPs per image, derived from `num_units` and the architecture after a model has run.
 
-The release's convention: a multiplication and an addition are two FLOPs, convolutions only, biases ignored.
-The mask of unit l is `num_units >= l`, so nothing has to be counted while the network runs.
+The release's convention: a multiplication and an addition are two FLOPs, convolutions only, biases ignored. So a
+convolution costs `2 * kernel_height * kernel_width * in_channels * out_channels` at each position that must be
+computed. The mask of unit l is `num_units >= l`, so nothing has to be counted while the network runs. These positions
+are, of unit l > 1 of a block:
+
+                                       sact                                     act, act_early_stopping
+    shortcut                           all                                      all
+    first convolution                  the mask, dilated by a 3x3 window        all, of images with num_units >= l
+    other convolutions                 the mask                                 all, of images with num_units >= l
+    halting branch: 3x3 convolution    the mask                                 (it has none)
+    halting branch: pooled features    one of each image                        one of images with num_units >= l
+
+The dilation is what the 3x3 convolution after the first one reads. Unit 1 computes all positions, and so does every
+unit of a `vanilla` block; the last unit has no branch.
 
 `count` is for whole models, ours and others; `count_block` for one block; `BlockFlops` is a Keras layer, for FLOPs
 among the outputs of a model of your own. What a block costs is in `costs`, where blocks stand in a model in `placing`.
