@@ -186,47 +186,79 @@ def _add(graph, dense, own, *changes):
 def _narrow(graph, rows, active, own, dense, left, grid, unit):
     """What enters the last convolution of a unit and a 1 for its bias, `(ran, narrow + 1)`, and `left`, `(ran, 1)`.
 
-    Those that ran are the active positions, or all of them if `dense`, where zeros stand for the others.
+    Those that ran are the active positions, or all of them if `dense`, where zeros stand for the others. Within the
+    choices is what only one of these two ways does; of what the other one makes it returns no rows. The products, which
+    both have, are outside.
     """
-    # Which rows are read, where not all of them are.
+    # `near` says which rows are read, where not all of them are.
     entered, near = graph.choose(
         dense,
         lambda inner: (maps.clip(inner, rows, unit.clip, of_maps=False), inner.ints(np.zeros((0, 1)))),
-        lambda inner: _gather(inner, rows, active, grid, unit),
+        lambda inner: _gather_read(inner, rows, active, grid, unit),
         [FLOAT, INT64],
     )
     reduced = graph.op("Relu", _times(graph, entered, unit.reduce))
     read, written = unit.middle.kernel.shape[2:]
     # Once in the file, for both: the kernels of 3x3 convolutions are two fifths of it.
     kernel = graph.floats(unit.middle.kernel.reshape(-1, written))
-
-    def everywhere(inner):
-        entering = mask(inner, reduced, grid.picture and grid.picture.on_rows(inner))
-        entering = maps_of(inner, entering, grid.size, read)
-        convolved = inner.op("Relu", maps.convolve(inner, entering, unit.middle, stored=kernel))
-        # Zeros over the few that have halted: a product would leave NaN where one overflows, `mask` takes four times as
-        # long.
-        halted = indices_of(inner, inner.op("Not", active))
-        zeros = inner.op("Concat", inner.size(halted, 0), inner.ints([written]), axis=0)
-        zeros = inner.op("Expand", inner.floats([[0.0]]), zeros)
-        convolved = inner.op("ScatterND", rows_of(inner, convolved, written), halted, zeros)
-        ran = _as_column(inner, inner.cast(active, FLOAT))
-        return convolved, inner.floats(np.zeros((0, TAPS, read))), ran, _as_column(inner, mask(inner, left, active))
-
-    def gathered(inner):
-        shape = inner.op("Concat", grid.bordered, inner.ints([read]), axis=0)
-        empty = inner.op("Expand", inner.floats([[0.0]]), shape)
-        bordered = inner.op("ScatterND", empty, inner.op("Gather", grid.inside, near, axis=0), reduced)
-        table = inner.op("Add", inner.op("Gather", grid.inside, own, axis=0), grid.offsets)
-        nothing, neighbours = inner.floats(np.zeros((0, written))), inner.op("Gather", bordered, table, axis=0)
-        return nothing, neighbours, _ones(inner, own), inner.op("Gather", left, own, axis=0)
-
-    convolved, neighbours, ones, left = graph.choose(dense, everywhere, gathered, [FLOAT] * 4)
+    convolved, neighbours, ones, left = graph.choose(
+        dense,
+        lambda inner: _convolve_maps(inner, reduced, kernel, active, left, grid, unit),
+        lambda inner: _gather_neighbours(inner, reduced, near, own, left, grid, unit),
+        [FLOAT] * 4,
+    )
     # Not within the choice: ONNX Runtime brings a product's kernel into its own order from one graph further out, and
-    # would copy what it reshapes there. Of one of the two there are no rows.
+    # would copy what it reshapes there.
     neighbours = graph.reshape(neighbours, -1, TAPS * read)
     multiplied = graph.op("Relu", graph.op("Gemm", neighbours, kernel, graph.floats(unit.middle.bias)))
     return graph.op("Concat", graph.op("Concat", convolved, multiplied, axis=0), ones, axis=1), left
+
+
+def _gather_read(graph, rows, active, grid, unit):
+    """The rows that the active positions read, clipped, and their numbers `(read, 1)`."""
+    active = graph.op("Unsqueeze", grid.to_decisions(graph, graph.cast(active, FLOAT)), graph.ints([1]))
+    around = graph.op("MaxPool", active, kernel_shape=[3, 3], pads=[1] * 4)
+    around = mask(graph, around, grid.picture and grid.picture.inside)
+    near = indices_of(graph, graph.op("Greater", graph.reshape(around, -1), graph.floats(0.0)))
+    gathered = graph.op("Gather", rows, squeeze(graph, near, [1]), axis=0)
+    return maps.clip(graph, gathered, unit.clip, of_maps=False), near
+
+
+def _convolve_maps(graph, reduced, kernel, active, left, grid, unit):
+    """The 3x3 convolution of all positions.
+
+    Returns:
+        What it makes, `(positions, written)`; no neighbours, `(0, 9, read)`; and `(positions, 1)` each, 1 and `left`.
+        All are zero where a position has halted.
+    """
+    read, written = unit.middle.kernel.shape[2:]
+    entering = mask(graph, reduced, grid.picture and grid.picture.on_rows(graph))
+    entering = maps_of(graph, entering, grid.size, read)
+    convolved = graph.op("Relu", maps.convolve(graph, entering, unit.middle, stored=kernel))
+    # Zeros over the few that have halted: a product would leave NaN where one overflows, `mask` takes four times as
+    # long.
+    halted = indices_of(graph, graph.op("Not", active))
+    zeros = graph.op("Concat", graph.size(halted, 0), graph.ints([written]), axis=0)
+    zeros = graph.op("Expand", graph.floats([[0.0]]), zeros)
+    convolved = graph.op("ScatterND", rows_of(graph, convolved, written), halted, zeros)
+    ran = _as_column(graph, graph.cast(active, FLOAT))
+    return convolved, graph.floats(np.zeros((0, TAPS, read))), ran, _as_column(graph, mask(graph, left, active))
+
+
+def _gather_neighbours(graph, reduced, near, own, left, grid, unit):
+    """What the 3x3 convolution reads at the positions `own`, of the rows `reduced` at the positions `near`.
+
+    Returns:
+        Nothing that is convolved yet, `(0, written)`; the neighbours, `(own, 9, read)`; and `(own, 1)` each, 1 and
+        `left`.
+    """
+    read, written = unit.middle.kernel.shape[2:]
+    shape = graph.op("Concat", grid.bordered, graph.ints([read]), axis=0)
+    empty = graph.op("Expand", graph.floats([[0.0]]), shape)
+    bordered = graph.op("ScatterND", empty, graph.op("Gather", grid.inside, near, axis=0), reduced)
+    table = graph.op("Add", graph.op("Gather", grid.inside, own, axis=0), grid.offsets)
+    nothing, neighbours = graph.floats(np.zeros((0, written))), graph.op("Gather", bordered, table, axis=0)
+    return nothing, neighbours, _ones(graph, own), graph.op("Gather", left, own, axis=0)
 
 
 def _ones(graph, rows):
@@ -237,13 +269,3 @@ def _ones(graph, rows):
 def _as_column(graph, vector):
     """`(positions,)` as `(positions, 1)`."""
     return graph.op("Unsqueeze", vector, graph.ints([1]))
-
-
-def _gather(graph, rows, active, grid, unit):
-    """The rows that the active positions read, clipped, and their numbers `(read, 1)`."""
-    active = graph.op("Unsqueeze", grid.to_decisions(graph, graph.cast(active, FLOAT)), graph.ints([1]))
-    around = graph.op("MaxPool", active, kernel_shape=[3, 3], pads=[1] * 4)
-    around = mask(graph, around, grid.picture and grid.picture.inside)
-    near = indices_of(graph, graph.op("Greater", graph.reshape(around, -1), graph.floats(0.0)))
-    gathered = graph.op("Gather", rows, squeeze(graph, near, [1]), axis=0)
-    return maps.clip(graph, gathered, unit.clip, of_maps=False), near
