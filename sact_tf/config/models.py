@@ -8,6 +8,8 @@ from sact_tf.config.checks import check_anchor_base_size, check_choice, check_po
 
 # Values of the release's flag `model_type`; see `sact_tf.AdaptiveBlock` for what each one does.
 MODEL_TYPES = ("vanilla", "act", "act_early_stopping", "sact")
+# What people call the methods behind those that halt.
+METHODS = {"act": "ACT", "act_early_stopping": "ACT", "sact": "SACT"}
 
 # He et al. 2016 (arXiv 1603.05027): residual units per block of the standard ImageNet networks.
 IMAGENET_UNITS = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3), "152": (3, 8, 36, 3), "200": (3, 24, 36, 3)}

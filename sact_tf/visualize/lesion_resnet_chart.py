@@ -1,5 +1,6 @@
 """The chart of LesionResNet: accuracy against FLOPs, and every kind beside the adaptive network."""
 
+from sact_tf.config.models import METHODS
 from sact_tf.visualize.off_screen import new_figure
 from sact_tf.visualize.plain_text import plain_text
 
@@ -16,7 +17,6 @@ COLOURS = {
 # By whose weights they are, how points are drawn.
 MARKERS = {"plain": ("o", "white"), "fine-tuned": ("o", None), "adaptive": ("D", None)}
 _WORDS = {"plain": "plain weights", "fine-tuned": "plain weights, fine-tuned", "adaptive": "adaptive weights"}
-NETWORKS = {"act": "ACT", "act_early_stopping": "ACT", "sact": "SACT"}
 
 
 @plain_text
@@ -97,7 +97,7 @@ def _band(axes, row):
 def _legend(adaptive, rows):
     from matplotlib.lines import Line2D
 
-    yield Line2D([], [], color="tab:blue", marker="*", markersize=12, linestyle="", label=NETWORKS[adaptive["kind"]])
+    yield Line2D([], [], color="tab:blue", marker="*", markersize=12, linestyle="", label=METHODS[adaptive["kind"]])
     for weights, (marker, face) in MARKERS.items():
         if any(row["weights"] == weights for row in rows):
             style = {"color": "black", "markerfacecolor": face or "black", "linestyle": ""}

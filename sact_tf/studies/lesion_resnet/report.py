@@ -1,9 +1,9 @@
 """Rows, a table and a paragraph of what was measured."""
 
+from sact_tf.config.models import METHODS
 from sact_tf.progress import counted
 from sact_tf.studies import pairs
 from sact_tf.studies.lesion_resnet.measuring import ABOVE, BELOW, FINE_TUNED, MATCHED, OWN, PLAIN, WHOLE
-from sact_tf.visualize.lesion_resnet_chart import NETWORKS
 
 # Share of the plain network's FLOPs above which there is hardly anything to place.
 NOTHING_SAVED = 0.99
@@ -83,7 +83,7 @@ def paragraph(rows, adaptive, score, left_out=()):
         left_out: kinds that the adaptive network has no maps for.
     """
     first, *others = rows
-    name = NETWORKS[first["kind"]]
+    name = METHODS[first["kind"]]
     matched = {(row["kind"], row["weights"]): row for row in others if row["match"] == MATCHED}
     share = 1 - adaptive["matched_flops"] / adaptive["flops"]
     sentences = [
