@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import os
 
 import tensorflow as tf
@@ -109,6 +110,12 @@ def unnamed_in(directory):
 def is_whole(prefix):
     """Whether both kinds of a checkpoint's files are there, its index and its data."""
     return os.path.exists(f"{prefix}.index") and bool(glob.glob(f"{glob.escape(prefix)}.data-*"))
+
+
+def digest_of(prefix):
+    """SHA-256 of a checkpoint's index, hexadecimal: the index has a checksum of every variable."""
+    with open(f"{prefix}.index", "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import dataclasses
 import errno
-import hashlib
 import json
 import os
 import resource
@@ -104,9 +103,6 @@ def is_export(path):
 
 def _describe(config, prefix, num_examples):
     """What figures depend on, as a dict of plain values."""
-    with open(f"{prefix}.index", "rb") as file:
-        # It has a checksum of every variable.
-        fingerprint = hashlib.sha256(file.read()).hexdigest()
     return {
         **dataclasses.asdict(config.model),
         "dataset": config.dataset,
@@ -117,7 +113,7 @@ def _describe(config, prefix, num_examples):
         "engine": config.engine,
         "use_moving_average": config.use_moving_average,
         "checkpoint": os.path.basename(prefix),
-        "checkpoint_sha256": fingerprint,
+        "checkpoint_sha256": checkpoints.digest_of(prefix),
         "sact_tf": __version__,
     }
 
