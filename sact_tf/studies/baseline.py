@@ -58,7 +58,6 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     done = checkpoints.global_step(prefix)
     adaptive = dataclasses.replace(adaptive, max_number_of_steps=done)
     command_line.make_directory(run_dir, "run_dir")
-    path = os.path.join(run_dir, "baseline")
     metrics = runs.evaluate_once(adaptive, prefix, os.path.join(run_dir, "adaptive.json"), num_examples, log=log)
     units = mean_units(metrics)
     depth = "_".join(str(max(1, round(mean))) for mean in units)
@@ -72,14 +71,7 @@ def run(checkpoint_dir, run_dir, steps=None, num_examples=None, log=print_line):
     directory = os.path.join(run_dir, f"vanilla_{depth}")
     runs.check([(directory, plain)], num_examples)
     rows = [_row(adaptive, metrics), _row(plain, runs.train_and_evaluate(plain, directory, num_examples, log))]
-    runs.write_table(f"{path}.csv", rows)
-    runs.save_figure(charts.comparison(rows, list(rows[0])[-1]), path)
-    name = list(rows[0])[-1]
-    log(f"| network | units | FLOPs, millions | {name} |")
-    log("|---|---|---|---|")
-    for row in rows:
-        log(f"| {row['model_type']} | {row['model']} | {row['flops'] / 1e6:.1f} | {row[name]:.2%} |")
-    log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
+    _write(rows, os.path.join(run_dir, "baseline"), log)
     return rows
 
 
@@ -98,7 +90,7 @@ def _from_scratch(config, log):
     if not config.finetune_path:
         return alone
     path = config.finetune_path
-    directory = path if os.path.isdir(path) else os.path.dirname(path)
+    directory = configs.run_directory(path)
     if not os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
         log(f"Note: {path}, which the run started from, has no configuration: what it was trained for is not counted.")
         return alone
@@ -115,6 +107,18 @@ def _from_scratch(config, log):
     prefix = latest(directory) if path == directory else path.removesuffix(".index")
     left = started.max_number_of_steps - checkpoints.step_of(prefix) if prefix else 0
     return recipe, config.max_number_of_steps + steps - left
+
+
+def _write(rows, path, log):
+    """Writes `<path>.csv` and the figures, and says what is in them."""
+    *_, score_name = rows[0]
+    runs.write_table(f"{path}.csv", rows)
+    runs.save_figure(charts.comparison(rows, score_name), path)
+    log(f"| network | units | FLOPs, millions | {score_name} |")
+    log("|---|---|---|---|")
+    for row in rows:
+        log(f"| {row['model_type']} | {row['model']} | {row['flops'] / 1e6:.1f} | {row[score_name]:.2%} |")
+    log(f"Figure: {path}.png, {path}.svg. Table: {path}.csv")
 
 
 def _row(config, metrics):
