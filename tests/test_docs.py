@@ -132,7 +132,7 @@ def test_every_flag_of_training_and_evaluation_stands_where_they_are_listed():
     source = read(ROOT / "sact_tf" / "command_line" / "definitions.py")
     functions = dict(re.findall(r"^def (\w+)\((.*?)(?=^def |\Z)", source, re.MULTILINE | re.DOTALL))
     training = ("define_model_flags", "define_training_flags")
-    evaluation = ("define_evaluation_flags", "_define_checkpoint_flags", "_define_strategy_flag")
+    evaluation = ("define_evaluation_flags", "_define_checkpoint_flags", "_define_image_flags", "_define_strategy_flag")
     for page, names in (("training.md", training), ("release_flags.md", training + evaluation)):
         bodies = "".join(functions[name] for name in names)
         defined = set(re.findall(r'(?:define_path|DEFINE_\w+)\(\s*"(\w+)"', bodies)) - {"trained_on"}

@@ -67,12 +67,7 @@ def define_evaluation_flags():
     _define_checkpoint_flags()
     _define_strategy_flag()
     define_path("eval_dir", None, "Directory for TensorBoard events; by default eval/ in the run's directory.")
-    flags.DEFINE_string("split_name", None, "Split to evaluate on.")
-    flags.DEFINE_integer(
-        "num_examples", None, "Number of images; by default as many as the original data set holds out."
-    )
-    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
-    flags.DEFINE_alias("batch_size", "eval_batch_size")
+    _define_image_flags("Split to evaluate on.")
     flags.DEFINE_boolean("evaluate_once", False, "Evaluate the latest checkpoint and stop, else wait for further ones.")
     flags.DEFINE_float("eval_interval_secs", 60, "Seconds between two evaluations at the least.")
     define_path("report_dir", None, "Directory for report.html, figures and pictures on one page.")
@@ -115,7 +110,7 @@ def define_ponder_map_flags():
     flags.DEFINE_enum("by", "ponder_cost", list(configs.MAP_FIGURES), "What the maps are of.")
     flags.DEFINE_boolean("normalize", True, "Colours of each photograph's own range, or from 0 to the most possible.")
     flags.DEFINE_boolean("sheet", False, "All photographs on sheets too, from the least to the most computation.")
-    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    _define_engine_flag()
 
 
 def define_detect_flags():
@@ -124,7 +119,7 @@ def define_detect_flags():
     flags.DEFINE_float("min_score", 0.5, "Boxes of a lower score are not drawn; detections.json has all of them.")
     define_path("labels", None, "Text file with a name a line, from class 1 on; by default the run's names.")
     define_path("annotations", None, "JSON in COCO's form, whose ids detections.json has, found by names.")
-    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    _define_engine_flag()
 
 
 def define_demo_flags():
@@ -139,7 +134,7 @@ def define_saliency_flags():
     """Flags of the study of saliency alone."""
     _define_checkpoint_flags()
     flags.DEFINE_enum("dataset", None, list(FORMATS), "Form of the pictures and fixations.")
-    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    _define_engine_flag()
     flags.DEFINE_integer("num_images", None, "Pictures, evenly from all of them; by default all.")
     flags.DEFINE_integer("score_size", None, "Longer edge that maps are scored at; by default that of the pictures.")
     flags.DEFINE_list("sigmas", None, "Blurs to choose from, in pixels of the pictures: 0,10,20,30,40,60,80,100.")
@@ -161,20 +156,25 @@ def define_map_export_flags():
     _define_checkpoint_flags()
     _define_strategy_flag()
     define_path("export_path", None, "HDF5 file to write.")
-    flags.DEFINE_string("split_name", None, "Split to compute.")
-    flags.DEFINE_integer(
-        "num_examples", None, "Number of images; by default as many as the original data set holds out."
-    )
-    flags.DEFINE_integer("eval_batch_size", None, "Images at a time; no figure depends on it.")
-    flags.DEFINE_alias("batch_size", "eval_batch_size")
-    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
+    _define_image_flags("Split to compute.")
+    _define_engine_flag()
     flags.DEFINE_boolean("overwrite", False, "Replace the export at --export_path.")
 
 
 def define_split_flags():
     """Flags of commands that read a checkpoint and a split of its data set, and write no file of their own kind."""
     _define_checkpoint_flags()
-    flags.DEFINE_string("split_name", None, "Split to measure on.")
+    _define_image_flags("Split to measure on.")
+
+
+def _define_checkpoint_flags():
+    define_path("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
+    flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")
+
+
+def _define_image_flags(split_name):
+    """Which images of a data set, and how many at a time; `split_name` is the help of that flag."""
+    flags.DEFINE_string("split_name", None, split_name)
     flags.DEFINE_integer(
         "num_examples", None, "Number of images; by default as many as the original data set holds out."
     )
@@ -182,9 +182,8 @@ def define_split_flags():
     flags.DEFINE_alias("batch_size", "eval_batch_size")
 
 
-def _define_checkpoint_flags():
-    define_path("checkpoint_dir", None, "Directory of a run or of a release checkpoint, or a prefix.")
-    flags.DEFINE_boolean("use_moving_average", None, "Take the moving averages; default where there are.")
+def _define_engine_flag():
+    flags.DEFINE_enum("engine", "sparse", list(configs.ENGINES), "How to compute: active positions only, or all.")
 
 
 def _define_strategy_flag():
