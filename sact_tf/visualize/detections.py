@@ -3,7 +3,7 @@
 import numpy as np
 
 from sact_tf.progress import printable
-from sact_tf.visualize.figures import LABEL, add_colour_bar, show_panel, wrapped
+from sact_tf.visualize.figures import LABEL, add_colour_bar, apart, show_panel, wrapped
 from sact_tf.visualize.off_screen import new_figure, render
 from sact_tf.visualize.plain_text import plain_text
 
@@ -41,9 +41,7 @@ def detection_figure(image, found, title="", ponder_map=None):
     _frames(axes[0], found[0], _FOUND)
     _texts(axes[0], found)
     if ponder_map is not None:
-        limits = np.min(ponder_map), np.max(ponder_map)
-        limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
-        drawn = show_panel(axes[1], np.asarray(ponder_map), limits)
+        drawn = show_panel(axes[1], np.asarray(ponder_map), apart((np.min(ponder_map), np.max(ponder_map))))
         _frames(axes[1], found[0], "white")
         add_colour_bar(figure, drawn, axes[1:])
     _leave_out(axes[:1])
@@ -74,8 +72,7 @@ def detection_gallery(images, maps, found, there, titles):
     ratio = max(np.shape(image)[0] / np.shape(image)[1] for image in images)
     figure = new_figure(2.0 * count, 0.7 + 2 * np.clip(2.05 * ratio, 0.9, 2.25))
     axes = figure.subplots(2, count, squeeze=False)
-    limits = np.percentile(np.concatenate([np.ravel(each) for each in maps]), [0.1, 99.9])
-    limits = (limits[0] - 0.5, limits[1] + 0.5) if limits[0] == limits[1] else limits
+    limits = apart(np.percentile(np.concatenate([np.ravel(each) for each in maps]), [0.1, 99.9]))
     for column in range(count):
         above, below = axes[:, column]
         _show_boxes(above, images[column], found[column], there[column], titles[column])

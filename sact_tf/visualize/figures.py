@@ -109,6 +109,15 @@ def show_panel(axis, picture, limits):
     return axis.imshow(picture, cmap="viridis", vmin=limits[0], vmax=limits[1], interpolation="nearest")
 
 
+def apart(limits):
+    """The values of the first and the last colour, one unit apart if they are the same.
+
+    Of one value alone Matplotlib makes a range for each map by itself.
+    """
+    low, high = limits
+    return (low - 0.5, high + 0.5) if low == high else (low, high)
+
+
 def add_colour_bar(figure, drawn, axes, label=LABEL):
     """Puts the colour bar of what `show_panel` has drawn, a map, below these axes."""
     # Below: beside wide photographs, which are low, a label would be longer than the row is high.
@@ -155,10 +164,7 @@ def gallery(images, maps, titles, boxes=None, limits=None):
         )
     figure = new_figure(1.6 * count, 4.3)
     axes = figure.subplots(2, count, squeeze=False)
-    limits = np.percentile(maps, [0.1, 99.9]) if limits is None else limits
-    if limits[0] == limits[1]:
-        # Of one value alone Matplotlib makes a range for each map by itself.
-        limits = limits[0] - 0.5, limits[1] + 0.5
+    limits = apart(np.percentile(maps, [0.1, 99.9]) if limits is None else limits)
     for column in range(count):
         axes[0, column].imshow(visible(images[column]), interpolation="nearest")
         axes[0, column].set_axis_off()
