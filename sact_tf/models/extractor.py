@@ -1,5 +1,6 @@
 """The part of a network that a detector looks at a whole picture with: stem and first blocks, of padded images."""
 
+import keras
 import tensorflow as tf
 
 from sact_tf.detection.anchors import STRIDE
@@ -19,10 +20,7 @@ def pad_to_stride(images):
 
     So what is a border of a picture alone is one in a batch.
     """
-    height, width = (
-        static if static is not None else dynamic
-        for static, dynamic in zip(images.shape[1:3], tf.unstack(tf.shape(images)[1:3]), strict=True)
-    )
+    _, height, width, _ = keras.ops.shape(images)
     return tf.pad(images, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE), (0, 0)))
 
 

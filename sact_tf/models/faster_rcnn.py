@@ -161,11 +161,7 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCh
 
     def anchors_of(self, outputs):
         """Anchors of the extractor's map, float32 `(anchors, 4)`, in pixels."""
-        features = outputs[EXTRACTOR_BLOCKS[-1]]
-        height, width = (
-            static or dynamic
-            for static, dynamic in zip(features.shape[1:3], tf.unstack(tf.shape(features)[1:3]), strict=True)
-        )
+        _, height, width, _ = keras.ops.shape(outputs[EXTRACTOR_BLOCKS[-1]])
         return anchor_grid.grid_anchors(height, width, base_size=self.anchor_base_size, stride=STRIDE)
 
     def select_proposals(self, scores, codes, outputs, training=None):
