@@ -27,7 +27,7 @@ import numpy as np
 from keras import ops, tree
 
 from sact_tf.flops.costs import BlockCosts, Convolution, check_num_units, cost
-from sact_tf.flops.layers import BlockFlops, ModelFlops
+from sact_tf.flops.layers import BlockFlops, ModelFlops, frames_of
 from sact_tf.flops.placing import built_blocks_of, follows_its_backbone, image_size_of, input_sizes, num_units_of
 from sact_tf.flops.stems import stem_of
 from sact_tf.layers.checks import check_fits, check_kept
@@ -104,17 +104,20 @@ def _checked_kept(kept, costs, outputs):
 
 
 def _kept_of_block(name, kept, costs, outputs):
+    """The units of one block that were kept, a bool tensor; raises ValueError for those of other images or maps."""
     if isinstance(kept, keras.KerasTensor):
         return kept
     kept = check_kept(kept, len(costs.units), name, whole_images=costs.model_type.startswith("act"))
-    shape = tuple(outputs.get(f"{name}/num_units", next(iter(outputs.values()))).shape)
-    # Of a block that does not halt, `BlockCosts` knows the size of the maps.
-    frames, maps = {"sact": (shape[:-2], shape[-2:]), "vanilla": (shape[:1], (None, None))}.get(
-        costs.model_type, (shape, (1, 1))
-    )
-    if len(kept.shape) > 1:
-        number = None if None in frames else math.prod(frames)
-        check_fits("kept", kept if len(kept.shape) == 4 else kept[:, None, None], (number, *maps), name)
+    if len(kept.shape) == 1:  # for all images alike
+        return kept
+    if costs.halts:
+        shape = tuple(outputs[f"{name}/num_units"].shape)
+        frames, maps = frames_of(costs, shape), shape[-2:] if costs.model_type == "sact" else (1, 1)
+    else:
+        # `BlockCosts` knows the size of the maps.
+        frames, maps = tuple(next(iter(outputs.values())).shape)[:1], (None, None)
+    images = None if None in frames else math.prod(frames)
+    check_fits("kept", kept if len(kept.shape) == 4 else kept[:, None, None], (images, *maps), name)
     return kept
 
 
