@@ -227,6 +227,16 @@ def _flag(name, defaults):
     return defaults.get(name) if value is None else value
 
 
+def numbers_of(name, kind=float):
+    """The numbers of a flag that is a list of them, floats or ints by their `kind`; None where it is not given."""
+    texts = FLAGS[name].value
+    try:
+        return None if texts is None else [kind(text) for text in texts]
+    except ValueError:
+        what = "integers" if kind is int else "numbers"
+        raise ValueError(f"--{name} takes {what} separated by commas. Received: {','.join(texts)}") from None
+
+
 def _boundaries(steps):
     try:
         return tuple(int(step) for step in steps or ())

@@ -132,7 +132,7 @@ def main():
     run(
         FLAGS.run_dir,
         FLAGS.vanilla_models,
-        None if FLAGS.taus is None else [_tau(text) for text in FLAGS.taus],
+        command_line.numbers_of("taus"),
         FLAGS.model_types,
         FLAGS.dataset,
         FLAGS.steps,
@@ -146,13 +146,6 @@ def main():
         seed=FLAGS.seed,
         adaptive={"learning_rate": FLAGS.adaptive_learning_rate, "warmup_steps": FLAGS.adaptive_warmup_steps},
     )
-
-
-def _tau(text):
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"--taus takes numbers separated by commas. Received: {text!r}") from None
 
 
 # Where flags say nothing, for their help.

@@ -29,21 +29,13 @@ def main():
         FLAGS.dataset,
         FLAGS.dataset_dir,
         FLAGS.run_dir,
-        sigmas=_numbers("sigmas"),
-        centre_weights=_numbers("centre_weights"),
+        sigmas=command_line.numbers_of("sigmas"),
+        centre_weights=command_line.numbers_of("centre_weights"),
         density_sigma=FLAGS.density_sigma,
         shuffles=FLAGS.shuffles,
         num_images=FLAGS.num_images,
         score_size=FLAGS.score_size,
     )
-
-
-def _numbers(name):
-    texts = FLAGS[name].value
-    try:
-        return None if texts is None else [float(text) for text in texts]
-    except ValueError as error:
-        raise ValueError(f"--{name} takes numbers separated by commas. Received: {','.join(texts)}") from error
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def main():
         stochastic_depth.run(
             FLAGS.run_dir,
             FLAGS.models,
-            _numbers("survival", float),
-            _numbers("seeds", int),
+            command_line.numbers_of("survival"),
+            command_line.numbers_of("seeds", int),
             FLAGS.dataset,
             FLAGS.num_examples,
             FLAGS.rounds,
@@ -45,15 +45,6 @@ def main():
             learning_rate_schedule=FLAGS.learning_rate_schedule,
             warmup_steps=FLAGS.warmup_steps,
         )
-
-
-def _numbers(name, kind):
-    texts = FLAGS[name].value
-    try:
-        return [kind(text) for text in texts]
-    except ValueError:
-        what = "integers" if kind is int else "numbers"
-        raise ValueError(f"--{name} takes {what} separated by commas. Received: {','.join(texts)}") from None
 
 
 if __name__ == "__main__":
