@@ -84,24 +84,7 @@ def convert(from_folder, to, dataset, output_dir, split="train", num_shards=1, t
     if dataset in box_files.DATASETS:
         return box_files.convert_boxes(from_folder, dataset, output_dir, split, num_shards, threads, skip_bad, log)
     folder = _read_folder(from_folder, output_dir, log)
-    log(str(folder))
-    class_names.warn_of_capitals(folder.pictures, log)
-    for names in folder.shared:
-        log(f"Note: {named(names)} have a folder in common, by a link, and its pictures are of each of them")
-    splits = [name for name in folder.pictures if name.lower() in SPLIT_FOLDERS]
-    if len(splits) > 1:
-        log(
-            f"Note: {named(splits)} are classes, as every folder in {one_line(folder.path)} is. If they are splits, "
-            f"give --from_folder={one_line(os.path.join(folder.path, splits[0]))}, another --output_dir, and each "
-            "of the others with its --split_name."
-        )
-    if folder.deeper:
-        ((only, (first, *_)),) = folder.pictures.items()
-        place = os.path.join(folder.path, os.path.relpath(first, folder.path).split(os.sep)[0])
-        log(
-            f"Note: all pictures are of one class, {named([only])}, in folders of it: {named(folder.deeper)}. If these "
-            f"are the classes, give --from_folder={one_line(place)}, and another --output_dir."
-        )
+    _say_what_was_found(folder, log)
     classes = _numbered_classes(folder, dataset, output_dir, log)
     names = _file_names(to, dataset, split, num_shards)
     parts = _shuffled_parts(_examples(folder, classes), names)
@@ -148,6 +131,28 @@ def _read_folder(from_folder, output_dir=None, log=None):
             f"is taken for a class. Give --from_folder={first}, and others with their --split_name."
         )
     return folder
+
+
+def _say_what_was_found(folder, log):
+    """Counts, and notes of what may not be meant: folders of links, of splits, and of classes one level deeper."""
+    log(str(folder))
+    class_names.warn_of_capitals(folder.pictures, log)
+    for names in folder.shared:
+        log(f"Note: {named(names)} have a folder in common, by a link, and its pictures are of each of them")
+    splits = [name for name in folder.pictures if name.lower() in SPLIT_FOLDERS]
+    if len(splits) > 1:
+        log(
+            f"Note: {named(splits)} are classes, as every folder in {one_line(folder.path)} is. If they are splits, "
+            f"give --from_folder={one_line(os.path.join(folder.path, splits[0]))}, another --output_dir, and each "
+            "of the others with its --split_name."
+        )
+    if folder.deeper:
+        ((only, (first, *_)),) = folder.pictures.items()
+        place = os.path.join(folder.path, os.path.relpath(first, folder.path).split(os.sep)[0])
+        log(
+            f"Note: all pictures are of one class, {named([only])}, in folders of it: {named(folder.deeper)}. If these "
+            f"are the classes, give --from_folder={one_line(place)}, and another --output_dir."
+        )
 
 
 def _numbered_classes(folder, dataset, output_dir, log):
