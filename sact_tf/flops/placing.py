@@ -73,6 +73,11 @@ def input_sizes(model, blocks, image_size, kept=()):
 
 
 def _trace(model, blocks, image_size):
+    """Calls a model on one image without computing anything; its blocks note what enters them, and return zeros.
+
+    Returns:
+        `(sizes, lesioned)`: what `input_sizes` returns, and the names of the blocks that are called under a policy.
+    """
     entered, lesioned, repeats = {}, [], _loops()
 
     def watch(name, block):
@@ -88,19 +93,10 @@ def _trace(model, blocks, image_size):
 
         return run
 
-    shape = _shape_of_one_image(model, image_size)
-    plain = [name for name, block in blocks.items() if block.model_type == "vanilla"]
-    if None in shape[1:-3] and plain:
-        raise ValueError(
-            f"The sequences of '{model.name}' may have any number of frames, which the FLOPs of a block that does not "
-            f"halt depend on. Give its input a number of frames. Received: the blocks {plain}. {_WITHIN}"
-        )
-    # A block that halts says itself how many frames there are.
-    frames = [1 if number is None else number for number in shape[1:-3]]
-    images = keras.KerasTensor((1, *frames, *shape[-3:]), dtype=_dtype_of_images(model))
+    image = _one_image(model, blocks, image_size)
     with run_blocks_by({id(block): watch(name, block) for name, block in blocks.items()}):
         # Of the base class: that of a functional model may know its outputs without running anything.
-        keras.Operation.compute_output_spec(model, images, **({"training": False} if takes(model, "training") else {}))
+        keras.Operation.compute_output_spec(model, image, **({"training": False} if takes(model, "training") else {}))
     for name in blocks:
         found = entered.get(name, [])
         if len(found) != 1 or None in found[0]:
@@ -139,6 +135,21 @@ def _leaves_units_out(block):
     return block.model_type == "vanilla" or rule.halting_distribution is None
 
 
+def _one_image(model, blocks, image_size):
+    """KerasTensor of what a model is called on, `(1, height, width, channels)`, or a sequence `(1, frames, ...)`."""
+    shape = _shape_of_one_image(model, image_size)
+    plain = [name for name, block in blocks.items() if block.model_type == "vanilla"]
+    if None in shape[1:-3] and plain:
+        raise ValueError(
+            f"The sequences of '{model.name}' may have any number of frames, which the FLOPs of a block that does not "
+            f"halt depend on. Give its input a number of frames. Received: the blocks {plain}. {_WITHIN}"
+        )
+    # A block that halts says itself how many frames there are.
+    frames = [1 if number is None else number for number in shape[1:-3]]
+    inputs = getattr(model, "inputs", None)
+    return keras.KerasTensor((1, *frames, *shape[-3:]), dtype=inputs[0].dtype if inputs else "float32")
+
+
 def _shape_of_one_image(model, image_size):
     inputs = getattr(model, "inputs", None)
     shapes = [tensor.shape for tensor in inputs] if inputs else [model.get_build_config().get("input_shape")]
@@ -148,11 +159,6 @@ def _shape_of_one_image(model, image_size):
             f"'{model.name}' with the input shapes {shapes}. {_WITHIN}"
         )
     return (1, *shapes[0][1:-3], *image_size, shapes[0][-1])
-
-
-def _dtype_of_images(model):
-    inputs = getattr(model, "inputs", None)
-    return inputs[0].dtype if inputs else "float32"
 
 
 def image_size_of(model, outputs, image_size=None):
