@@ -42,21 +42,7 @@ def check(adaptive_dir, vanilla_dir, kinds, seeds, num_examples, train_examples,
     """`Inputs`; arguments as of `sact_tf.studies.lesion_resnet.run`, errors too."""
     adaptive, adaptive_prefix = _read_run(adaptive_dir, "adaptive_dir")
     plain, plain_prefix = _read_run(vanilla_dir, "vanilla_dir")
-    for run in (adaptive, plain):
-        configs.refuse_detector(
-            run.dataset, "LesionResNet, which compares images one by one,", "Give runs on a data set of classes."
-        )
-    if adaptive.model.model_type == "vanilla":
-        raise ValueError(
-            f"--adaptive_dir must be the run of an act or sact network, whose places are to be judged. Received: "
-            f"{adaptive_dir}, a vanilla one."
-        )
-    if plain.model.model_type != "vanilla":
-        raise ValueError(
-            "--vanilla_dir must be the run of the plain network that lesions are made in, such as the one that the "
-            f"adaptive network was fine-tuned from. Received: {vanilla_dir}, of model_type="
-            f"{plain.model.model_type!r}."
-        )
+    _check_networks(adaptive, plain, adaptive_dir, vanilla_dir)
     _check_same_shape(adaptive, plain)
     runs.check_data(adaptive, adaptive_dir)
     # Answers are compared image by image.
@@ -97,6 +83,24 @@ def _read_run(directory, flag):
     if not os.path.isdir(directory):
         raise FileNotFoundError(f"--{flag} must be the directory of a trained run. There is none at {directory}")
     return configs.read_config(directory), checkpoints.checkpoint_prefix(directory)
+
+
+def _check_networks(adaptive, plain, adaptive_dir, vanilla_dir):
+    for run in (adaptive, plain):
+        configs.refuse_detector(
+            run.dataset, "LesionResNet, which compares images one by one,", "Give runs on a data set of classes."
+        )
+    if adaptive.model.model_type == "vanilla":
+        raise ValueError(
+            f"--adaptive_dir must be the run of an act or sact network, whose places are to be judged. Received: "
+            f"{adaptive_dir}, a vanilla one."
+        )
+    if plain.model.model_type != "vanilla":
+        raise ValueError(
+            "--vanilla_dir must be the run of the plain network that lesions are made in, such as the one that the "
+            f"adaptive network was fine-tuned from. Received: {vanilla_dir}, of model_type="
+            f"{plain.model.model_type!r}."
+        )
 
 
 def _check_same_shape(adaptive, plain):
