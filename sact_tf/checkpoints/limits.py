@@ -20,7 +20,7 @@ _IMAGENET_HEAD = {
     "norm_momentum": parts.NORM_MOMENTUM,
     "norm_epsilon": parts.NORM_EPSILON,
 }
-# What its scripts have no flag for.
+# Arguments that the release's scripts have no flag for, and their only values.
 _SCRIPTS = {
     CifarBackbone: {"base_channels": 16, "num_classes": 10, "weight_decay": 2e-4, "label_smoothing": 0.0},
     ImageNetBackbone: {"base_channels": 64, "num_classes": 1001, "weight_decay": 1e-4, "label_smoothing": 0.1},

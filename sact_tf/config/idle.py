@@ -4,7 +4,7 @@ from sact_tf.config.recipes import check_dataset
 
 # Fields of `ModelConfig` that a network which classifies has nothing to do with.
 OF_DETECTORS = ("anchor_base_size", "crop_max_pool", "crop_size", "freeze_batch_norm", "head_samples")
-# By the schedules of the learning rate that they belong to.
+# Fields of `TrainingConfig`, and the schedules of the learning rate that take them.
 OF_SCHEDULES = {
     "learning_rate_boundaries": ("piecewise",),
     "learning_rate_decay_factor": ("piecewise", "exponential"),

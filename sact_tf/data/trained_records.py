@@ -30,8 +30,7 @@ def note(train_log_dir, source):
     path = os.path.join(train_log_dir, RECORDS_FILE)
     if facts := facts_of(source):
         write_atomically(path, [f"{json.dumps(facts, indent=1)}\n".encode()])
-    # Of a start that failed.
-    elif os.path.exists(path):
+    elif os.path.exists(path):  # left by a start that failed
         os.remove(path)
 
 

@@ -28,7 +28,7 @@ DESCRIPTION = "sact_tf"
 BATCHES_PER_PART = 8
 # Images that are in memory at a time when the parts are joined; numbers in a piece of a data set of one an image.
 _ROWS, _NUMBERS = 16, 1024
-# Of a file beyond its data, such as where each piece lies.
+# Bytes of a file besides its data, such as where each piece lies.
 _SPARE_BYTES = 1 << 20
 
 

@@ -81,7 +81,7 @@ class BottleneckUnit(KeepsFrozenParts, ShapesWithoutTracing, keras.layers.Layer)
         return convolution(filters, kernel_size, self.weight_decay, self.dtype_policy, name, **kwargs)
 
     def build(self, input_shape):
-        # Of no size that Keras would find too small for a kernel: a unit that strides pads before its convolution.
+        # Height and width are left out: Keras would find small maps too small for the kernel, which `call` pads for.
         narrow = (input_shape[0], None, None, self.bottleneck_filters)
         self.preact.build(input_shape)
         # A unit that keeps its depth adds to its own input, and so has no shortcut weights.

@@ -10,8 +10,8 @@ from sact_tf import halting
 from sact_tf.layers.checks import known_values
 
 _epsilon = contextvars.ContextVar("epsilon", default=None)
-# Of all threads, the last one last. A strategy of several devices calls each replica in a new thread, which begins
-# without the context of the one that waits for it.
+# The epsilons of the contexts that any thread is in, the latest one last. A strategy of several devices calls each
+# replica in a new thread, which begins without the context of the one that waits for it.
 _entered = {}
 
 

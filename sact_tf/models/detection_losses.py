@@ -45,7 +45,7 @@ def loss_terms(model, truth, outputs, draws, tau, training=True):
     first = detection_terms.anchor_losses(outputs["region_codes"], outputs["region_scores"], targets, chosen)
     proposals, sampled = _sampled_proposals(model, outputs, boxes, classes, valid, crowd, draws)
     scores, codes, _ = model.head(outputs, proposals, training=training)
-    # Of the boxes that were sampled, anew: a look at so few costs nothing.
+    # Computed anew for the boxes that were sampled: they are few, so it costs nothing.
     targets = proposal_targets(proposals, boxes, classes, valid, crowd, sampled)
     second = detection_terms.proposal_losses(codes, scores, targets, sampled)
     return {

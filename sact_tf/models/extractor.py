@@ -11,7 +11,7 @@ from sact_tf.models.finite import blank_unless_finite
 # Blocks of an `ImageNetBackbone` that look at the whole picture, and the one that looks at each proposal.
 EXTRACTOR_BLOCKS = ("block1", "block2", "block3")
 HEAD_BLOCK = "block4"
-# Of conv1, and of the pooling after it; block 3, the last one of the extractor, has `STRIDE`.
+# Pixels to a position after conv1, and after the pooling; block 3, the last one of the extractor, has `STRIDE`.
 _CONV1_STRIDE, _STEM_STRIDE = 2, 4
 
 
@@ -71,7 +71,7 @@ def extract(backbone, images, image_size, training=None):
     features, finite = blank_unless_finite(_mask_images(pad_to_stride(images), image_size))
     pad, conv1, pool = backbone.stem
     features = conv1(pad(features))
-    # What the pooling takes the maximum of, at a border as in the padding.
+    # The pooling is to take no maximum of padding; beyond the border of a map it pads with the least number itself.
     inside = picture_of(features, image_size, _CONV1_STRIDE)
     features = pool(tf.where(inside, features, features.dtype.min))
     # Else, normalized with a negative scale, the least number would be infinity, and its gradients NaN.

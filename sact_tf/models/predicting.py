@@ -17,8 +17,7 @@ class PredictsWithoutFeatures:
         self._select_predicted(features)
         try:
             return super().predict(*args, **kwargs)
-        # Of Keras, which has no outputs to put together then.
-        except UnboundLocalError as error:
+        except UnboundLocalError as error:  # Keras has no outputs to put together where there was no batch
             if "batch_outputs" not in str(error):
                 raise
             raise ValueError(

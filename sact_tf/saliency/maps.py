@@ -4,7 +4,7 @@ import numbers
 
 import numpy as np
 
-# Of a Gaussian, in standard deviations: SciPy's own default, and that of the reference figures.
+# Standard deviations at which a Gaussian is cut off: SciPy's own default, and that of the reference figures.
 _TRUNCATE = 4.0
 # Windows of local contrast, as a part of the picture's height.
 _CONTRAST_SIGMA = 1 / 50

@@ -69,7 +69,7 @@ def _kind_of_runner(description):
         return VanillaRunner if description.model_type == "vanilla" else ImageRunner
     # A bottleneck gathers few channels for many; only two wide convolutions in a row gather what they compute.
     narrow = all(isinstance(unit, Basic) and len(unit.second.bias) < NARROW for unit in description.units)
-    # Of one unit everything is computed, and the graph is a quarter of that of rows.
+    # A single unit computes everything, and this graph is a quarter of that of rows.
     return MaskedRunner if narrow or len(description.units) == 1 else SpatialRunner
 
 
@@ -185,7 +185,7 @@ class MaskedRunner:
         self.epsilon = description.epsilon
 
     def __call__(self, features, picture):
-        # Of several units it is None: `BasicUnit` takes none.
+        # With several units these are `BasicUnit`s, which take no picture: it is None then.
         features = self.units[0].on_map(features, picture)
         inside = None if picture is None else picture_after(self.units[0], picture)[..., 0]
         state, weight = self._halt(0, features, halting.initial_state(tf.shape(features)[:3], inside))

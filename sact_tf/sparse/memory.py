@@ -10,6 +10,6 @@ def give_back():
     It is more than the weights, in pieces too small for the features of a batch, which would come on top of it.
     """
     library = ctypes.CDLL(None) if os.name == "posix" else None
-    # Of glibc; others have no such pieces, or keep no more than they need.
+    # A function of glibc; other C libraries have no such pieces, or keep no more than they need.
     if hasattr(library, "malloc_trim"):
         library.malloc_trim(0)

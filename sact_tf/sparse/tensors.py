@@ -11,7 +11,7 @@ from sact_tf.layers.conditions import as_one_node
 from sact_tf.layers.parts import LEAKY_RELU_SLOPE
 from sact_tf.processor import uses_onednn
 
-# Of what is computed in parts: about so many bytes, which a processor's cache holds. 2 to 8 MB are alike.
+# A part of what is computed in parts takes about so many bytes, which a processor's cache holds; 2 to 8 MB are as fast.
 PART_BYTES = 4 * 2**20
 # In about so many pieces maps are put together, for the threads to share.
 PIECES = 16

@@ -22,7 +22,7 @@ from sact_tf.visualize import charts
 
 FLAGS = flags.FLAGS
 _UNITS = "/num_units_mean"
-# Of the units beyond the first of each block; a network that runs fewer decides nothing any more.
+# Part of the units beyond the first of each block; a network that runs less than that decides nothing any more.
 _COLLAPSED = 0.01
 
 

@@ -175,7 +175,7 @@ def evaluate_once(config, directory, path, num_examples=None, image_size=None, l
         log: called with lines of text.
     """
     evaluated, prefix = evaluation_of(config, directory, num_examples, image_size), checkpoint_prefix(directory)
-    # Of the weights too: the run may have gone on since, or have been made anew.
+    # The weights must be the same too: the run may have gone on since, or have been made anew.
     asked = _settings(evaluated) | {"checkpoint": fingerprint(prefix)["sha256"]} | marks_of_data(open_data(evaluated))
     stored = read_json(path)
     if {name: value for name, value in stored.get("evaluation", {}).items() if name not in _PLACES} == asked:

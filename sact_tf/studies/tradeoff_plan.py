@@ -7,7 +7,7 @@ from sact_tf import config as configs
 from sact_tf.data import pipeline
 from sact_tf.studies import first_detection
 
-# Of the units of a detector's blocks 1 to 3, which are the extractor; its head, block 4, stays as it is.
+# Parts of the units of blocks 1 to 3, a detector's extractor, that its plain networks have; block 4, the head, stays.
 EXTRACTOR_SHARES = (1 / 3, 2 / 3, 1)
 
 

@@ -10,7 +10,8 @@ from sact_tf.progress import counted
 from sact_tf.tasks.sections import Chart, Picture, Table
 from sact_tf.visualize.detections import detection_gallery, precision_recall
 
-# Of boxes that are drawn, and counted as missed or false, where COCO's figures take all of them.
+# Boxes of at least this score are drawn, and count as found where they overlap a true box by at least this much. The
+# figures of COCO take boxes of all scores.
 SURE, OVERLAP = 0.5, 0.5
 # Pictures with mistakes that are shown.
 _SHOWN = 6

@@ -26,7 +26,7 @@ from sact_tf.training.latest import check_name, restore
 from sact_tf.training.trainer import Trainer
 
 SECONDS_BETWEEN_MESSAGES = 5
-# Of what statistics began as, this part is not seen in evaluation any more.
+# Moving statistics of which less than this part is still their initial value do not change an evaluation visibly.
 _FORGOTTEN = 0.05
 
 

@@ -10,7 +10,8 @@ from sact_tf.progress import Timer, counted, one_line
 # Names of an error's list.
 _LISTED = 5
 _SECONDS_BETWEEN_MESSAGES = 10
-# Of fixations in parts of pictures more are between 0 and 1, eye trackers having some beyond the borders.
+# Where more than this share of fixations is between 0 and 1, they are parts of pictures, not pixels. It is not all of
+# them: eye trackers have some beyond the borders.
 _PARTS = 0.9
 # More than this part of fixations outside, and fewer with x and y swapped, is not chance.
 _SUSPICIOUS = 0.01

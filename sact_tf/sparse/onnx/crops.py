@@ -79,7 +79,8 @@ def _interpolate(graph, features, numbers, rows, columns, crop_size):
     One row of all crops after the other: what is made on the way is large.
     """
     size, values = features.size, features.as_rows(graph)
-    # What a position's right neighbour has more. At the right border it is of the next row, and taken no part of.
+    # The difference between a position's right neighbour and the position. At the right border the neighbour is the
+    # first of the next row, but there `part_x` is 0.
     steps = graph.op("Pad", graph.slice(values, 1, _ALL, axis=0), graph.ints([0, 0, 1, 0]))
     steps = graph.op("Sub", steps, values)
     before, part_x = columns

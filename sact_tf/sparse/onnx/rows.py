@@ -114,7 +114,7 @@ def _first_unit(graph, features, description, picture):
     else:
         shortcut = unit.shortcut.kernel[0, 0]
         rows = _sum_of_products(graph, (narrow, around), (kernel, shortcut), unit.shortcut.bias + bias)
-        # Of the fewer channels that the features are made of.
+        # From what both products are made of, which has fewer channels than their sum.
         columns = maps.product(graph, around, shortcut @ kernels, (unit.shortcut.bias + bias) @ kernels + shifts)
         columns = graph.op("Gemm", narrow, graph.floats(kernel @ kernels), columns)
     return rows, columns, size.after(graph, unit.stride)

@@ -12,7 +12,8 @@ from sact_tf.sparse.images import ImageInput
 from sact_tf.sparse.onnx import preprocessing
 from sact_tf.sparse.onnx.network import IMAGES, write_network
 
-# Of an array's largest value. The order of summation changes a hundredth of that; what is wrong changes more.
+# How far answers may be apart, as a part of an array's largest value. Another order of summation changes a hundredth
+# of that; a mistake changes more.
 TOLERANCE = 1e-3
 # Draws of images of which one has to agree: where a sum of probabilities is next to its threshold, rounding decides.
 _DRAWS = 3

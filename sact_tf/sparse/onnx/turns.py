@@ -6,7 +6,8 @@ reads it.
 
 from sact_tf.sparse.onnx.parts import squeeze
 
-# Of the images of one turn, which are never none: eight of 224 x 224, two of 448 x 448. See benchmarks/README.md.
+# A turn has as many images as have so many pixels together, but at least one: eight of 224 x 224, two of 448 x 448.
+# See benchmarks/README.md.
 PIXELS = 8 * 224 * 224
 
 

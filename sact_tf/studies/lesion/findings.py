@@ -6,7 +6,7 @@ import numpy as np
 
 from sact_tf.studies.lesion.outcomes import Estimate, over_draws, over_images, path_rows_of
 
-# Of the gradient, in the sentence on the paths that carry it.
+# Part of the gradient that the sentence on paths calls nearly all of it.
 MOST = 0.95
 # Part of the units whose deletion networks are compared by; with more gone, all of them read nothing any more.
 COMPARED = 0.25

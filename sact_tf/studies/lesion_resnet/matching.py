@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from sact_tf import flops
 
-# Of a block's FLOPs, as a part of them: what counts as matched, and what the search for a shift ends at.
+# Parts of a block's FLOPs: an error that counts as matched, and one at which the search for a shift ends.
 TOLERANCE, PRECISION = 0.01, 0.001
 # Images whose maps are counted at a time.
 CHUNK = 1000

@@ -12,7 +12,7 @@ from sact_tf.studies.lesion_resnet.kinds import Maps
 from sact_tf.studies.lesion_resnet.matching import UnitFlops
 from sact_tf.studies.lesioned import LesionedNetwork
 
-# Of the halting distributions of all images, which stay in memory.
+# Most that the halting distributions of all images, which stay in memory, may take.
 MAX_BYTES = 4 * 2**30
 
 

@@ -12,7 +12,7 @@ from sact_tf.progress import Timer, duration, one_line
 
 HALVES = ("first", "second")
 _SECONDS_BETWEEN_MESSAGES = 10
-# Of the longer edge, pixels: what sigma and weight are chosen at. The reference figures of OSIE have this size.
+# Longer edge, in pixels, at which sigma and weight are chosen: that of the reference figures of OSIE.
 CHOICE_SIZE = 200
 
 

@@ -6,7 +6,7 @@ import numbers
 # In pixels of the pictures; those of the MIT benchmark's own search (code_forOptimization).
 SIGMAS = (0.0, 10.0, 20.0, 30.0, 40.0, 60.0, 80.0, 100.0)
 CENTRE_WEIGHTS = tuple(tenth / 10 for tenth in range(11))
-# Of OSIE's own maps (24 of 800 pixels), and about a degree of CAT2000's.
+# Blur of OSIE's own maps (24 of 800 pixels), and about a degree of the field of vision in CAT2000.
 DENSITY_SIGMAS = {"osie": 24.0, "cat2000": 35.0}
 _DENSITY_SHARE = 24 / 800
 # Far beyond any picture, where nothing is left of a map; the time that a blur takes grows with it.
