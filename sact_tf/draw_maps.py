@@ -162,7 +162,7 @@ def percentiles(values, shares):
 
 def _bits(values):
     for row in range(0, len(values), _ROWS):
-        # -0.0 + 0.0 is 0.0, of which the sign is not set.
+        # Adding 0 turns -0.0 into 0.0, whose sign bit is not set.
         part = np.ascontiguousarray(values[row : row + _ROWS], np.float32) + np.float32(0)
         if not (np.isfinite(part) & (part >= 0)).all():
             raise ValueError(

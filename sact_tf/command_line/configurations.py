@@ -166,7 +166,7 @@ def _run_and_defaults(checkpoint_dir=None):
     checkpoint_dir = checkpoint_dir or FLAGS.checkpoint_dir or defaults["train_log_dir"]
     directory = configs.run_directory(checkpoint_dir)
     if os.path.isdir(directory) and not os.access(directory, os.X_OK):
-        # It would seem to hold no run.
+        # In a directory that cannot be entered, the run would seem not to be there.
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
     if os.path.exists(os.path.join(directory, configs.CONFIG_FILE)):
         run = configs.read_config(directory)

@@ -11,7 +11,7 @@ def is_same_start(there, here, directory):
     real, mark, kept = os.path.realpath(here), _mark(here), _mark(there)
     if os.path.realpath(there) == real or (mark is not None and mark == kept):
         return True
-    # Gone where it was, and here under the same name beside the run: a study whose directory was moved.
+    # A study whose directory was moved: the checkpoint is gone from where it was, and of the same name beside the run.
     together = os.path.join(os.path.dirname(os.path.realpath(directory)), os.path.basename(os.path.normpath(there)))
     return kept is None and mark is not None and real == together
 

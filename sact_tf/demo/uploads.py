@@ -67,7 +67,7 @@ def _look(content):
             width, height = picture.size
             notes = [text for applies, text in _notes(picture) if applies]
     except pictures.TooManyPixels as error:
-        # Pillow's own bound, which comes before ours.
+        # Pillow has a bound of its own, which is looked at before ours.
         raise BadPhotograph(_too_many("far too many pixels")) from error
     except pictures.BadPicture as error:
         raise BadPhotograph(str(error)) from error

@@ -35,7 +35,7 @@ def crop(features, boxes, image_size, stride=STRIDE, size=CROP_SIZE, max_pool=Fa
     size_of_features = tf.shape(features)[1:3]
     pixels = tf.cast(image_size, tf.float32)
     positions = tf.cast((image_size + stride - 1) // stride, tf.float32)
-    # 1 without padding. One position has no extent: whatever it is multiplied with.
+    # The share is 1 without padding. A map of one position has no extent: any divisor does for it.
     steps = tf.maximum(tf.cast(size_of_features, tf.float32) - 1.0, 1.0)
     share = (positions - 1.0) / steps
     pixels, share = tf.tile(pixels, (1, 2))[:, None], tf.tile(share, (1, 2))[:, None]

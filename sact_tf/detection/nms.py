@@ -60,7 +60,7 @@ def non_max_suppression(boxes, scores, max_size, iou_threshold, max_candidates=N
         boxes,
         scores,
         max_size,
-        # It suppresses at the threshold; at the next number it suppresses what is more than ours.
+        # The operation suppresses boxes that reach its threshold; ours, of this threshold, only those that exceed it.
         iou_threshold=np.nextafter(np.float32(iou_threshold), np.float32(1)),
         pad_to_max_output_size=True,
         sorted_input=True,

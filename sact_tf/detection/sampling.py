@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-# Numbers of their own for anchors and proposals, as in the TF Object Detection API.
+# How many anchors and proposals of an image are sampled, and the share of positive ones (TF Object Detection API).
 ANCHORS_SAMPLED, ANCHORS_POSITIVE = 256, 0.5
 PROPOSALS_SAMPLED, PROPOSALS_POSITIVE = 64, 0.25
 # One generator on every processor: what TensorFlow selects by itself depends on it.

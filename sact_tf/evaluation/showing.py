@@ -92,7 +92,7 @@ def _written(directory, flag, results):
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        # On a full disk the reason is a line, and what TensorFlow's writer did then are others.
+        # On a full disk the first line is the reason; the others say what TensorFlow's writer did about it.
         reason = reason_of(str(error).split("\n")[0])[:300]
         raise NotShown(
             f"Files in {directory} cannot be written: {reason}. Make space, or give another --{flag}.", results

@@ -212,7 +212,7 @@ def _describe(read, config, directory):
         "global_step": read.step,
         "sact_tf": __version__,
     }
-    # Where it lies is plain, and how it came to be allowed there is nobody's business.
+    # Where the export lies is known to whoever reads this, and that it replaced another one does not matter.
     for name in ("output_dir", "overwrite"):
         del facts[name]
     with open(os.path.join(directory, DESCRIPTION_FILE), "w", encoding="utf-8") as file:

@@ -9,7 +9,7 @@ _TRUNCATE = 4.0
 # Windows of local contrast, as a part of the picture's height.
 _CONTRAST_SIGMA = 1 / 50
 _LUMINANCE = (0.299, 0.587, 0.114)
-# Blurring leaves so much of rounding behind, of what is constant.
+# Blurring a constant map leaves rounding errors of about so much.
 _ROUNDING = 1e-9
 
 

@@ -151,7 +151,7 @@ class Engine(tf.Module):
         def function_of(kind):
             def run(inputs):
                 if tf.executing_eagerly():
-                    # As `tf.config.run_functions_eagerly` has it; but which outputs are of images, a graph alone says.
+                    # `tf.config.run_functions_eagerly` is set; but only a graph says which outputs are of images.
                     return function.get_concrete_function()(inputs)
                 with keras.StatelessScope(state_mapping=values), run_blocks_by(runners):
                     return _without_empty_batches(functools.partial(model, training=False), inputs)
@@ -223,7 +223,7 @@ def _without_empty_batches(function, inputs):
     empty = tf.equal(shape[0], 0)
 
     def blank(each):
-        # All of it is picture, where a detector is told of sizes.
+        # The size of a detector's picture, of two axes, is that of the whole blank image.
         return tf.zeros(tf.concat([[1], shape[1:]], 0), each.dtype) if each.shape.rank == 4 else shape[None, 1:3]
 
     outputs = function(tf.cond(empty, lambda: tf.nest.map_structure(blank, inputs), lambda: inputs))

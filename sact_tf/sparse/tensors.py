@@ -109,7 +109,7 @@ def in_parts(function, rows, between, results):
         _, parts = tf.while_loop(lambda index, _: index < number, next_part, (0, parts), parallel_iterations=2)
         return parts.concat()
 
-    # Small maps have one part: not even what a loop is made of is to be passed by there.
+    # Small maps are one part, without a loop: even one of a single turn would take time for its nodes.
     return tf.cond(count >= most, as_one_node(all_parts), lambda: function(rows))
 
 

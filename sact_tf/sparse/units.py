@@ -53,7 +53,7 @@ class BottleneckTensors:
         else:
             self.expand = Kernel(folded.expand, always=always)
             if folded.shortcut is not None:
-                # Its bias and that of the last convolution are added once.
+                # Its bias includes that of the last convolution: both are added at once.
                 bias = folded.shortcut.bias + folded.expand.bias
                 self.shortcut = Kernel((folded.shortcut.kernel, bias), always=always)
 

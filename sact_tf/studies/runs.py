@@ -115,7 +115,7 @@ def train(config, directory, log=print_line):
     with in_a_study(config, directory, log) as log:
         trained = training.train(config, directory, save_interval_secs=60, log=log)
     path = os.path.join(directory, TIME_FILE)
-    # Without a loss nothing was left to train.
+    # There is no loss where nothing was left to train.
     seconds = read_json(path).get("seconds", 0.0) + trained["seconds"] * ("loss" in trained)
     if "loss" in trained:
         with written(path) as temporary, open(temporary, "w", encoding="utf-8") as file:

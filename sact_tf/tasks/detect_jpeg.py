@@ -99,7 +99,7 @@ def signatures(model, predict, dataset, image_size, labels, directory):
         answer = {name: outputs[name] for name in _KEPT}
         answer.update(boxes=found, original_size=original_sizes)
         if table is not None:
-            # The background, and where nothing is left, is no line of it.
+            # The file has no line for class 0, the background, which is also where no box is left.
             answer["labels"] = table.lookup(tf.cast(outputs["classes"], tf.int64) - 1)
         return {**answer, **costs(model, outputs, tf.unstack(tf.shape(images)[1:3]))}
 

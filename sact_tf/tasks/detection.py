@@ -74,7 +74,7 @@ def check_training(model, image_size):
         model: `FasterRCNN`.
         image_size: int, pixels of the shorter side of the pictures in training.
     """
-    # A smaller picture, or one of another aspect, has no anchor that one of the two lacks.
+    # The largest pictures, upright and across: any other one has only anchors that one of these has too.
     longest, base = longest_side(image_size), model.anchor_base_size
     for size in ((image_size, longest), (longest, image_size)):
         anchors = grid_anchors(*(-(-side // STRIDE) for side in size), base_size=base)

@@ -107,7 +107,7 @@ class Manager(tf.train.CheckpointManager):
             self._remove_unfinished(checkpoint_number)
             if not self._is_gone():
                 raise
-        # While it was being written.
+        # The directory was removed while the checkpoint was being written.
         self._make_anew()
         return super().save(checkpoint_number=checkpoint_number)
 

@@ -18,7 +18,7 @@ from sact_tf.evaluation import advice
 from sact_tf.progress import Timer, duration, reason_of
 from sact_tf.tasks import inputs_of
 
-# Records that were damaged, one a line, of each worker.
+# A file of each worker with the records that were damaged, one a line.
 SKIPPED_FILE = "skipped_records_{}.txt"
 
 
@@ -73,7 +73,7 @@ class Session:
         # What ends the run after the step: a signal, or the error of a line that could not be written.
         self.signal, self.unheard = None, None
         self.first_ponder_cost = None
-        # Since which step every look showed a network that does not halt, or halts at once; whether that was said.
+        # The step since which every look shows a network that does not halt, or halts at once; whether a line said so.
         self.wrong_since, self.remarked = None, False
 
     def _make_writer(self):
@@ -270,7 +270,7 @@ class Session:
             raise self._not_written(f"The checkpoint of step {step}", error) from error
 
     def _not_written(self, what, error):
-        # On a full disk the reason is a line, and what TensorFlow's writer did then are others.
+        # On a full disk the first line is the reason; the others say what TensorFlow's writer did about it.
         latest = self.manager.latest_checkpoint or "none"
         reason = reason_of(str(error).split("\n")[0])
         way_out = "Raise the limit of files (ulimit -f)" if "File too large" in reason else "Free some space"

@@ -45,7 +45,7 @@ def _normalized(graph, size, boxes, pixels):
     """Boxes of which 0 is the first position of the features and 1 the last, `(boxes, 4)`."""
     positions = graph.cast(ceil_divide(graph, pixels, STRIDE), FLOAT)
     one = graph.floats(1.0)
-    # 1 without padding. One position has no extent: whatever it is multiplied with.
+    # The share is 1 without padding. A map of one position has no extent: any divisor does for it.
     steps = graph.cast(graph.op("Concat", size.height, size.width, axis=0), FLOAT)
     steps = graph.op("Max", graph.op("Sub", steps, one), one)
     share = graph.op("Div", graph.op("Sub", positions, one), steps)

@@ -21,7 +21,7 @@ def count_block(graph, costs, before, after, num_units=None):
     pooled = [branch.global_cost for branch in costs.branches] + [0] * (len(costs.units) - len(costs.branches))
     first, others = costs.units[0], [each for unit in costs.units[1:] for each in unit if each.shortcut]
     entering = sum(cost(each.kernel_shape) for each in first if each.before_stride)
-    # A shortcut is there whatever has halted, and what a branch of SACT reads of a whole image.
+    # What halting saves nothing of: the first unit, shortcuts, and under SACT what branches read of a whole image.
     leaving = [each for each in first if not each.before_stride] + others
     leaving = local[0] + sum(cost(each.kernel_shape) for each in leaving)
     always = _plus(graph, graph.ints(sum(pooled) if spatial else pooled[0]), leaving, area)

@@ -30,7 +30,7 @@ def stop_where(graph, wrong, name):
 
     ONNX has no operation that complains.
     """
-    # There is one thing to be had, at place 0.
+    # True is place 1, and there is only place 0.
     return graph.op("Gather", graph.ints([0]), graph.cast(wrong, INT64), axis=0, name=name)
 
 

@@ -66,7 +66,7 @@ def mask(graph, values, inside):
 
 def blank_unless_finite(graph, images):
     """Images of four axes, and which of them are finite, bool `(batch, 1, 1, 1)`; see `sact_tf.models.finite`."""
-    # A number less itself is 0, infinity and NaN are not.
+    # A finite number minus itself is 0; infinity and NaN give NaN.
     sums = graph.op("ReduceSum", graph.op("Sub", images, images), graph.ints([1, 2, 3]), keepdims=1)
     finite = graph.op("Equal", sums, graph.floats(0.0))
     return mask(graph, images, finite), finite

@@ -75,7 +75,7 @@ def write_positions(graph, features, description, picture=None):
     """Writes a `sact` block with linear branches; see `blocks`. The state is `(positions,)`."""
     rows, columns, size = _first_unit(graph, features, description, picture)
     picture = picture and picture.after(graph, description.units[0].stride)
-    # Its positions that no picture has are as what lies around the maps: their columns stay zero, they never run.
+    # Padding is treated like what lies around the maps: its columns stay zero, and it never runs.
     columns = mask(graph, columns, picture and picture.on_rows(graph))
     grid, output = Grid.of(graph, size, picture), rows
     state = halting.initial_state(graph, grid.positions, picture and graph.reshape(picture.inside, -1))
@@ -173,8 +173,8 @@ def _unit(graph, index, rows, output, columns, state, grid, description):
 
 def _add(graph, dense, own, *changes):
     """Values with what was computed added, of pairs of both: to their rows `own`, or to all of them if `dense`."""
-    # All threads add maps, but one alone copies what ScatterND adds to. One choice for all: each takes memory while a
-    # file is read.
+    # Maps are added by all threads, but ScatterND copies what it adds to with one. There is one choice for all changes,
+    # since each choice takes memory while a file is read.
     return graph.choose(
         dense,
         lambda inner: [inner.op("Add", *pair) for pair in changes],

@@ -144,7 +144,7 @@ def _draw(generator, model, preprocess):
         shape = (2, max(2 * least, 16), max(3 * least, 24) - 1, 3)
         images = generator.uniform(-1, 1, shape).astype("float32")
         return images, images
-    # Larger one way, and smaller the other.
+    # Pictures that are enlarged along one axis and reduced along the other.
     size = preprocess.image_size
     pictures = generator.integers(0, 256, (2, size + size // 3 + 1, size // 2 + 1, 3), "uint8")
     return pictures, np.stack([evaluation_image(picture, *preprocess) for picture in pictures])

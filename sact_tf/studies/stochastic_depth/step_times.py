@@ -51,7 +51,7 @@ def measure(configs, rounds, steps, log):
         trainers[name] = Trainer(config, make_strategy("one", ""))
         log(f"Timing steps: tracing {name}")
         float(trainers[name].train_step(batch)["loss"])
-    # Once all are there: the seed of the next one makes TensorFlow prepare what it has traced once more.
+    # Not before all are made: setting the seed for the next one makes TensorFlow prepare traced functions once more.
     for trainer in trainers.values():
         for _ in range(WARM_UP_STEPS - 1):
             float(trainer.train_step(batch)["loss"])
