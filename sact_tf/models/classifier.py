@@ -12,6 +12,7 @@ from sact_tf.layers.parts import NORM_EPSILON, NORM_MOMENTUM, convolution, norma
 from sact_tf.models.backbone import Backbone, check_images, images_of
 from sact_tf.models.cloning import RefusesOtherLayers
 from sact_tf.models.finite import blank_unless_finite, nan_unless
+from sact_tf.models.own_loss import HasItsOwnLoss
 from sact_tf.models.predicting import PredictsWithoutFeatures
 
 # What is said of classes, which metrics given to `compile` can be for.
@@ -19,7 +20,7 @@ _SCORES = ("logits", "predictions")
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, keras.Model):
+class Classifier(HasItsOwnLoss, PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, keras.Model):
     """Images to class scores, with the backbone's outputs beside them.
 
     Maps float images `(batch, height, width, 3)` to the flat dict of the backbone plus `logits` and `predictions`
@@ -107,15 +108,6 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
         return self.backbone.blocks
 
     @property
-    def tau(self):
-        """Weight of the ponder cost in the loss, float >= 0. It can be set between any two steps."""
-        return self._tau.value
-
-    @tau.setter
-    def tau(self, tau):
-        self._tau.value = check_tau(tau)
-
-    @property
     def label_smoothing(self):
         """Float in [0, 1). It can be set, with effect in what is compiled after that: call `compile` again."""
         return self._label_smoothing
@@ -177,14 +169,6 @@ class Classifier(PredictsWithoutFeatures, RefusesOtherLayers, KeepsFrozenParts, 
             metrics = []
         self._metrics_by_score = isinstance(metrics, dict) or isinstance(weighted_metrics, dict)
         super().compile(optimizer, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
-
-    def compile_from_config(self, config):
-        # Keras leaves this to models with a `compile` of their own. A file may name a loss:
-        # `compile` took one once, without effect, and refuses it now.
-        config = {**config, "loss": None, "loss_weights": None}
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The loss of `fit`; see `loss_terms`."""

@@ -8,7 +8,9 @@ from sact_tf.config.checks import check_counts
 
 
 class FitsBoxes:
-    """Mixin of `FasterRCNN`, before `keras.Model`."""
+    """Mixin of `FasterRCNN`, before `HasItsOwnLoss` and `keras.Model`."""
+
+    _refused_in_compile = ("loss", "loss_weights", "metrics", "weighted_metrics")
 
     def __setattr__(self, name, value):
         # They can be set, with effect in what is compiled after that.
@@ -37,14 +39,6 @@ class FitsBoxes:
                 f"found. Received: {given}"
             )
         super().compile(optimizer, **kwargs)
-
-    def compile_from_config(self, config):
-        # Keras leaves this to models with a `compile` of their own. A file may name a loss:
-        # `compile` took one once, without effect, and refuses it now.
-        config = {**config, **dict.fromkeys(("loss", "loss_weights", "metrics", "weighted_metrics"))}
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
 
     def test_step(self, data):
         """The loss of a batch in inference; the boxes that it looks at are the same in every evaluation."""

@@ -20,6 +20,7 @@ from sact_tf.models.detection_parts import check_crops, dense, freeze_norms, pro
 from sact_tf.models.extractor import EXTRACTOR_BLOCKS, HEAD_BLOCK, STRIDE, extract
 from sact_tf.models.finite import nan_unless
 from sact_tf.models.imagenet_resnet import WEIGHT_DECAY, ImageNetBackbone
+from sact_tf.models.own_loss import HasItsOwnLoss
 from sact_tf.models.predicting import PredictsWithoutFeatures
 
 # For each of `base_channels`: 512 of the standard network's 64.
@@ -27,7 +28,7 @@ PROPOSAL_FILTERS = 8
 
 
 @keras.saving.register_keras_serializable(package="sact_tf")
-class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCheckpoints, keras.Model):
+class FasterRCNN(FitsBoxes, HasItsOwnLoss, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCheckpoints, keras.Model):
     """Pictures to boxes, with what the extractor spent on them.
 
     Maps a dict of `images`, float32 `(batch, height, width, 3)` in [-1, 1], padded below and to the right, and
@@ -125,15 +126,6 @@ class FasterRCNN(FitsBoxes, PredictsWithoutFeatures, KeepsFrozenParts, FoundByCh
     def crop_positions(self):
         """Height and width of what block 4 is given of a proposal, int."""
         return self.crop_size // 2 if self.crop_max_pool else self.crop_size
-
-    @property
-    def tau(self):
-        """Weight of the ponder cost in the loss, float >= 0. It can be set between any two steps."""
-        return self._tau.value
-
-    @tau.setter
-    def tau(self, tau):
-        self._tau.value = check_tau(tau)
 
     def call(self, inputs, training=None, regions=False):
         """See the class; with `regions` it returns what it does in training, computed as in inference."""
