@@ -214,7 +214,7 @@ class Handler(BaseHTTPRequestHandler):
         return "sact_tf"
 
     def log_message(self, format, *arguments):
-        """Nothing: `Answers` says what is computed."""
+        """Says nothing, unlike the base class: `Answers` says what is computed."""
 
 
 def _settings(query):

@@ -96,7 +96,7 @@ def _check_batch(outputs):
 
 
 def _checked_kept(kept, costs, outputs):
-    """What `ModelFlops` is called on of a `kept`."""
+    """A `kept` after a look at it, under the names of the inputs of `ModelFlops`."""
     unknown = sorted(set(kept) - set(costs))
     if unknown:
         raise ValueError(f"`kept` must be of the blocks {list(costs)}. Received: kept={unknown}")
@@ -194,7 +194,7 @@ def _of_ours(model, outputs, image_size):
 
 
 def _of_others(model, outputs, image_size, kept):
-    """The same for any other Keras model that has blocks."""
+    """Counter of any other Keras model that has blocks, and what it needs of the outputs."""
     blocks = built_blocks_of(model)
     num_units = num_units_of(model, blocks, outputs)
     sizes = input_sizes(model, blocks, image_size_of(model, outputs, image_size), kept)

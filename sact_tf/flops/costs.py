@@ -56,7 +56,7 @@ class BlockCosts(NamedTuple):
 
     @classmethod
     def of(cls, block):
-        """Those of a built `AdaptiveBlock`; raises ValueError if it is not built or its convolutions are not known."""
+        """The costs of a built `AdaptiveBlock`; ValueError if it is not built or its convolutions are not known."""
         if not block.built:
             raise ValueError(f"Block '{block.name}' has no weights yet to count. Call it on features first.")
         units = [[Convolution(*each) for each in _convolutions(unit)] for unit in block.units]
@@ -65,7 +65,7 @@ class BlockCosts(NamedTuple):
 
     @classmethod
     def from_config(cls, config):
-        """Those that `list(costs)` was made of, after JSON."""
+        """The costs that `list(costs)` was made of, also after JSON."""
         model_type, stride, units, branches = config
         # What has been in a saved file has lists for tuples.
         units = [[Convolution(tuple(kernel), *rest) for kernel, *rest in unit] for unit in units]
@@ -129,7 +129,7 @@ class _Positions:
         self.sizes = output_size if len(output_size.shape) == 2 else None
 
     def count(self, convolution):
-        """Those that one of the unit's convolutions computes."""
+        """Positions that one of the unit's convolutions computes."""
         everywhere = self.input_area if convolution.before_stride else self.output_area
         if convolution.shortcut:
             return ops.ones((self.batch,), "int64") * everywhere
@@ -139,7 +139,7 @@ class _Positions:
         return ops.minimum(positions * self.inputs_of_one, everywhere) if convolution.before_stride else positions
 
     def outputs(self, dilated=False):
-        """Those of the unit's output where it runs; if `dilated`, with those in a 3x3 window around them."""
+        """Positions of the unit's output where it runs; if `dilated`, with those in a 3x3 window around them."""
         if not self.spatial:
             return self.images() * self.output_area
         active = ops.cast(self.active, "float32")

@@ -205,7 +205,7 @@ def outputs_by_name(outputs):
 
 
 def _by_place(model, blocks, outputs):
-    """Those that a functional model returns under whatever name: known by the layer that made them."""
+    """Dict from names of blocks to the `num_units` that a functional model returns: those that the blocks have made."""
     made, given = tree.flatten(getattr(model, "output", ())), tree.flatten(outputs)
     found = {}
     for tensor, value in zip(made, given, strict=True) if len(made) == len(given) else ():
@@ -227,6 +227,6 @@ def _maker_of(tensor):
 
 
 def _name_of_output(index):
-    """What the output of a block that halts is called that Keras has at this index."""
+    """Name of the output of a halting block that Keras has at this index."""
     # Keras flattens a dict in the order of its keys.
     return sorted(("features", "halting_distribution", "num_units", "ponder_cost"))[index]

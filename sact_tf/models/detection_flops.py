@@ -7,7 +7,7 @@ from sact_tf.models.extractor import HEAD_BLOCK, STRIDE, map_size
 
 
 def of_region_proposals(model, outputs):
-    """Those of the convolutions that find proposals, at the positions of each picture: int64 `(batch,)`."""
+    """FLOPs of the convolutions that find proposals, at the positions of each picture: int64 `(batch,)`."""
     layers = (model.proposal_conv, model.proposal_scores, model.proposal_codes)
     return area(map_size(outputs["image_size"], STRIDE)) * sum(cost_of(layer) for layer in layers)
 

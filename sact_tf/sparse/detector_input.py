@@ -1,4 +1,4 @@
-"""What the engine of a detector takes: what the detector takes."""
+"""The inputs of a detector's engine, which are the detector's own: checked, converted, and handed to a graph."""
 
 import tensorflow as tf
 

@@ -29,7 +29,7 @@ class Normalization(NamedTuple):
 
     @classmethod
     def of(cls, layer):
-        """That of a built `keras.layers.BatchNormalization`; raises ValueError for another layer in its place."""
+        """The normalization of a built `keras.layers.BatchNormalization`; raises ValueError for another layer."""
         if not computes_as(layer, keras.layers.BatchNormalization):
             raise _unknown_part(layer, "batch normalization", f"a {type(layer).__name__}")
         if layer.axis not in (-1, 3):
@@ -76,7 +76,7 @@ class Clip(NamedTuple):
 
     @classmethod
     def of(cls, normalization):
-        """That of a `Normalization` and what rectifies it."""
+        """The clip of a `Normalization` and the ReLU that follows it."""
         scale, shift = normalization
         dead = np.abs(scale) < np.maximum(_TINY, np.abs(shift) * _TINY)
         threshold = np.divide(-shift, scale, out=np.zeros_like(scale), where=~dead)
@@ -95,7 +95,7 @@ class Linear(NamedTuple):
 
     @classmethod
     def of(cls, layer, size=None, stride=1, padding="same"):
-        """That of a built `keras.layers.Conv2D`; raises ValueError for another layer, or settings that matter here.
+        """The convolution of a built `keras.layers.Conv2D`; ValueError for another layer, or settings that matter here.
 
         With a `size`, an int, its kernel must have this height and width, and it `stride` and `padding`.
         """

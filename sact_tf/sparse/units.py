@@ -62,7 +62,7 @@ class BottleneckTensors:
         return self.with_source(features, picture)[0]
 
     def with_source(self, features, picture=None):
-        """The same, and what they are `folding.Bottleneck.joint` of; themselves, where there is no such thing."""
+        """Features after the unit, and their source: what `Bottleneck.joint` makes them of, else the features."""
         clipped = self.clip(features)
         narrow = self._narrow(clipped, picture, self.stride)
         if self.joint is not None:
@@ -153,7 +153,7 @@ class BasicTensors:
         return self._shortcut(entered if self.activated_shortcut else features) + residual
 
     def with_source(self, features, picture=None):
-        """The same twice; see `BottleneckTensors`."""
+        """Features after the unit, and their source, which are the features themselves; see `BottleneckTensors`."""
         return (self.on_map(features, picture),) * 2
 
     def _shortcut(self, features):

@@ -81,5 +81,5 @@ def p_equation(value):
 
 
 def standard_error(values):
-    """Of the mean of values `(images,)`, float; 0 for a single one, which says nothing of how they vary."""
+    """Float, that of the mean of values `(images,)`; 0 for a single one, which says nothing of how they vary."""
     return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -78,7 +78,7 @@ def write_pictures(model, batch, outputs):
 
 
 def findings(model, names=None):
-    """What is read as what."""
+    """`Mistakes`, which counts what is read as what."""
     return Mistakes(model.num_classes, names)
 
 

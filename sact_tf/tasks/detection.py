@@ -174,7 +174,7 @@ def collect(model, source):
 
 
 def findings(model, names=None):
-    """What was found of each class, what was missed, and what is not there."""
+    """`Findings`: what was found of each class, what was missed, and what is not there."""
     return Findings(model.num_classes, names)
 
 

@@ -166,7 +166,7 @@ def _leaves_units_out(config):
 
 
 def _normalizations(*models):
-    """Those whose statistics move in training."""
+    """The batch normalizations of models whose statistics move in training, each once."""
     return [each for each in _all_normalizations(*models) if each.trainable]
 
 
@@ -187,7 +187,7 @@ def _check(config, output_dir):
 
 
 def _with_all_units(config):
-    """The same run, whose units are all executed: those of early stopping are not where no image needs them."""
+    """The configuration with all units executed: under early stopping, those that no image needs are not."""
     if config.model.model_type != "act_early_stopping":
         return config
     return dataclasses.replace(config, model=dataclasses.replace(config.model, model_type="act"))

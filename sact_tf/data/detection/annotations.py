@@ -148,7 +148,7 @@ def record_of(annotations, categories, index):
 
 
 def make_record(annotations, categories, index, encoded):
-    """The same from what `picture_of` returned."""
+    """What `record_of` returns, of bytes that `picture_of` returned."""
     chosen, size = annotations.of(index), tuple(annotations.sizes[index].tolist())
     classes = annotations.classes[chosen] - 1
     return record_forms.make_record(

@@ -112,7 +112,7 @@ def read_split(directory, split, log=None):
 
 
 def _read_folder(folder, trees, log):
-    """The same of a folder whose pictures have their annotations beside them; `trees` are those of all splits."""
+    """`read_split` of a folder whose pictures have their annotations beside them; `trees` are those of all splits."""
     own = trees[folder]
     annotated = {*own, *(os.path.splitext(name)[0] for name in own)}
     others = [name for name in sorted(os.listdir(folder)) if name.lower().endswith(pictures.ENDINGS)]

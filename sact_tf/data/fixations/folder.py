@@ -143,7 +143,7 @@ def _pictures_below(directory):
 
 
 def _by_stem(paths):
-    """The same from names without endings."""
+    """Dict from names without endings to the paths."""
     found = {}
     for name in sorted(paths):
         stem = os.path.splitext(name)[0]

@@ -101,7 +101,7 @@ def best(graph, scores, number):
 
 
 def rows_at(graph, values, places):
-    """Of each row of values `(rows, boxes, ...)` those at its places, int64 `(rows, number)`."""
+    """The values `(rows, boxes, ...)` at the places of each row, int64 `(rows, number)`: `(rows, number, ...)`."""
     return graph.op("GatherND", values, graph.op("Unsqueeze", places, graph.ints([-1])), batch_dims=1)
 
 

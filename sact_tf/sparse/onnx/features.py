@@ -17,7 +17,7 @@ class Size(NamedTuple):
     width: str
 
     def after(self, graph, stride):
-        """That of maps with so many times fewer positions each way; sizes round up."""
+        """The size of maps with so many times fewer positions each way; sizes round up."""
         if stride == 1:
             return self
         return Size(self.batch, *(ceil_divide(graph, each, stride) for each in (self.height, self.width)))

@@ -157,7 +157,7 @@ def product(graph, rows, kernel, bias):
 
 
 def with_ones(graph, rows, kernel, bias):
-    """The same of rows that have a channel more, which is 1 and carries the bias.
+    """`product` of rows that have one more channel, which is 1 and is multiplied with the bias.
 
     ONNX Runtime writes a product twice if it has a bias, first the bias alone, by one thread. Of many columns that are
     made of fewer channels this is a fifth of the time.

@@ -26,7 +26,7 @@ class Picture(NamedTuple):
 
     @classmethod
     def of(cls, graph, size, heights, widths):
-        """That of pictures of so many positions."""
+        """The `Picture` of pictures of so many positions."""
         rows, columns = (_are_inside(graph, *each) for each in ((heights, size.height), (widths, size.width)))
         inside = graph.op(
             "And", graph.op("Unsqueeze", rows, graph.ints([1, 3])), graph.op("Unsqueeze", columns, graph.ints([1, 2]))
@@ -39,7 +39,7 @@ class Picture(NamedTuple):
         return self.size.batch
 
     def after(self, graph, stride):
-        """That of maps with so many times fewer positions each way; sizes round up."""
+        """The `Picture` of maps with so many times fewer positions each way; sizes round up."""
         if stride == 1:
             return self
         heights, widths = (ceil_divide(graph, each, stride) for each in (self.heights, self.widths))

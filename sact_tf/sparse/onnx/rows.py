@@ -51,7 +51,7 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, graph, size, picture):
-        """That of maps of a `Size`."""
+        """The grid of maps of a `Size`."""
         high, wide = (graph.op("Add", each, graph.ints([2])) for each in (size.height, size.width))
         everywhere = graph.op("Expand", graph.floats([[[1.0]]]), graph.op("Concat", *size, axis=0))
         bordered = graph.reshape(graph.op("Pad", everywhere, graph.ints([0, 1, 1] * 2)), -1)

@@ -100,7 +100,7 @@ def texts(outcomes, score):
 
 
 def _possible(experiments, network, label, asked_for, log):
-    """Those of the experiments that make sense for a network; says why others are left out."""
+    """The experiments, of those given, that make sense for a network; the log says why others are left out."""
     possible = []
     for experiment in experiments:
         makes_sense, text = checks.possible(experiment, network, label, asked_for)

@@ -41,7 +41,7 @@ def work_of(network, lesion):
 
 
 def path_work(network, images):
-    """The same of the gradient of a path on one batch."""
+    """What the gradient of a path on one batch costs, in the unit of `work_of`."""
     return _BACKWARD * images * (1 + sum(network.units.values()))
 
 

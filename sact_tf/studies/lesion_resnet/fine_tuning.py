@@ -44,7 +44,7 @@ def _of_sets(choices, seed):
 
 
 def _of_levels(placement, seed, by_position):
-    """As many units as on the training images, each number as often, independently drawn."""
+    """Function that draws numbers of units for each image, or position: each number as often as in the placement."""
     # Unit l runs with the share of places that have at least l.
     shares, sizes = {}, {}
     for name, num_units in placement.num_units.items():

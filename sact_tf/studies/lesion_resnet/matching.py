@@ -53,7 +53,7 @@ class UnitFlops:
         return {name: float(value.mean()) for name, value in self._count(kept, images).items()}
 
     def of_maps(self, num_units):
-        """The same of a dict from names of blocks to ints as in `of_block`."""
+        """`of_network` of a dict from names of blocks to numbers of units, as in `of_block`."""
         images = len(next(iter(num_units.values())))
         totals = {}
         for first in range(0, images, CHUNK):

@@ -155,7 +155,7 @@ def placed(placement, batch_size, averages=False):
 
 
 def kept(masks, batch_size):
-    """The same of bool `(images, units)`."""
+    """`placed` of masks by image: dict from names of blocks to bool `(images, units)`."""
 
     def policy_of(number, batch):
         del batch
