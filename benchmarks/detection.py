@@ -83,7 +83,7 @@ class Detector:
         sizes = outputs["image_size"]
         arguments = ((images,), (features,), (features, boxes), (boxes, valid, codes, scores, sizes))
         calls = {
-            name: lambda part=self.parts[name], values=values: fetch(part(*values))
+            name: lambda part=self.parts[name], values=values: timing.fetch(part(*values))
             for name, values in zip(PARTS, arguments, strict=True)
         }
         return calls, int(count[0])
@@ -165,10 +165,10 @@ def report(name, size):
     for row, (detector, images, _) in rows.items():
         of_parts, count = detector.calls(images) if FLAGS.parts else ({}, None)
         extractor = detector.parts["extractor"]
-        calls[row, "extractor"] = lambda run=extractor, images=images: fetch(run(images))
+        calls[row, "extractor"] = lambda run=extractor, images=images: timing.fetch(run(images))
         calls |= {(row, part): call for part, call in of_parts.items()}
         if FLAGS.parts:
-            calls[row, "whole"] = lambda run=detector.whole, images=images: fetch(run(images))
+            calls[row, "whole"] = lambda run=detector.whole, images=images: timing.fetch(run(images))
             progress(f"{title}: {row} has {count} proposals")
     warm_up = 1 if FLAGS.parts else 2
     seconds = timing.interleave(calls, FLAGS.rounds, warm_up, lambda text: progress(f"{title}: {text}"))
@@ -208,10 +208,6 @@ def find_images(plain, engine, size, share):
 
 def progress(text):
     print(text, file=sys.stderr, flush=True)
-
-
-def fetch(outputs):
-    return tf.nest.map_structure(np.asarray, outputs)
 
 
 if __name__ == "__main__":

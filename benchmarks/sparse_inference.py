@@ -17,7 +17,6 @@ import tempfile
 
 import keras
 import numpy as np
-import tensorflow as tf
 import timing
 from absl import flags
 from arguments import any_depth, check_plot, define_choices, define_counts, define_list, define_shares
@@ -127,7 +126,7 @@ def report(networks, batch, size):
     for share in FLAGS.shares:
         some_images, reached = find_images(networks, batch, size, share, vanilla_flops)
         rows[f"{kind}, engine, {share:.0%}"] = (networks.engine(kind), some_images, reached)
-    calls = {name: lambda run=run, images=images: fetch(run(images)) for name, (run, images, _) in rows.items()}
+    calls = {name: lambda run=run, images=images: timing.fetch(run(images)) for name, (run, images, _) in rows.items()}
     seconds = timing.interleave(calls, FLAGS.rounds, progress=lambda text: print(f"{title}: {text}", file=sys.stderr))
     peaks = {name: measure_peak(networks, batch, size, name) for name in networks.runs()} if FLAGS.memory else {}
     print(f"\n### {title}\n\n| network | FLOPs share | ms | time share | efficiency | peak MiB |")
@@ -186,7 +185,7 @@ def measure_onnx_peak(written, images):
 def print_peak(networks, batch, size, row):
     run, images = networks.runs()[row](), images_of(networks, batch, size)
     for _ in range(3):
-        fetch(run(images))
+        timing.fetch(run(images))
     # Not from getrusage: what the parent used before it started this process counts there.
     exec(PEAK, {})
 
@@ -207,10 +206,6 @@ def draw(points, path):
     axes.legend()
     figure.savefig(path, dpi=150)
     print(f"\nWrote {path}")
-
-
-def fetch(outputs):
-    return tf.nest.map_structure(np.asarray, outputs)
 
 
 if __name__ == "__main__":

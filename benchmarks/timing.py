@@ -7,6 +7,7 @@ import time
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sact_tf import processor
@@ -49,6 +50,11 @@ def interleave(calls, rounds, warm_up=2, progress=None):
             seconds[name].append(Seconds(time.perf_counter() - wall, time.process_time() - processor))
         progress(f"round {index + 1} of {rounds}")
     return seconds
+
+
+def fetch(outputs):
+    """Outputs as arrays of NumPy, in the nesting that they have; they have been computed then."""
+    return tf.nest.map_structure(np.asarray, outputs)
 
 
 def median(seconds, clock="wall"):
