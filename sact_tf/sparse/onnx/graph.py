@@ -77,9 +77,9 @@ class Graph:
         """Length of an axis, int64 `(1,)`; not of maps, see `features`."""
         return self.op("Shape", value, start=axis, end=axis + 1)
 
-    def slice(self, value, start, end, axis, step=1):
+    def slice(self, value, start, end, axis):
         """Part of an axis."""
-        return self.op("Slice", value, *(self.ints([number]) for number in (start, end, axis, step)))
+        return self.op("Slice", value, *(self.ints([number]) for number in (start, end, axis, 1)))
 
     def choose(self, condition, then, otherwise, kinds=(FLOAT,)):
         """What one of two functions gives, of which only that one is executed.
