@@ -30,7 +30,10 @@ def write_block(graph, features, description, engine, picture=None):
             blocks of `folding.Bottleneck`s.
     """
     if picture is not None and not all(isinstance(unit, Bottleneck) for unit in description.units):
-        raise ValueError(f"Maps are padded, and block '{description.name}' has units that take no picture.")
+        raise ValueError(
+            "ONNX files of networks for padded images are written of blocks of BottleneckUnits. Received: block "
+            f"'{description.name}' with others. Export the network as a SavedModel."
+        )
     if description.model_type == "vanilla":
         return _write_vanilla(graph, features, description, picture)
     if engine == "masked":
