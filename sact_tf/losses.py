@@ -231,6 +231,13 @@ def regularization_loss(model):
     return sum(terms, start=ops.zeros((), "float32"))
 
 
+def added_losses(model):
+    """Sum of what the layers of a model gave to `add_loss` in its last call, activity regularizers' too; float32."""
+    layers = model._flatten_layers(include_self=True)
+    terms = [ops.cast(loss, "float32") for layer in layers for loss in layer._get_own_losses()]
+    return sum(terms, start=ops.zeros((), "float32"))
+
+
 def scale_for_replicas(loss):
     """Divides a loss by the number of replicas of the `tf.distribute` strategy, whose gradients `fit` adds up."""
     if keras.backend.backend() != "tensorflow":

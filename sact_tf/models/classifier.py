@@ -171,10 +171,11 @@ class Classifier(HasItsOwnLoss, PredictsWithoutFeatures, RefusesOtherLayers, Kee
         super().compile(optimizer, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The loss of `fit`; see `loss_terms`."""
+        """The loss of `fit`: `loss_terms`, and what layers of the backbone that are not ours gave to `add_loss`."""
         # It may have been set since the constructor looked, and would have no effect here.
         _refuse_ponder_weight(self.backbone)
-        return losses.scale_for_replicas(sum(self.loss_terms(y, y_pred, sample_weight=sample_weight).values()))
+        terms = self.loss_terms(y, y_pred, sample_weight=sample_weight)
+        return losses.scale_for_replicas(sum(terms.values()) + losses.added_losses(self))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         scores = y_pred["logits"]

@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 
 import sact_tf
+from sact_tf.layers import BasicUnit
+from sact_tf.models import Backbone, Classifier
 
 LABELS = np.array([0, 2, 1, 2])
 ONE_HOT = np.eye(3)[LABELS]
@@ -246,6 +248,15 @@ def test_missing_or_misshapen_labels_are_refused(frozen, images, method, labels)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     with pytest.raises(ValueError, match=r"Labels must be whole numbers from 0 to 2|Invalid dtype: str"):
         getattr(model, method)(images, labels, verbose=0)
+
+
+def test_what_layers_of_somebody_s_backbone_add_to_the_loss_is_in_it_once(images):
+    stem, block = keras.layers.ActivityRegularization(l2=0.5), sact_tf.AdaptiveBlock([BasicUnit(3)], "vanilla")
+    model = Classifier(Backbone([stem], {"block1": block}, (4, 4, 3), 1), 3)
+    loss = evaluate(model, images, LABELS, batch_size=4)["loss"]
+    # Keras divides by the batch.
+    ours = sum(model.loss_terms(LABELS, model(images)).values())
+    assert loss == pytest.approx(float(ours) + 0.5 * np.sum(np.square(images)) / 4, rel=1e-5)
 
 
 @pytest.mark.parametrize("given", [{"loss": "mse"}, {"loss_weights": [1.0]}, {"loss": {"logits": "mse"}}])
