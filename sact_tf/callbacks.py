@@ -5,6 +5,7 @@ from keras import ops
 
 from sact_tf.config import check_tau
 from sact_tf.layers import find_blocks
+from sact_tf.layers.freezing import parts_of
 from sact_tf.losses import warmed_up_tau
 from sact_tf.models import Classifier, FasterRCNN
 
@@ -85,6 +86,14 @@ def _targets(model):
         return [(model, "tau")]
     weighted = [(block, "ponder_weight") for block in find_blocks(model) if block.ponder_weight is not None]
     if not weighted:
+        inside = [part for _, part, _ in parts_of(model) if isinstance(part, (Classifier, FasterRCNN))]
+        if inside:
+            raise ValueError(
+                f"TauSchedule found nothing to set: '{model.name}' has '{inside[0].name}' in it, whose `tau` counts "
+                "only where a loss is made of its `loss_terms`. Give them the price of the step, loss_terms(labels, "
+                "outputs, tau=sact_tf.losses.warmed_up_tau(tau, warmup_steps, self.optimizer.iterations)), or put its "
+                "`backbone` into your model, with a `ponder_weight`."
+            )
         raise ValueError(
             f"TauSchedule found nothing to set: '{model.name}' is no network of this package, whose `tau` it sets, "
             "and has no AdaptiveBlock with a `ponder_weight`. Give its blocks one, 0.0 will do."

@@ -117,6 +117,14 @@ def test_model_without_a_weight_to_set_is_refused():
         fit(blocks_model(ponder_weight=None), TauSchedule.linear(0.2, 4))
 
 
+def test_model_around_a_network_is_told_where_the_price_goes(model):
+    images = keras.Input((4, 4, 3))
+    student = keras.Model(images, model(images)["logits"])
+    student.compile("sgd", "mse")
+    with pytest.raises(ValueError, match=rf"has '{model.name}' in it(.|\n)*tau=sact_tf\.losses\.warmed_up_tau"):
+        student.fit(np.zeros((2, 4, 4, 3)), np.zeros((2, 3)), verbose=0, callbacks=[TauSchedule.linear(0.2, 4)])
+
+
 @pytest.mark.parametrize("value", [-0.1, float("nan"), None, "0.1", np.ones(2)])
 def test_schedule_that_leaves_the_range_is_refused(model, value):
     with pytest.raises(ValueError, match=r"finite number >= 0(.|\n)*schedule\(\d+\)="):
