@@ -2,6 +2,7 @@
 
 import numbers
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -59,6 +60,8 @@ class ImageInput:
             if isinstance(images, dict):
                 received = f"a dict with the keys {list(images)}"
                 key = f", by themselves or as {{{self._key!r}: images}}" if self._key else ", by themselves"
+            if isinstance(images, keras.KerasTensor):
+                key = "; a Keras model has it in a layer of yours, whose `call` calls it"
             raise ValueError(f"{self._taken()}{key}. Received: {received}, which is no tensor of numbers") from error
         if not (self._has_a_shape_that_fits(images) and self._dtype_fits(images.dtype)):
             raise ValueError(self._complaint(images))

@@ -461,6 +461,27 @@ def test_images_that_do_not_fit_are_rejected_with_what_is_accepted(networks, ima
     assert str(images.shape) in str(error.value) and str(images.dtype) in str(error.value)
 
 
+class Runs(keras.layers.Layer):
+    """A layer of somebody's that calls an engine."""
+
+    def __init__(self, engine):
+        super().__init__()
+        self.engine = engine
+
+    def call(self, images):
+        return self.engine(images)
+
+
+def test_engine_is_part_of_a_keras_model_in_a_layer_that_calls_it(bytes_engine, photographs, assert_same):
+    _, engine = bytes_engine
+    images = keras.Input(photographs.shape[1:], dtype="uint8")
+    with pytest.raises(ValueError, match=r"in a layer of yours, whose `call` calls it\. Received: KerasTensor"):
+        engine(images)
+    model = keras.Model(images, Runs(engine)(images))
+    assert_same(model(photographs), engine(photographs))
+    assert not model.variables
+
+
 class Doubling(BottleneckUnit):
     """A unit that is one of ours by its class, but computes something else."""
 
