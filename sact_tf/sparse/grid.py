@@ -60,7 +60,7 @@ class Grid:
         return tf.scatter_nd(tf.expand_dims(numbers, 1), values, tf.reshape(self.size, (1,)))
 
     def spread(self, values):
-        """The same, of values `(batch * height * width,)` at all positions `inside`."""
+        """`(size,)`, zero but for values `(batch * height * width,)` at all positions `inside`."""
         maps = tf.reshape(values, self._sizes)
         return tf.reshape(tf.pad(maps, ((0, 0), *((self.border,) * 2,) * 2)), (-1,))
 

@@ -34,11 +34,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from sact_tf.sparse.folding import TAPS
-from sact_tf.sparse.tensors import in_parts, length
+from sact_tf.sparse.tensors import NOTHING, behind_nothing, in_parts, length
 from sact_tf.sparse.tiles import Tiles
 
-# Rows of zeros before the others, where a table is looked up: row 0 is what a convolution reads outside of the image.
-_NOTHING = 1
 # What `tf.pad` takes for one row of zeros below.
 _BELOW = ((0, 1), (0, 0))
 
@@ -90,7 +88,7 @@ def gather_neighbours(rows, table):
     Returns:
         `(entries, 9 * channels)`.
     """
-    return _gather(_behind_nothing(rows), table)
+    return _gather(behind_nothing(rows), table)
 
 
 def convolve(kernel, rows, table):
@@ -103,13 +101,9 @@ def convolve(kernel, rows, table):
     Returns:
         `(entries, out_channels)`.
     """
-    rows = _behind_nothing(rows)
+    rows = behind_nothing(rows)
     gathered, results = TAPS * rows.shape[-1], kernel.bias.shape[0]
     return in_parts(lambda part: kernel.on_rows(_gather(rows, part)), table, gathered, results)
-
-
-def _behind_nothing(rows):
-    return tf.pad(rows, ((_NOTHING, 0), (0, 0)))
 
 
 def _gather(rows, table):
@@ -128,7 +122,7 @@ def start(features, columns, grid):
         `Rows`, `complete`.
     """
     rows = tf.reshape(features, (-1, features.shape[-1]))
-    row_of = grid.spread(tf.range(_NOTHING, length(grid.inside) + _NOTHING))
+    row_of = grid.spread(tf.range(NOTHING, length(grid.inside) + NOTHING))
     table = _table(grid, row_of, grid.inside)
     # Padding has rows here, which tiles must not read.
     tiles = Tiles.of(grid, grid.inside, tf.where(grid.is_picture, row_of, 0))
@@ -168,7 +162,7 @@ def compact(rows, active, grid):
             others, others_numbers = tf.gather(others, far), tf.gather(others_numbers, far)
     order = tf.concat(parts, 0)
     numbers, own_numbers = tf.gather(rows.numbers, order), tf.gather(rows.own_numbers, own)
-    row_of = grid.scatter(numbers, tf.range(_NOTHING, length(numbers) + _NOTHING))
+    row_of = grid.scatter(numbers, tf.range(NOTHING, length(numbers) + NOTHING))
     table = _table(grid, row_of, own_numbers)
     ring_table = _table(grid, row_of, tf.gather(rows.numbers, parts[1])) if grid.border > 1 else table[:0]
     features = tf.gather(rows.features, order)

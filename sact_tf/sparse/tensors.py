@@ -13,6 +13,8 @@ from sact_tf.processor import uses_onednn
 
 # A part of what is computed in parts takes about so many bytes, which a processor's cache holds; 2 to 8 MB are as fast.
 PART_BYTES = 4 * 2**20
+# Rows of zeros before the others, where a table is looked up: row 0 is what a convolution reads outside of the image.
+NOTHING = 1
 # In about so many pieces maps are put together, for the threads to share.
 PIECES = 16
 
@@ -78,6 +80,11 @@ def length(values):
     """How many there are along the first axis: int32 scalar, of values of a known rank."""
     # An operation instead of the five of `tf.shape(values)[0]`: they are traced, and looked at, hundreds of times.
     return tf.unstack(tf.shape(values))[0]
+
+
+def behind_nothing(rows):
+    """Rows `(rows, channels)` behind those of zeros: what tables count from 1."""
+    return tf.pad(rows, ((NOTHING, 0), (0, 0)))
 
 
 def in_parts(function, rows, between, results):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sact_tf.sparse.tensors import constant, in_parts, length
+from sact_tf.sparse.tensors import behind_nothing, constant, in_parts, length
 
 _ENTER = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 _KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
@@ -97,7 +97,7 @@ class TiledKernel:
 
     def on_rows(self, rows, tiles):
         """Rows `(rows, in_channels)` to `(own, out_channels)`."""
-        rows = tf.pad(rows, ((1, 0), (0, 0)))
+        rows = behind_nothing(rows)
         _, read, written = self.kernel.shape
         # A thousand tiles of 256 channels at a time: the kernels are read once for all of them.
         results = in_parts(lambda part: self._multiply(rows, part), tiles.table, 4 * read, POSITIONS * written)
